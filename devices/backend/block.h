@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block: what a disk talks to on the host, as an asynchronous interface.
+ *
+ * A request is submitted on the disk's loop thread and ends in exactly one call
+ * of its `done`, on the same thread: at once, inside submit, or later, in any
+ * order. Memory is the caller's: a backend allocates nothing for a request.
+ */
+#ifndef DEVICES_BACKEND_BLOCK_H
+#define DEVICES_BACKEND_BLOCK_H
+
+#include "vmm/base/err.h"
+#include "vmm/core/loop.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+
+struct block_req {
+	enum block_op op;
+	bool unmap;      /* WRITE_ZEROES: the range may be deallocated */
+	bool stable;     /* WRITE, WRITE_ZEROES: durable before done (no flush will come) */
+	uint64_t offset; /* bytes; within the disk, checked by the device */
+	uint64_t len;    /* bytes; for READ and WRITE the sum of the iovec */
+	struct iovec *iov;
+	int n_iov;
+	/* `result`: 0 or a negative errno; a read or write is whole or failed. */
+	void (*done)(struct block_req *req, int result);
+	void *ctx;
+};
+
+struct block;
+
+struct block_ops {
+	void (*submit)(struct block *b, struct block_req *req);
+	/* Called once on the loop's thread before the first submit; may be NULL. */
+	int (*attach)(struct block *b, struct loop *loop);
+	void (*destroy)(struct block *b);
+};
+
+/* An opened backend; a backend embeds it as its first member. */
+struct block {
+	const struct block_ops *ops;
+	uint64_t size;        /* bytes, a multiple of 512 */
+	uint32_t block_size;  /* logical block: 512 for files, the device's own otherwise */
+	uint32_t discard_align; /* bytes; 0: DISCARD is not supported */
+	bool read_only;
+	bool can_write_zeroes;
+};
+
+static inline void block_submit(struct block *b, struct block_req *req)
+{
+	b->ops->submit(b, req);
+}
+
+/* NULL is fine. Nothing may be in flight. */
+static inline void block_destroy(struct block *b)
+{
+	if (b)
+		b->ops->destroy(b);
+}
+
+/* Open a raw file or block device: the format is never guessed from its bytes.
+ * A disk opened for writing is locked against a second writer (and against
+ * readers of other minivmm processes; read-only disks may be shared). `path` is
+ * named in errors as "--disk PATH". On success *out is owned by the caller. */
+int block_raw_open(struct block **out, const char *path, bool read_only, struct err *e);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/arch/x86_64/board.h"
+
+#include <errno.h>
+
+int board_init(struct board *b, uint64_t memory, uint64_t memory_max, unsigned cpus,
+	       unsigned cpus_max, unsigned address_bits, struct err *e)
+{
+	uint64_t limit = address_bits < 64 ? 1ull << address_bits : UINT64_MAX;
+	uint64_t high_max = memory_max > LAYOUT_HOLE ? memory_max - LAYOUT_HOLE : 0;
+
+	*b = (struct board){.cpus = cpus, .cpus_max = cpus_max, .serial = true};
+	b->ram_low = memory < LAYOUT_HOLE ? memory : LAYOUT_HOLE;
+	b->ram_high = memory - b->ram_low;
+	/* BARs of up to 1 GiB stay naturally aligned from here. */
+	b->mmio64 = align_up(LAYOUT_HOLE_END + high_max, GiB);
+	if (b->mmio64 >= limit)
+		return err_usage(e, -EINVAL,
+				 "--memory %lu MiB: more than this host's guests can address "
+				 "(%u bits); give less",
+				 memory_max / MiB, address_bits);
+	b->mmio64_len = limit - b->mmio64;
+	if (b->mmio64_len > 64 * GiB)
+		b->mmio64_len = 64 * GiB;
+	return 0;
+}
+
+int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e)
+{
+	int ret = guest_mem_add(gm, 0, b->ram_low, -1, 0, e);
+
+	if (!ret && b->ram_high)
+		ret = guest_mem_add(gm, LAYOUT_HOLE_END, b->ram_high, -1, 0, e);
+	return ret;
+}

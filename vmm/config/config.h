@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config: what the user asked for, as one plain struct.
+ *
+ * argv and the INI file end here; the machine begins here. Everything is
+ * checked in form and range; nothing has been opened yet.
+ */
+#ifndef VMM_CONFIG_CONFIG_H
+#define VMM_CONFIG_CONFIG_H
+
+#include "vmm/base/err.h"
+#include "vmm/base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { CONFIG_CPUS_MAX = 64, CONFIG_DISKS_MAX = 24 };
+
+/* Below 32 MiB no Linux starts; the ceiling is what the address map leaves room for. */
+#define CONFIG_MEMORY_MIN (32ull << 20)
+#define CONFIG_MEMORY_MAX (1ull << 40)
+
+struct disk_config {
+	char *path;
+	char *id;     /* names the device: unique; default "disk0", "disk1", ... */
+	char *serial; /* what GET_ID answers, 20 bytes at most; default: the id */
+	bool readonly;
+	unsigned queues; /* 1 to 16; 0: as many as CPUs, 4 at most */
+};
+
+enum serial_kind { SERIAL_TTY, SERIAL_FILE, SERIAL_OFF };
+enum reboot_action { ON_REBOOT_EXIT, ON_REBOOT_RESTART };
+
+struct vm_config {
+	/* boot */
+	char *kernel;  /* required */
+	char *initrd;  /* NULL: pack one if the kernel needs modules */
+	char *modules; /* NULL: look for /lib/modules/VERSION, or next to the kernel */
+	char *cmdline; /* replaces the default command line; NULL: the default */
+	char *append;  /* every --append, joined by blanks; NULL: none */
+
+	/* machine */
+	unsigned cpus, cpus_max;     /* 1 to CONFIG_CPUS_MAX, cpus <= cpus_max */
+	uint64_t memory, memory_max; /* bytes, multiples of 2 MiB, memory <= memory_max */
+
+	/* devices */
+	struct disk_config disks[CONFIG_DISKS_MAX];
+	unsigned n_disks;
+	bool rng;
+	enum serial_kind serial;
+	char *serial_path; /* SERIAL_FILE */
+
+	/* running and stopping */
+	unsigned timeout_s;      /* 0: none */
+	unsigned stop_timeout_s; /* after SIGTERM; 0: at once */
+	enum reboot_action on_reboot;
+
+	/* logs */
+	enum log_level log_level;
+	char *log_file; /* NULL: stderr */
+};
+
+/* Defaults: 1 CPU, 256 MiB, rng on, serial on the terminal, stop timeout 10 s. */
+void vm_config_init(struct vm_config *c);
+void vm_config_fini(struct vm_config *c);
+
+/* What main should do with a parsed command line. */
+enum config_action {
+	CONFIG_RUN,  /* run the VM */
+	CONFIG_DONE, /* --help or --version was answered on stdout: exit 0 */
+};
+
+/* Merge defaults, then the --config file, then the environment, then the command
+ * line, into *c. `--help` and `version` print and give CONFIG_DONE. Gives a
+ * config_action, or -EINVAL and the like with *e filled. Never exits. */
+int config_parse(struct vm_config *c, int argc, char **argv, struct err *e);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guest_mem: the guest's RAM, and the only way to read or write it.
+ *
+ * RAM is a few regions of guest-physical address space (below and above the
+ * PCI hole), each one mapping of the host. It is never memset: the host's
+ * zero pages are what a fresh machine has.
+ *
+ * Everybody who stores into guest RAM, device completions included, does so
+ * through an accessor that ends in guest_mem_mark_dirty(): KVM's dirty log
+ * sees the guest's own stores and not ours.
+ *
+ * The map is fixed while vCPUs run; accessors may be called from any thread.
+ * The guest may change any byte at any time: read a value once, then judge it.
+ */
+#ifndef VMM_CORE_GUEST_MEM_H
+#define VMM_CORE_GUEST_MEM_H
+
+#include "vmm/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum guest_mem_kind {
+	GUEST_MEM_ANON,   /* private anonymous memory */
+	GUEST_MEM_SHARED, /* a memfd, for those who map it too (vhost-user, a child) */
+	GUEST_MEM_FILE,   /* a file mapped privately: a clone of a saved machine */
+};
+
+struct guest_mem_region {
+	uint64_t gpa; /* page-aligned */
+	uint64_t len; /* bytes, a multiple of the page size */
+	void *hva;
+	int fd;             /* memfd or file, owned; -1 for anonymous memory */
+	uint64_t fd_offset; /* where the region begins in fd */
+};
+
+enum { GUEST_MEM_REGIONS_MAX = 8 };
+
+/* One who must know the map: KVM's slots, vhost, virtio-mem. `added` is called
+ * for each region there is when the listener joins, then for each new one.
+ * Gives 0 or a negative errno, which makes the addition fail. */
+struct guest_mem_listener {
+	int (*added)(void *ctx, unsigned slot, const struct guest_mem_region *r);
+	void *ctx;
+	struct guest_mem_listener *next;
+};
+
+struct guest_mem {
+	enum guest_mem_kind kind;
+	unsigned n_regions;
+	struct guest_mem_region regions[GUEST_MEM_REGIONS_MAX];
+	struct guest_mem_listener *listeners;
+	/* One bit a page for each region, or NULL while nobody logs. */
+	uint64_t *dirty[GUEST_MEM_REGIONS_MAX];
+};
+
+void guest_mem_init(struct guest_mem *gm, enum guest_mem_kind kind);
+
+/* Map `len` bytes of RAM at `gpa`, MAP_NORESERVE. For GUEST_MEM_FILE `fd` (taken
+ * over) and `fd_offset` say what; otherwise they are -1 and 0. Errors: -EINVAL
+ * for an overlap or misalignment, -ENOMEM and others of mmap(2). */
+int guest_mem_add(struct guest_mem *gm, uint64_t gpa, uint64_t len, int fd, uint64_t fd_offset,
+		  struct err *e);
+
+/* Unmap all; fine on a zero-filled or half-built object. */
+void guest_mem_fini(struct guest_mem *gm);
+
+int guest_mem_listen(struct guest_mem *gm, struct guest_mem_listener *l);
+
+uint64_t guest_mem_size(const struct guest_mem *gm);
+
+/* Host address of [gpa, gpa+len), which must lie within one region; NULL if it
+ * does not or len is 0. For reading: whoever writes through it must call
+ * guest_mem_mark_dirty() afterwards. */
+void *guest_mem_hva(const struct guest_mem *gm, uint64_t gpa, uint64_t len);
+
+/* Say that [gpa, gpa+len), a range that guest_mem_hva() accepted, was written. */
+void guest_mem_mark_dirty(struct guest_mem *gm, uint64_t gpa, uint64_t len);
+
+/* Copy in and out: 0, or -EFAULT with nothing copied. */
+int guest_mem_read(const struct guest_mem *gm, uint64_t gpa, void *buf, uint64_t len);
+int guest_mem_write(struct guest_mem *gm, uint64_t gpa, const void *buf, uint64_t len);
+
+/* Read `len` bytes of the file at `off` straight into RAM (no copy on the way):
+ * 0, -EFAULT, -ENODATA at the end of the file, or read errors. */
+int guest_mem_pread(struct guest_mem *gm, uint64_t gpa, int fd, uint64_t off, uint64_t len);
+
+/* Start or stop the log of our own writes; `fetch` moves region `slot`'s bitmap
+ * (one bit for each 4 KiB page) to `out`, clearing it. */
+int guest_mem_log_start(struct guest_mem *gm);
+void guest_mem_log_stop(struct guest_mem *gm);
+int guest_mem_log_fetch(struct guest_mem *gm, unsigned slot, uint64_t *out, size_t words);
+
+#endif
