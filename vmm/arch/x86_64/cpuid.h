@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cpuid: what the guest's processors say of themselves.
+ *
+ * KVM's own list (KVM_GET_SUPPORTED_CPUID) is taken once, and a few leaves are
+ * put right: topology, so that it agrees with the MADT's APIC ids, and the
+ * hypervisor's leaves, so that a guest finds kvm-clock and its frequencies.
+ */
+#ifndef VMM_ARCH_X86_64_CPUID_H
+#define VMM_ARCH_X86_64_CPUID_H
+
+#include "vmm/base/err.h"
+#include "vmm/kvm/vm.h"
+
+#include <stdint.h>
+
+struct kvm_cpuid2;
+
+struct cpuid_model {
+	struct kvm_cpuid2 *list; /* owned; as every CPU has it, but for its APIC id */
+	unsigned cpus_max;
+	unsigned address_bits; /* physical address width, leaf 0x80000008 */
+	char vendor[13];
+};
+
+/* Ask KVM and adapt it to `cpus_max` processors in one package, one thread a
+ * core. `tsc_khz` 0: unknown. Main thread. */
+int cpuid_model_init(struct cpuid_model *m, const struct kvm_vm *vm, unsigned cpus_max,
+		     struct err *e);
+void cpuid_model_fini(struct cpuid_model *m);
+
+/* Tell the frequency leaf (0x40000010), once a vCPU exists to ask for it. */
+void cpuid_model_set_tsc(struct cpuid_model *m, uint32_t tsc_khz);
+
+/* Give vCPU `cpu` its leaves (its APIC id is the number), before its MSRs. */
+int cpuid_model_apply(const struct cpuid_model *m, int vcpu_fd, unsigned cpu);
+
+#endif

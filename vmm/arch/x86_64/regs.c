@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/arch/x86_64/regs.h"
+
+#include "vmm/arch/x86_64/layout.h"
+#include "vmm/kvm/vm.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { SELECTOR_CODE = 0x10, SELECTOR_DATA = 0x18 };
+
+/* [SDM 3A 2.5], [SDM 3A 2.2.1] */
+#define CR0_PE  (1ull << 0)
+#define CR0_ET  (1ull << 4)
+#define CR0_PG  (1ull << 31)
+#define CR4_PAE (1ull << 5)
+
+#define EFER_LME (1ull << 8)
+#define EFER_LMA (1ull << 10)
+
+#define RFLAGS_FIXED (1ull << 1)
+
+#define MSR_IA32_MISC_ENABLE    0x1a0
+#define MISC_ENABLE_FAST_STRING (1ull << 0)
+#define MSR_MTRR_DEF_TYPE       0x2ff
+#define MTRR_ENABLE             (1ull << 11)
+#define MTRR_WRITE_BACK         6
+
+int regs_reserve_real_mode(const struct kvm_vm *vm, const char *cpu_vendor)
+{
+	uint64_t identity_map = LAYOUT_IDENTITY_MAP;
+
+	if (strcmp(cpu_vendor, "GenuineIntel") != 0)
+		return 0;
+	int ret = kvm_ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+
+	return ret ? ret : kvm_ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, (void *)LAYOUT_TSS);
+}
+
+int regs_set_msrs(int vcpu_fd)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entries[2];
+	} msrs = {
+		.head.nmsrs = 2,
+		.entries =
+			{
+				{.index = MSR_IA32_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING},
+				/* All memory write-back unless a page table says otherwise. */
+				{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE | MTRR_WRITE_BACK},
+			},
+	};
+	int ret = kvm_ioctl(vcpu_fd, KVM_SET_MSRS, &msrs);
+
+	/* KVM says how many it took. */
+	return ret < 0 ? ret : ret < (int)msrs.head.nmsrs ? -EINVAL : 0;
+}
+
+static struct kvm_segment flat(uint16_t selector, uint8_t type, bool code, bool long_mode)
+{
+	return (struct kvm_segment){
+		.limit = 0xffffffff,
+		.selector = selector,
+		.type = type,
+		.present = 1,
+		.s = 1,
+		.g = 1,
+		.db = !(code && long_mode),
+		.l = code && long_mode,
+	};
+}
+
+int regs_set_entry(int vcpu_fd, const struct boot_entry *entry)
+{
+	bool long_mode = entry->mode == BOOT_MODE_LONG;
+	struct kvm_sregs s;
+	struct kvm_regs r = {
+		.rip = entry->rip,
+		.rsp = entry->rsp,
+		.rsi = entry->rsi,
+		.rbx = entry->rbx,
+		.rflags = RFLAGS_FIXED,
+	};
+	/* KVM's own values keep the APIC base and what we do not care about. */
+	int ret = kvm_ioctl(vcpu_fd, KVM_GET_SREGS, &s);
+
+	if (ret)
+		return ret;
+	s.cs = flat(SELECTOR_CODE, 0xb, true, long_mode);  /* execute, read, accessed */
+	s.ds = flat(SELECTOR_DATA, 0x3, false, long_mode); /* read, write, accessed */
+	s.es = s.fs = s.gs = s.ss = s.ds;
+	/* A busy TSS must be there, though nobody uses it [SDM 3C 27.3.1.2]. */
+	s.tr = (struct kvm_segment){.limit = 0x67, .type = 0xb, .present = 1};
+	s.gdt.base = entry->gdt;
+	s.gdt.limit = entry->gdt_limit;
+	s.idt.base = 0;
+	s.idt.limit = 0;
+	s.cr0 = CR0_PE | CR0_ET | (long_mode ? CR0_PG : 0);
+	s.cr3 = long_mode ? entry->cr3 : 0;
+	s.cr4 = long_mode ? CR4_PAE : 0;
+	s.efer = long_mode ? EFER_LME | EFER_LMA : 0;
+	ret = kvm_ioctl(vcpu_fd, KVM_SET_SREGS, &s);
+	return ret ? ret : kvm_ioctl(vcpu_fd, KVM_SET_REGS, &r);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exit: what happens when a vCPU leaves the guest. The reading tour of minivmm
+ * starts in exit.c, at the table of handlers.
+ */
+#ifndef VMM_KVM_EXIT_H
+#define VMM_KVM_EXIT_H
+
+#include "vmm/core/bus.h"
+#include "vmm/core/stop.h"
+
+#include <stdint.h>
+
+struct vcpu;
+
+/* Where exits lead; one for all vCPUs, immutable while they run. */
+struct exit_env {
+	struct bus *pio, *mmio;
+	struct stop_sink stop;
+	/* End of interrupt for a level-triggered I/O APIC pin. */
+	void (*ioapic_eoi)(void *ctx, uint8_t vector);
+	void *ioapic;
+	/* Sees every exit before it is handled (statistics, traces); may be NULL.
+	 * Called on the vCPU's thread. */
+	void (*hook)(void *ctx, unsigned cpu, uint32_t reason);
+	void *hook_ctx;
+};
+
+enum exit_verdict {
+	EXIT_RESUME, /* enter the guest again */
+	EXIT_LEAVE,  /* a stop was requested: this vCPU has run its last */
+};
+
+/* Handle v->run after KVM_RUN came back with 0. On the vCPU's thread. */
+enum exit_verdict exit_dispatch(struct vcpu *v);
+
+/* "KVM_EXIT_MMIO" and so on; never NULL. */
+const char *exit_name(uint32_t reason);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/kvm/irqchip.h"
+
+#include "vmm/base/bytes.h"
+#include "vmm/base/fd.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+int irqchip_init(struct irqchip *c, struct kvm_vm *vm, struct err *e)
+{
+	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IRQCHIP_PINS}};
+
+	*c = (struct irqchip){.vm = vm};
+	pthread_mutex_init(&c->lock, NULL);
+	int ret = kvm_ioctl(vm->vm_fd, KVM_ENABLE_CAP, &split);
+
+	if (ret)
+		return err_host(e, ret, "/dev/kvm: cannot make a split irqchip: %s",
+				strerror(-ret));
+	return 0;
+}
+
+static uint32_t gsi_of(int route)
+{
+	return IRQCHIP_PINS + (uint32_t)route;
+}
+
+static int set_irqfd(const struct irqchip *c, int route, uint32_t flags)
+{
+	struct kvm_irqfd irqfd = {
+		.fd = (uint32_t)c->routes[route].eventfd,
+		.gsi = gsi_of(route),
+		.flags = flags,
+	};
+
+	return kvm_ioctl(c->vm->vm_fd, KVM_IRQFD, &irqfd);
+}
+
+static void drop_irqfd(struct irqchip *c, int route)
+{
+	if (c->routes[route].eventfd < 0)
+		return;
+	set_irqfd(c, route, KVM_IRQFD_FLAG_DEASSIGN);
+	fd_close(&c->routes[route].eventfd);
+}
+
+void irqchip_fini(struct irqchip *c)
+{
+	if (!c->vm)
+		return;
+	for (unsigned i = 0; i < c->n_routes; i++)
+		if (c->routes[i].used)
+			drop_irqfd(c, (int)i);
+	pthread_mutex_destroy(&c->lock);
+	c->vm = NULL;
+}
+
+static void fill_entry(struct kvm_irq_routing_entry *entry, uint32_t gsi, const struct msi_msg *msg)
+{
+	*entry = (struct kvm_irq_routing_entry){.gsi = gsi, .type = KVM_IRQ_ROUTING_MSI};
+	entry->u.msi.address_lo = (uint32_t)msg->addr;
+	entry->u.msi.address_hi = (uint32_t)(msg->addr >> 32);
+	entry->u.msi.data = msg->data;
+}
+
+/* Hand KVM the whole table, under the lock. */
+static int write_table(struct irqchip *c)
+{
+	struct kvm_irq_routing *table = calloc(
+		1, sizeof(*table) + (IRQCHIP_PINS + c->n_routes) * sizeof(table->entries[0]));
+
+	if (!table)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < IRQCHIP_PINS; i++)
+		if (c->pins[i].armed)
+			fill_entry(&table->entries[table->nr++], i, &c->pins[i].msg);
+	for (unsigned i = 0; i < c->n_routes; i++)
+		if (c->routes[i].armed)
+			fill_entry(&table->entries[table->nr++], gsi_of((int)i), &c->routes[i].msg);
+	int ret = kvm_ioctl(c->vm->vm_fd, KVM_SET_GSI_ROUTING, table);
+
+	free(table);
+	return ret;
+}
+
+/* Arm or disarm an entry; the table is written only when that changes it. */
+static int change(struct irqchip *c, struct irqchip_route *r, const struct msi_msg *msg)
+{
+	struct irqchip_route before = *r;
+
+	if (msg ? r->armed && r->msg.addr == msg->addr && r->msg.data == msg->data : !r->armed)
+		return 0;
+	r->armed = msg;
+	if (msg)
+		r->msg = *msg;
+	int ret = write_table(c);
+
+	if (ret)
+		*r = before;
+	return ret;
+}
+
+static int route_new(void *ctx)
+{
+	struct irqchip *c = ctx;
+	int ret = -ENOSPC;
+
+	pthread_mutex_lock(&c->lock);
+	for (unsigned i = 0; i < IRQCHIP_ROUTES_MAX; i++) {
+		if (c->routes[i].used)
+			continue;
+		c->routes[i] = (struct irqchip_route){.used = true, .eventfd = -1};
+		if (i >= c->n_routes)
+			c->n_routes = i + 1;
+		ret = (int)i;
+		break;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return ret;
+}
+
+static int route_set(void *ctx, int route, const struct msi_msg *msg)
+{
+	struct irqchip *c = ctx;
+	struct irqchip_route *r = &c->routes[route];
+	bool first;
+	int ret = 0;
+
+	pthread_mutex_lock(&c->lock);
+	first = msg && r->eventfd < 0;
+	if (first) {
+		r->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		ret = r->eventfd < 0 ? -errno : 0;
+	}
+	if (!ret)
+		ret = change(c, r, msg);
+	/* The route first: an irqfd looks its route up when it is assigned. */
+	if (!ret && first)
+		ret = set_irqfd(c, route, 0);
+	if (ret && first)
+		fd_close(&r->eventfd);
+	pthread_mutex_unlock(&c->lock);
+	return ret;
+}
+
+static void route_fire(void *ctx, int route)
+{
+	struct irqchip *c = ctx;
+	uint64_t one = 1;
+
+	/* Full counters are as good as a write: the guest is behind. */
+	if (c->routes[route].eventfd >= 0 && write(c->routes[route].eventfd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void route_free(void *ctx, int route)
+{
+	struct irqchip *c = ctx;
+
+	pthread_mutex_lock(&c->lock);
+	drop_irqfd(c, route);
+	change(c, &c->routes[route], NULL);
+	c->routes[route].used = false;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static int send(void *ctx, const struct msi_msg *msg)
+{
+	struct irqchip *c = ctx;
+	struct kvm_msi m = {
+		.address_lo = (uint32_t)msg->addr,
+		.address_hi = (uint32_t)(msg->addr >> 32),
+		.data = msg->data,
+	};
+	int ret = kvm_ioctl(c->vm->vm_fd, KVM_SIGNAL_MSI, &m);
+
+	return ret < 0 ? ret : 0;
+}
+
+/* KVM exits for an end-of-interrupt only if the vector belongs to a routed pin
+ * [KVM api 7.5 KVM_CAP_SPLIT_IRQCHIP]. Edge pins need none, and keeping them out
+ * spares a grace period for each of the entries that Linux writes at boot. */
+static int pin_set(void *ctx, unsigned pin, const struct msi_msg *msg, bool level)
+{
+	struct irqchip *c = ctx;
+	int ret;
+
+	pthread_mutex_lock(&c->lock);
+	ret = change(c, &c->pins[pin], level ? msg : NULL);
+	pthread_mutex_unlock(&c->lock);
+	return ret;
+}
+
+static const struct msi_ops msi_ops = {
+	.route_new = route_new,
+	.route_set = route_set,
+	.route_fire = route_fire,
+	.route_free = route_free,
+	.send = send,
+	.pin_set = pin_set,
+};
+
+struct msi irqchip_msi(struct irqchip *c)
+{
+	return (struct msi){&msi_ops, c};
+}
+
+/* --- doorbells --------------------------------------------------------------- */
+
+static int ring(const struct kvm_vm *vm, uint64_t gpa, int fd, bool match, uint32_t data,
+		uint32_t flags)
+{
+	/* Length 0 answers a store of any size: Linux stores 2 bytes, others 4. */
+	struct kvm_ioeventfd io = {
+		.addr = gpa,
+		.len = match                      ? 4
+		       : vm->ioeventfd_any_length ? 0
+						  : 2,
+		.fd = fd,
+		.datamatch = data,
+		.flags = flags | (match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0),
+	};
+
+	return kvm_ioctl(vm->vm_fd, KVM_IOEVENTFD, &io);
+}
+
+static int doorbell_attach(void *ctx, uint64_t gpa, int fd, bool match, uint32_t data)
+{
+	return ring(ctx, gpa, fd, match, data, 0);
+}
+
+static void doorbell_detach(void *ctx, uint64_t gpa, int fd, bool match, uint32_t data)
+{
+	ring(ctx, gpa, fd, match, data, KVM_IOEVENTFD_FLAG_DEASSIGN);
+}
+
+static const struct doorbell_ops doorbell_ops = {doorbell_attach, doorbell_detach};
+
+struct doorbell kvm_doorbell(struct kvm_vm *vm)
+{
+	return (struct doorbell){&doorbell_ops, vm};
+}

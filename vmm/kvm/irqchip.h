@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * irqchip: interrupts into the guest and doorbells out of it, by KVM.
+ *
+ * A split irqchip: KVM has the local APICs, the I/O APIC is a device of ours
+ * (devices/irq/ioapic), and there is no PIC or PIT. Creating and, above all,
+ * destroying it is several times cheaper than the full one; the figures are in
+ * adr/001-split-irqchip.md.
+ *
+ * An MSI route is an entry of KVM's GSI routing table plus an irqfd: a write to
+ * the eventfd interrupts the guest without an exit and without a lock of ours.
+ * KVM_SET_GSI_ROUTING replaces the table as a whole and waits for a grace
+ * period, so the table is only written when an armed message really changed.
+ */
+#ifndef VMM_KVM_IRQCHIP_H
+#define VMM_KVM_IRQCHIP_H
+
+#include "vmm/base/err.h"
+#include "vmm/core/irq.h"
+#include "vmm/kvm/vm.h"
+
+#include <pthread.h>
+
+enum {
+	IRQCHIP_PINS = 24,
+	IRQCHIP_ROUTES_MAX = 1024, /* GSIs after the pins; KVM allows 4096 in all */
+};
+
+struct irqchip_route {
+	bool used, armed;
+	int eventfd; /* -1 until first armed */
+	struct msi_msg msg;
+};
+
+struct irqchip {
+	struct kvm_vm *vm;
+	pthread_mutex_t lock;                    /* of the routes; not taken by fire and send */
+	struct irqchip_route pins[IRQCHIP_PINS]; /* armed: a level pin KVM must report EOIs of */
+	struct irqchip_route routes[IRQCHIP_ROUTES_MAX];
+	unsigned n_routes; /* highest used + 1 */
+};
+
+/* Switch the VM to a split irqchip; before vCPUs are made. */
+int irqchip_init(struct irqchip *c, struct kvm_vm *vm, struct err *e);
+void irqchip_fini(struct irqchip *c);
+
+struct msi irqchip_msi(struct irqchip *c);
+
+/* Doorbells by KVM_IOEVENTFD; any thread. Stateless: `vm` is all it needs. */
+struct doorbell kvm_doorbell(struct kvm_vm *vm);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/kvm/vcpu.h"
+
+#include "vmm/base/fd.h"
+#include "vmm/base/log.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+enum { STACK_BYTES = 128 * 1024 };
+
+int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n,
+		 const struct exit_env *env, struct err *e)
+{
+	*g = (struct vcpu_group){.run_size = vm->run_size, .wish = VCPU_RUN};
+	pthread_mutex_init(&g->lock, NULL);
+	pthread_cond_init(&g->changed, NULL);
+	if (n > vm->cpus_max)
+		return err_usage(e, -EINVAL, "--cpus %u: this host's KVM runs at most %u in a VM",
+				 n, vm->cpus_max);
+	g->vcpus = calloc(n, sizeof(*g->vcpus));
+	if (!g->vcpus)
+		return err_host(e, -ENOMEM, "--cpus %u: out of memory", n);
+	for (; g->n < n; g->n++) {
+		struct vcpu *v = &g->vcpus[g->n];
+
+		*v = (struct vcpu){.index = g->n, .env = env, .group = g};
+		v->fd = kvm_ioctl(vm->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)g->n);
+		if (v->fd < 0)
+			return err_host(e, v->fd, "--cpus: KVM cannot make CPU %u: %s", g->n,
+					strerror(-v->fd));
+		v->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+		if (v->run == MAP_FAILED) {
+			int ret = -errno;
+
+			fd_close(&v->fd);
+			return err_host(e, ret, "--cpus: cannot map CPU %u: %s", g->n,
+					strerror(-ret));
+		}
+	}
+	return 0;
+}
+
+/* With the group's lock: the wish, and out of KVM_RUN with everybody. */
+static void wish_for(struct vcpu_group *g, enum vcpu_wish wish)
+{
+	atomic_store(&g->wish, wish);
+	if (wish != VCPU_RUN) {
+		for (unsigned i = 0; i < g->n; i++) {
+			if (!g->vcpus[i].started)
+				continue;
+			__atomic_store_n(&g->vcpus[i].run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+			pthread_kill(g->vcpus[i].thread, SIGRTMIN);
+		}
+	}
+	pthread_cond_broadcast(&g->changed);
+}
+
+/* After an I/O exit the instruction is only half done: KVM takes our answer at
+ * the next KVM_RUN [KVM api 5, KVM_EXIT_MMIO]. immediate_exit is set already, so
+ * that one takes the answer and comes straight back, unless the instruction has
+ * another part for a device. */
+static enum exit_verdict complete_io(struct vcpu *v)
+{
+	while (ioctl(v->fd, KVM_RUN, 0) == 0)
+		if (exit_dispatch(v) == EXIT_LEAVE)
+			return EXIT_LEAVE;
+	return EXIT_RESUME;
+}
+
+/* May this vCPU enter the guest? Waits here while it should stand. */
+static bool may_run(struct vcpu *v)
+{
+	struct vcpu_group *g = v->group;
+	bool run;
+
+	if (atomic_load_explicit(&g->wish, memory_order_acquire) == VCPU_RUN &&
+	    !__atomic_load_n(&v->run->immediate_exit, __ATOMIC_RELAXED))
+		return true;
+	if (atomic_load(&g->wish) == VCPU_PARK && complete_io(v) == EXIT_LEAVE)
+		return false;
+	pthread_mutex_lock(&g->lock);
+	g->parked++;
+	pthread_cond_broadcast(&g->changed);
+	while (g->wish == VCPU_PARK)
+		pthread_cond_wait(&g->changed, &g->lock);
+	g->parked--;
+	run = g->wish == VCPU_RUN;
+	if (run)
+		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&g->lock);
+	return run;
+}
+
+/* The trap loop. */
+static void run_guest(struct vcpu *v)
+{
+	while (may_run(v)) {
+		if (ioctl(v->fd, KVM_RUN, 0) == 0) {
+			if (exit_dispatch(v) == EXIT_LEAVE)
+				return;
+		} else if (errno != EINTR && errno != EAGAIN) {
+			char detail[128];
+
+			snprintf(detail, sizeof(detail), "KVM_RUN on CPU %u: %s", v->index,
+				 strerror(errno));
+			stop_request(&v->env->stop, STOP_KVM_ERROR, detail);
+			return;
+		}
+	}
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct vcpu *v = arg;
+	struct vcpu_group *g = v->group;
+
+	run_guest(v);
+	pthread_mutex_lock(&g->lock);
+	g->alive--;
+	pthread_cond_broadcast(&g->changed);
+	pthread_mutex_unlock(&g->lock);
+	return NULL;
+}
+
+static void on_kick(int signum)
+{
+}
+
+int vcpus_start(struct vcpu_group *g, struct err *e)
+{
+	struct sigaction kick = {.sa_handler = on_kick};
+	sigset_t others, before;
+	pthread_attr_t attr;
+	int ret = 0;
+
+	/* No SA_RESTART: the signal's only purpose is that KVM_RUN gives EINTR. */
+	sigaction(SIGRTMIN, &kick, NULL);
+	sigfillset(&others);
+	sigdelset(&others, SIGRTMIN);
+	pthread_sigmask(SIG_SETMASK, &others, &before);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_mutex_lock(&g->lock);
+	for (unsigned i = 0; i < g->n && !ret; i++) {
+		struct vcpu *v = &g->vcpus[i];
+		char name[16];
+
+		ret = pthread_create(&v->thread, &attr, vcpu_main, v);
+		if (ret)
+			break;
+		v->started = true;
+		g->alive++;
+		snprintf(name, sizeof(name), "vcpu%u", v->index);
+		pthread_setname_np(v->thread, name);
+	}
+	pthread_mutex_unlock(&g->lock);
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (ret)
+		return err_host(e, -ret, "--cpus %u: cannot start a thread: %s", g->n,
+				strerror(ret));
+	return 0;
+}
+
+void vcpus_park(struct vcpu_group *g)
+{
+	pthread_mutex_lock(&g->lock);
+	wish_for(g, VCPU_PARK);
+	while (g->parked < g->alive)
+		pthread_cond_wait(&g->changed, &g->lock);
+	pthread_mutex_unlock(&g->lock);
+}
+
+void vcpus_resume(struct vcpu_group *g)
+{
+	pthread_mutex_lock(&g->lock);
+	wish_for(g, VCPU_RUN);
+	pthread_mutex_unlock(&g->lock);
+}
+
+void vcpus_quit(struct vcpu_group *g)
+{
+	if (!g->vcpus)
+		return;
+	pthread_mutex_lock(&g->lock);
+	wish_for(g, VCPU_QUIT);
+	pthread_mutex_unlock(&g->lock);
+	for (unsigned i = 0; i < g->n; i++) {
+		if (g->vcpus[i].started)
+			pthread_join(g->vcpus[i].thread, NULL);
+		g->vcpus[i].started = false;
+	}
+}
+
+void vcpus_destroy(struct vcpu_group *g)
+{
+	if (!g->run_size)
+		return;
+	vcpus_quit(g);
+	for (unsigned i = 0; i < g->n; i++) {
+		munmap(g->vcpus[i].run, g->run_size);
+		fd_close(&g->vcpus[i].fd);
+	}
+	free(g->vcpus);
+	pthread_cond_destroy(&g->changed);
+	pthread_mutex_destroy(&g->lock);
+	*g = (struct vcpu_group){0};
+}
+
+void vcpu_log_registers(const struct vcpu *v)
+{
+	struct kvm_regs r;
+	struct kvm_sregs s;
+
+	if (ioctl(v->fd, KVM_GET_REGS, &r) || ioctl(v->fd, KVM_GET_SREGS, &s)) {
+		log_error("CPU %u: its registers cannot be read: %s", v->index, strerror(errno));
+		return;
+	}
+	log_error("CPU %u: RIP %016llx RSP %016llx RFLAGS %08llx CS %04x", v->index, r.rip, r.rsp,
+		  r.rflags, s.cs.selector);
+	log_error("CPU %u: RAX %016llx RBX %016llx RCX %016llx RDX %016llx", v->index, r.rax, r.rbx,
+		  r.rcx, r.rdx);
+	log_error("CPU %u: RSI %016llx RDI %016llx RBP %016llx R8  %016llx", v->index, r.rsi, r.rdi,
+		  r.rbp, r.r8);
+	log_error("CPU %u: R9  %016llx R10 %016llx R11 %016llx R12 %016llx", v->index, r.r9, r.r10,
+		  r.r11, r.r12);
+	log_error("CPU %u: R13 %016llx R14 %016llx R15 %016llx", v->index, r.r13, r.r14, r.r15);
+	log_error("CPU %u: CR0 %08llx CR2 %016llx CR3 %016llx CR4 %08llx EFER %08llx", v->index,
+		  s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
+}

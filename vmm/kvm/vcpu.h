@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vcpu: the processors, one thread each, and the trap loop.
+ *
+ *	          vcpus_start            vcpus_park
+ *	(created) ----------> running <-------------> parked
+ *	                         |      vcpus_resume    |
+ *	                         +------ vcpus_quit ----+--> joined
+ *
+ * A thread inside KVM_RUN hears nothing, so whoever wants something of it sets
+ * the wish, sets run->immediate_exit and sends SIGRTMIN. If the signal comes
+ * before the thread entered KVM_RUN, immediate_exit makes that entry return at
+ * once; if it comes later, the signal does. So no wake-up is lost.
+ */
+#ifndef VMM_KVM_VCPU_H
+#define VMM_KVM_VCPU_H
+
+#include "vmm/base/err.h"
+#include "vmm/kvm/exit.h"
+#include "vmm/kvm/vm.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct kvm_run;
+struct vcpu_group;
+
+struct vcpu {
+	unsigned index;
+	int fd;
+	struct kvm_run *run; /* shared with KVM; ours while the vCPU is out of KVM_RUN */
+	const struct exit_env *env;
+	struct vcpu_group *group;
+	pthread_t thread;
+	bool started;
+};
+
+enum vcpu_wish { VCPU_RUN, VCPU_PARK, VCPU_QUIT };
+
+struct vcpu_group {
+	unsigned n;
+	struct vcpu *vcpus; /* owned */
+	size_t run_size;
+	_Atomic enum vcpu_wish wish;
+	pthread_mutex_t lock;   /* orders wish, parked, alive and immediate_exit */
+	pthread_cond_t changed; /* wish, parked or alive did */
+	unsigned parked, alive;
+};
+
+/* Make `n` vCPUs (main thread). `env` is borrowed and outlives the group. */
+int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n,
+		 const struct exit_env *env, struct err *e);
+
+/* Start the threads; the guest runs from here on. */
+int vcpus_start(struct vcpu_group *g, struct err *e);
+
+/* Get every vCPU out of the guest, with its last I/O completed so that its
+ * state can be read, and wait until all stand. vcpus_resume lets them go. */
+void vcpus_park(struct vcpu_group *g);
+void vcpus_resume(struct vcpu_group *g);
+
+/* End the threads and join them; then free all. Both are fine on what
+ * vcpus_create left half-built, and on zeroes. */
+void vcpus_quit(struct vcpu_group *g);
+void vcpus_destroy(struct vcpu_group *g);
+
+/* The registers in a few log lines, at level error. Own thread, or parked. */
+void vcpu_log_registers(const struct vcpu *v);
+
+#endif
