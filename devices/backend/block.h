@@ -4,7 +4,9 @@
  *
  * A request is submitted on the disk's loop thread and ends in exactly one call
  * of its `done`, on the same thread: at once, inside submit, or later, in any
- * order. Memory is the caller's: a backend allocates nothing for a request.
+ * order. A backend that reaps later reaps many at a time, so it ends each such
+ * group, even of one, with block_batch_end(); what ends inside submit needs none.
+ * Memory is the caller's: a backend allocates nothing for a request.
  */
 #ifndef DEVICES_BACKEND_BLOCK_H
 #define DEVICES_BACKEND_BLOCK_H
@@ -24,7 +26,7 @@ struct block_req {
 	bool stable;     /* WRITE, WRITE_ZEROES: durable before done (no flush will come) */
 	uint64_t offset; /* bytes; within the disk, checked by the device */
 	uint64_t len;    /* bytes; for READ and WRITE the sum of the iovec */
-	struct iovec *iov;
+	struct iovec *iov; /* the backend may change the entries as it goes */
 	int n_iov;
 	/* `result`: 0 or a negative errno; a read or write is whole or failed. */
 	void (*done)(struct block_req *req, int result);
@@ -35,24 +37,36 @@ struct block;
 
 struct block_ops {
 	void (*submit)(struct block *b, struct block_req *req);
-	/* Called once on the loop's thread before the first submit; may be NULL. */
+	/* The loop that requests will come from: on its thread, before the first
+	 * submit. `detach` undoes it, with nothing in flight; then comes `destroy`, or
+	 * another `attach`. Both may be NULL. */
 	int (*attach)(struct block *b, struct loop *loop);
+	void (*detach)(struct block *b);
+	/* Any thread, detached. */
 	void (*destroy)(struct block *b);
 };
 
 /* An opened backend; a backend embeds it as its first member. */
 struct block {
 	const struct block_ops *ops;
-	uint64_t size;        /* bytes, a multiple of 512 */
-	uint32_t block_size;  /* logical block: 512 for files, the device's own otherwise */
+	uint64_t size;          /* bytes, a multiple of 512 */
+	uint32_t block_size;    /* logical block: 512 for files, the device's own otherwise */
 	uint32_t discard_align; /* bytes; 0: DISCARD is not supported */
 	bool read_only;
 	bool can_write_zeroes;
+	/* Set by the device that uses it. */
+	void (*batch_end)(void *ctx);
+	void *batch_ctx;
 };
 
 static inline void block_submit(struct block *b, struct block_req *req)
 {
 	b->ops->submit(b, req);
+}
+
+static inline void block_batch_end(struct block *b)
+{
+	b->batch_end(b->batch_ctx);
 }
 
 /* NULL is fine. Nothing may be in flight. */
@@ -63,9 +77,9 @@ static inline void block_destroy(struct block *b)
 }
 
 /* Open a raw file or block device: the format is never guessed from its bytes.
- * A disk opened for writing is locked against a second writer (and against
- * readers of other minivmm processes; read-only disks may be shared). `path` is
- * named in errors as "--disk PATH". On success *out is owned by the caller. */
+ * A disk opened for writing is locked against a second writer and against
+ * readers, of this process and of others; read-only disks may be shared. Errors
+ * begin "--disk PATH: ". On success *out is owned by the caller. */
 int block_raw_open(struct block **out, const char *path, bool read_only, struct err *e);
 
 #endif

@@ -26,6 +26,10 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* The reserved feature bits that concern the ring [virtio 1.3 6]. */
+#define VIRTIO_F_INDIRECT_DESC (1ull << 28)
+#define VIRTIO_F_EVENT_IDX     (1ull << 29)
+
 enum {
 	VIRTQ_SIZE_MAX = 256,
 	/* A chain with an indirect table holds no more than the queue size
@@ -52,10 +56,8 @@ struct virtq {
 	uint16_t last_avail;          /* next avail entry to pop */
 	uint16_t used_next;           /* next used entry to fill */
 	uint16_t used_published;      /* used.idx as the driver sees it */
-	uint16_t signalled;           /* used.idx at the last needs-notify */
-	bool signalled_valid;
-	uint16_t in_flight;
-	uint64_t busy[VIRTQ_SIZE_MAX / 64]; /* heads popped and not yet pushed */
+	uint16_t in_flight;           /* popped and not yet pushed */
+	uint64_t busy[VIRTQ_SIZE_MAX / 64]; /* the heads of those */
 };
 
 /* One buffer of a chain, checked to lie within one region of RAM. */
@@ -69,9 +71,18 @@ struct virtq_seg {
  * writes [virtio 1.3 2.7.4.2]. */
 struct virtq_chain {
 	uint16_t head;
-	uint16_t n_read, n_write;
+	uint16_t n_read, n_write; /* segments; empty ones are left out */
 	uint64_t read_len, write_len; /* bytes */
 	struct virtq_seg segs[VIRTQ_SEGS_MAX];
+};
+
+/* Descriptor and ring flags [virtio 1.3 2.7.5, 2.7.6, 2.7.8]. */
+enum {
+	VIRTQ_DESC_F_NEXT = 1,
+	VIRTQ_DESC_F_WRITE = 2,
+	VIRTQ_DESC_F_INDIRECT = 4,
+	VIRTQ_AVAIL_F_NO_INTERRUPT = 1,
+	VIRTQ_USED_F_NO_NOTIFY = 1,
 };
 
 /* Check the configuration against RAM and start from index 0. -EINVAL when the
@@ -84,7 +95,8 @@ void virtq_reset(struct virtq *q);
 
 /* Take the next chain: 1 and *c filled, 0 when there is none, -EPROTO when the
  * driver broke the rules: a loop, a bad address, an index that jumped, a head
- * that is in flight already, an unlawful indirect table. */
+ * that is in flight already, an unlawful indirect table. After -EPROTO the queue
+ * is where it was; its owner stops serving it. */
 int virtq_pop(struct virtq *q, struct virtq_chain *c);
 
 /* Put the chain `head` into the used ring, `written` bytes of its writable part
@@ -115,9 +127,10 @@ int virtq_chain_iov(const struct virtq_chain *c, bool writable, uint64_t off, ui
 void virtq_chain_mark_dirty(const struct virtq_chain *c, struct guest_mem *gm, uint64_t off,
 			    uint64_t len);
 
-/* State: config and indexes. Saved only while nothing is in flight. */
+/* State: config and indexes. Saved only while the queue's owner has let go of it. */
 void virtq_save(const struct virtq *q, struct state_writer *w);
-/* Into *q, which is not running; checked only in form: virtq_restart checks the rest. */
+/* Into *q, which is not running; size_max is the device's own and stays. Checked
+ * only in form (-EBADMSG): virtq_restart checks the rest. */
 int virtq_load(struct virtq *q, struct state_reader *r);
 /* Start again where the loaded indexes say. Errors as virtq_start. */
 int virtq_restart(struct virtq *q, struct guest_mem *gm, uint64_t features);

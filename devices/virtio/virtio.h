@@ -11,15 +11,19 @@
  *
  * Threads. The transport calls in on vCPU threads; a mutex here serialises
  * them. From DRIVER_OK until a reset is complete the queues belong to the
- * device's loop: all of queue_ready and quiesce run there. So a device needs no
- * lock of its own for what only its loop touches.
+ * device's loop: started, queue_ready, quiesce and stopped all run there. So a
+ * device needs no lock of its own for what only its loop touches, and the data
+ * path takes none.
  *
  *	   vCPU                              device's loop
- *	DRIVER_OK  -> check, start queues -> add doorbells, started()
+ *	DRIVER_OK  -> check, start queues -> watch doorbells, started()
  *	(doorbell eventfd)                -> queue_ready(i)
- *	status = 0 -> "resetting"         -> remove doorbells, quiesce()
+ *	status = 0 -> "resetting"         -> forget doorbells, quiesce()
  *	status reads non-zero meanwhile      ... in flight drains ...
- *	status reads 0                    <- virtio_quiesced()
+ *	                                     virtio_quiesced()
+ *	status reads 0                    <- stopped()
+ *
+ * A pause is the same without the reset at the end: the queues stay as they are.
  */
 #ifndef DEVICES_VIRTIO_VIRTIO_H
 #define DEVICES_VIRTIO_VIRTIO_H
@@ -47,10 +51,8 @@ enum {
 	VIRTIO_STATUS_FAILED = 0x80,
 };
 
-/* Reserved feature bits [virtio 1.3 6]. */
-#define VIRTIO_F_INDIRECT_DESC (1ull << 28)
-#define VIRTIO_F_EVENT_IDX     (1ull << 29)
-#define VIRTIO_F_VERSION_1     (1ull << 32)
+/* Reserved feature bits [virtio 1.3 6]; those of the ring are in queue.h. */
+#define VIRTIO_F_VERSION_1 (1ull << 32)
 
 enum { VIRTIO_QUEUES_MAX = 64 };
 
@@ -66,29 +68,46 @@ struct virtio_ops {
 	void (*config_write)(void *dev, uint32_t off, unsigned size, uint64_t val);
 
 	/* Is this subset of the offered features one the device can work with?
-	 * (VERSION_1 is checked for all.) May be NULL. vCPU thread. */
+	 * (VERSION_1 is checked for all.) Asked, without changing anything, when the
+	 * driver sets FEATURES_OK and of a saved state. May be NULL. Any thread. */
 	bool (*features_ok)(void *dev, uint64_t features);
 
-	/* The driver is ready; v->features is final. Loop thread. May be NULL. */
+	/* The queues are the loop's from here; v->features is final. Again after each
+	 * pause. Loop thread. May be NULL. */
 	void (*started)(void *dev);
 
-	/* The driver offered something in queue `index`. Loop thread. */
+	/* The driver (perhaps) offered something in queue `index`: take it with
+	 * virtio_pop(). Loop thread. */
 	void (*queue_ready)(void *dev, unsigned index);
 
-	/* Finish or cancel what is in flight, touch no queue afterwards, then call
-	 * virtio_quiesced() once, at once or later, on the loop's thread. After it the
-	 * queues may start again (resume) or be reset. */
+	/* Finish or cancel what is in flight, then call virtio_quiesced() once, at
+	 * once or later, on the loop's thread, and touch no queue afterwards. NULL:
+	 * the device never has anything in flight between two calls. */
 	void (*quiesce)(void *dev);
+
+	/* The last call on the loop before it lets go of the queues, from the top of
+	 * its stack: the pair of started. May be NULL. */
+	void (*stopped)(void *dev);
 
 	/* The driver reset the device: back to power-on. Under the virtio lock, no
 	 * queue running. May be NULL. */
 	void (*reset)(void *dev);
 };
 
-/* What the transport does for the device. Any thread, no lock held over it. */
+/* What the transport does for the device: interrupts. Any thread, without the
+ * virtio lock. notify_config may come from inside virtio_set_status(), on the
+ * same vCPU thread: the transport holds no lock over that call that it takes here. */
 struct virtio_transport_ops {
 	void (*notify_queue)(void *transport, unsigned index);
 	void (*notify_config)(void *transport);
+};
+
+/* One queue's doorbell: an eventfd, and while the loop has the queues, its watch. */
+struct virtio_doorbell {
+	struct virtio *v;
+	unsigned index;
+	int fd; /* owned */
+	struct loop_fd *watch;
 };
 
 struct virtio {
@@ -99,20 +118,30 @@ struct virtio {
 	struct loop *loop;
 	uint32_t config_len;
 	unsigned n_queues;
-	struct virtq *queues;  /* n_queues of them, owned */
-	int *doorbells;        /* an eventfd for each queue, owned */
-	struct loop_fd **watches;
+	struct virtq *queues; /* n_queues of them, owned */
+	struct virtio_doorbell *doorbells; /* likewise */
 
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 
-	pthread_mutex_t lock;
-	pthread_cond_t idle; /* signalled when quiesced */
+	pthread_mutex_t lock; /* of all down to the next line */
+	pthread_cond_t idle;  /* the phase became IDLE or PAUSED */
 	uint64_t offered, features;
 	uint8_t status;
 	uint8_t config_generation;
 	enum { VIRTIO_IDLE, VIRTIO_ACTIVE, VIRTIO_RESETTING, VIRTIO_PAUSING, VIRTIO_PAUSED } phase;
+	bool served;        /* the loop has the queues, or a task on its way to take them */
+	bool resume_wanted; /* PAUSING was given up: go on as soon as it is through */
+	bool renotify;      /* restored: interrupts raised before the save may be lost */
+
+	/* The loop's own while it has the queues. */
+	struct loop_fd *control_watch;
+	bool failed;   /* NEEDS_RESET: nothing is popped or published any more */
+	bool draining; /* quiesce was called */
+	bool drained;  /* ... and answered */
 	struct log_budget complaints;
+
+	int control; /* eventfd, owned: look at the phase again */
 };
 
 /* `offered` gains VERSION_1, INDIRECT_DESC and EVENT_IDX here. `queue_sizes` has
@@ -123,7 +152,8 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const
 		struct guest_mem *gm, struct loop *loop, uint64_t offered, uint32_t config_len,
 		unsigned n_queues, const uint16_t *queue_sizes);
 /* With vCPUs gone; stops the queues if they run: waits until the loop has let go
- * of them. The loop must be running or never have run. */
+ * of them, so the loop of a device that was activated must still be running. Fine
+ * on a zero-filled or half-built object. */
 void virtio_fini(struct virtio *v);
 
 void virtio_set_transport(struct virtio *v, const struct virtio_transport_ops *ops,
@@ -132,12 +162,15 @@ void virtio_set_transport(struct virtio *v, const struct virtio_transport_ops *o
 /* --- for transports: vCPU threads ------------------------------------------- */
 
 uint8_t virtio_status(struct virtio *v);
-/* A write to the status register. 0 asks for a reset; bits out of order, or
- * cleared, are ignored [virtio 1.3 2.1.1]. FEATURES_OK stays clear if the subset
- * does not suit. Activation that fails sets NEEDS_RESET. */
+/* A write to the status register. 0 asks for a reset, which may be complete on
+ * return or later; until then every write is ignored. A write with bits out of
+ * order, or cleared, is ignored as a whole [virtio 1.3 2.1.1]. FEATURES_OK stays
+ * clear if the subset does not suit. Activation that fails sets NEEDS_RESET. */
 void virtio_set_status(struct virtio *v, uint8_t status);
-/* Wait until a reset is complete, for transports whose drivers do not poll (mmio). */
-void virtio_wait_reset(struct virtio *v);
+/* Wait until a reset is complete, for transports whose drivers do not poll (mmio)
+ * and for the machine's own reset: at most `timeout_ms`, so that a vCPU can look
+ * whether it is wanted elsewhere and come back. Gives whether it is complete. */
+bool virtio_wait_reset(struct virtio *v, unsigned timeout_ms);
 
 uint32_t virtio_offered(struct virtio *v, uint32_t select); /* 32 bits of them; select > 1: 0 */
 uint32_t virtio_driver_features(struct virtio *v, uint32_t select);
@@ -145,7 +178,8 @@ uint32_t virtio_driver_features(struct virtio *v, uint32_t select);
 void virtio_set_driver_features(struct virtio *v, uint32_t select, uint32_t bits);
 
 /* Queue set-up. `index` out of range: reads 0, writes ignored; writes after the
- * queue is enabled or after DRIVER_OK are ignored. */
+ * queue is enabled or after DRIVER_OK are ignored. (Enabling may be taken back
+ * before DRIVER_OK, which mmio drivers do.) Values are judged at DRIVER_OK. */
 enum virtio_queue_field {
 	VIRTIO_QUEUE_SIZE,
 	VIRTIO_QUEUE_ENABLE,
@@ -172,25 +206,38 @@ uint8_t virtio_config_generation(struct virtio *v);
 
 /* --- for devices ------------------------------------------------------------ */
 
-/* Interrupt the driver for queue `index` (after virtq_publish said so). */
-void virtio_notify_queue(struct virtio *v, unsigned index);
-/* The configuration changed (a disk grew): bump the generation and interrupt. */
+/* Serve queue `index`: call from queue_ready with *taken = 0 first, until false.
+ * It spares doorbells meanwhile, looks again before it sleeps, fails the device
+ * when the driver broke the rules, and after as many chains as the queue is long
+ * it rings the doorbell itself and says false: other queues get their turn.
+ * Loop thread. */
+bool virtio_pop(struct virtio *v, unsigned index, unsigned *taken, struct virtq_chain *c);
+/* Show the driver what was pushed to queue `index` and interrupt it if it asked
+ * for that; nothing once the device has failed. Loop thread. */
+void virtio_publish(struct virtio *v, unsigned index);
+/* The configuration changed (a disk grew): bump the generation and interrupt. Any
+ * thread, without the virtio lock. */
 void virtio_notify_config(struct virtio *v);
 /* The driver broke the protocol: NEEDS_RESET, a configuration interrupt, one
  * rate-limited line; the queues are not served any more. Loop thread. */
 void virtio_fail(struct virtio *v, const char *why);
-bool virtio_failed(struct virtio *v);
+/* Loop thread. */
+bool virtio_failed(const struct virtio *v);
+/* The answer to quiesce. Loop thread. */
 void virtio_quiesced(struct virtio *v);
 
 /* --- for the machine: main thread, vCPUs parked ------------------------------ */
 
-/* Drain, and wait for it, at most `timeout_ms`: 0 or -ETIMEDOUT (resumed again). */
+/* Drain, and wait for it, at most `timeout_ms`: 0 or -ETIMEDOUT (the device goes on
+ * by itself once the drain is through). A reset under way is awaited as well. */
 int virtio_pause(struct virtio *v, unsigned timeout_ms);
 void virtio_resume(struct virtio *v);
-/* Fields of the common state, inside the section of the transport or device. */
+/* Fields of the common state, inside the section of the transport or device; the
+ * device is idle or paused. */
 void virtio_save(struct virtio *v, struct state_writer *w);
 /* Into a device that is idle; all checked before anything is set; leaves it
- * paused if it was active. -EBADMSG or the errors of virtq_restart. */
+ * paused if it was active: virtio_resume() starts it. -EBADMSG, or -EINVAL for
+ * rings that do not fit RAM, with *e filled. */
 int virtio_load(struct virtio *v, struct state_reader *r, struct err *e);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * config: what the user asked for, as one plain struct.
  *
- * argv and the INI file end here; the machine begins here. Everything is
- * checked in form and range; nothing has been opened yet.
+ * argv, the environment and the INI file end here; the machine begins here.
+ * Everything is checked in form and range; nothing of it has been opened yet.
  */
 #ifndef VMM_CONFIG_CONFIG_H
 #define VMM_CONFIG_CONFIG_H
@@ -62,17 +62,25 @@ struct vm_config {
 
 /* Defaults: 1 CPU, 256 MiB, rng on, serial on the terminal, stop timeout 10 s. */
 void vm_config_init(struct vm_config *c);
+
+/* Frees what *c owns and leaves it as zeroes; harmless when called twice. */
 void vm_config_fini(struct vm_config *c);
 
 /* What main should do with a parsed command line. */
 enum config_action {
-	CONFIG_RUN,  /* run the VM */
-	CONFIG_DONE, /* --help or --version was answered on stdout: exit 0 */
+	CONFIG_RUN,     /* run the VM */
+	CONFIG_DONE,    /* --help was answered on stdout: exit 0 */
+	CONFIG_VERSION, /* `version` or --version: main prints its own and exits 0 */
 };
 
-/* Merge defaults, then the --config file, then the environment, then the command
- * line, into *c. `--help` and `version` print and give CONFIG_DONE. Gives a
- * config_action, or -EINVAL and the like with *e filled. Never exits. */
+/*
+ * Merge defaults, then the --config file, then the environment, then the command
+ * line, into *c, which this initialises and which owns all its strings: argv may
+ * go away. Gives a config_action, or a negative errno with *e filled; *c may be
+ * handed to vm_config_fini() in every case, and is a whole VM only with
+ * CONFIG_RUN. Never exits, never writes to stderr; opens nothing but the --config
+ * file and the --cmdline-file. For the main thread, before there are others.
+ */
 int config_parse(struct vm_config *c, int argc, char **argv, struct err *e);
 
 #endif

@@ -214,6 +214,13 @@ void vcpus_destroy(struct vcpu_group *g)
 	*g = (struct vcpu_group){0};
 }
 
+uint32_t vcpu_tsc_khz(const struct vcpu *v)
+{
+	int khz = kvm_ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+
+	return khz < 0 ? 0 : (uint32_t)khz;
+}
+
 void vcpu_log_registers(const struct vcpu *v)
 {
 	struct kvm_regs r;

@@ -65,6 +65,9 @@ void vcpus_resume(struct vcpu_group *g);
 void vcpus_quit(struct vcpu_group *g);
 void vcpus_destroy(struct vcpu_group *g);
 
+/* The guest's TSC in kHz, or 0 if KVM does not know. */
+uint32_t vcpu_tsc_khz(const struct vcpu *v);
+
 /* The registers in a few log lines, at level error. Own thread, or parked. */
 void vcpu_log_registers(const struct vcpu *v);
 

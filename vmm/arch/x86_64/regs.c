@@ -9,8 +9,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { SELECTOR_CODE = 0x10, SELECTOR_DATA = 0x18 };
-
 /* [SDM 3A 2.5], [SDM 3A 2.2.1] */
 #define CR0_PE  (1ull << 0)
 #define CR0_ET  (1ull << 4)
@@ -59,7 +57,8 @@ int regs_set_msrs(int vcpu_fd)
 	return ret < 0 ? ret : ret < (int)msrs.head.nmsrs ? -EINVAL : 0;
 }
 
-static struct kvm_segment flat(uint16_t selector, uint8_t type, bool code, bool long_mode)
+/* A flat segment; `type` [SDM 3A 3.4.5.1]. */
+static struct kvm_segment flat(uint16_t selector, uint8_t type, bool code)
 {
 	return (struct kvm_segment){
 		.limit = 0xffffffff,
@@ -68,20 +67,18 @@ static struct kvm_segment flat(uint16_t selector, uint8_t type, bool code, bool 
 		.present = 1,
 		.s = 1,
 		.g = 1,
-		.db = !(code && long_mode),
-		.l = code && long_mode,
+		.db = !code,
+		.l = code,
 	};
 }
 
 int regs_set_entry(int vcpu_fd, const struct boot_entry *entry)
 {
-	bool long_mode = entry->mode == BOOT_MODE_LONG;
 	struct kvm_sregs s;
 	struct kvm_regs r = {
 		.rip = entry->rip,
 		.rsp = entry->rsp,
 		.rsi = entry->rsi,
-		.rbx = entry->rbx,
 		.rflags = RFLAGS_FIXED,
 	};
 	/* KVM's own values keep the APIC base and what we do not care about. */
@@ -89,19 +86,19 @@ int regs_set_entry(int vcpu_fd, const struct boot_entry *entry)
 
 	if (ret)
 		return ret;
-	s.cs = flat(SELECTOR_CODE, 0xb, true, long_mode);  /* execute, read, accessed */
-	s.ds = flat(SELECTOR_DATA, 0x3, false, long_mode); /* read, write, accessed */
+	s.cs = flat(entry->cs, 0xb, true);  /* execute, read, accessed */
+	s.ds = flat(entry->ds, 0x3, false); /* read, write, accessed */
 	s.es = s.fs = s.gs = s.ss = s.ds;
 	/* A busy TSS must be there, though nobody uses it [SDM 3C 27.3.1.2]. */
 	s.tr = (struct kvm_segment){.limit = 0x67, .type = 0xb, .present = 1};
 	s.gdt.base = entry->gdt;
 	s.gdt.limit = entry->gdt_limit;
-	s.idt.base = 0;
-	s.idt.limit = 0;
-	s.cr0 = CR0_PE | CR0_ET | (long_mode ? CR0_PG : 0);
-	s.cr3 = long_mode ? entry->cr3 : 0;
-	s.cr4 = long_mode ? CR4_PAE : 0;
-	s.efer = long_mode ? EFER_LME | EFER_LMA : 0;
+	s.idt.base = entry->idt;
+	s.idt.limit = entry->idt_limit;
+	s.cr0 = CR0_PE | CR0_ET | CR0_PG;
+	s.cr3 = entry->cr3;
+	s.cr4 = CR4_PAE;
+	s.efer = EFER_LME | EFER_LMA;
 	ret = kvm_ioctl(vcpu_fd, KVM_SET_SREGS, &s);
 	return ret ? ret : kvm_ioctl(vcpu_fd, KVM_SET_REGS, &r);
 }

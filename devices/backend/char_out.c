@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A ring between vCPU threads and one writer thread that blocks in their stead.
+ * (O_NONBLOCK would be simpler, but it belongs to the open file, which the
+ * user's shell and its other programs share.)
+ *
+ *	send:   lock, append, wake the writer if it sleeps, unlock
+ *	writer: lock, copy a chunk out, unlock, write(2); nothing there: sleep
+ *
+ * The chunk in the writer's hands is not in the ring any more, so a full ring
+ * can drop its oldest byte without asking. All that was dropped since the last
+ * chunk lies between that chunk and the ring's oldest byte: one counter and one
+ * mark say it all.
+ *
+ * A guest writes byte by byte and would wake the writer for each. After a write
+ * the writer therefore lingers a moment, awake as far as senders know, and
+ * collects what comes; only then it sleeps. An idle guest causes no wake-up.
+ */
+#include "devices/backend/char_out.h"
+
+#include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	CHUNK = 16 * 1024,
+	LINGER_NS = 500 * 1000,
+	GOODBYE_MS = 200, /* how long destroy waits for a writer to come out of write(2) */
+};
+
+struct char_out_fd {
+	int fd;
+	const char *eol; /* a raw terminal needs the carriage return, a file does not */
+	pthread_t thread;
+	pthread_mutex_t lock; /* of all below but `chunk`, which is the writer's */
+	pthread_cond_t wake;  /* the writer waits for bytes, or lingers */
+	pthread_cond_t moved; /* somebody waits for the writer */
+
+	uint8_t *ring;       /* its pages come as they are first used */
+	uint64_t head, tail; /* bytes ever put in and taken out; head - tail wait */
+	uint64_t dropped;    /* since the last mark */
+	uint64_t marking;    /* what the mark in `chunk` says, or 0 if it holds output */
+	uint64_t lost;       /* in all */
+	uint64_t progress;   /* counts the writer's steps */
+	bool sleeping;       /* the writer needs a wake-up */
+	bool busy;           /* the writer holds bytes that are not written */
+	bool broken;         /* nobody will ever read again */
+	bool hurry;          /* no lingering: somebody waits */
+	bool stop;
+	bool exited;    /* the thread is done with this object */
+	bool abandoned; /* destroy has gone: the thread frees the object */
+
+	uint8_t chunk[CHUNK];
+};
+
+/* --- the vCPU's side --------------------------------------------------------- */
+
+static void append(struct char_out_fd *o, const uint8_t *bytes, size_t len)
+{
+	size_t at, first;
+
+	if (len > CHAR_OUT_RING) {
+		o->dropped += len - CHAR_OUT_RING;
+		o->lost += len - CHAR_OUT_RING;
+		bytes += len - CHAR_OUT_RING;
+		len = CHAR_OUT_RING;
+	}
+	uint64_t room = CHAR_OUT_RING - (o->head - o->tail);
+
+	if (len > room) {
+		o->tail += len - room;
+		o->dropped += len - room;
+		o->lost += len - room;
+	}
+	at = o->head % CHAR_OUT_RING;
+	first = len < CHAR_OUT_RING - at ? len : CHAR_OUT_RING - at;
+	memcpy(o->ring + at, bytes, first);
+	memcpy(o->ring, bytes + first, len - first);
+	o->head += len;
+}
+
+static void char_out_send(void *ctx, const uint8_t *bytes, size_t len)
+{
+	struct char_out_fd *o = ctx;
+
+	pthread_mutex_lock(&o->lock);
+	if (o->broken) {
+		o->lost += len;
+	} else {
+		append(o, bytes, len);
+		if (o->sleeping) {
+			o->sleeping = false;
+			pthread_cond_signal(&o->wake);
+		}
+	}
+	pthread_mutex_unlock(&o->lock);
+}
+
+/* --- the writer -------------------------------------------------------------- */
+
+/* Take the next bytes to write: a mark if some were dropped, else a piece of
+ * the ring. Under the lock; 0 when there is nothing. */
+static size_t take_chunk(struct char_out_fd *o)
+{
+	if (o->dropped) {
+		int n = snprintf((char *)o->chunk, CHUNK,
+				 "%s[minivmm: %llu bytes of console output dropped]%s", o->eol,
+				 (unsigned long long)o->dropped, o->eol);
+
+		o->marking = o->dropped;
+		o->dropped = 0;
+		return (size_t)n;
+	}
+	o->marking = 0;
+	size_t at = o->tail % CHAR_OUT_RING;
+	size_t n = o->head - o->tail;
+
+	if (n > CHUNK)
+		n = CHUNK;
+	size_t first = n < CHAR_OUT_RING - at ? n : CHAR_OUT_RING - at;
+
+	memcpy(o->chunk, o->ring + at, first);
+	memcpy(o->chunk + first, o->ring, n - first);
+	o->tail += n;
+	return n;
+}
+
+/* One write(2): bytes written, or a negative errno. Somebody else may have made
+ * the open file non-blocking; then waiting is ours. */
+static ssize_t write_some(int fd, const uint8_t *bytes, size_t len)
+{
+	for (;;) {
+		ssize_t n = write(fd, bytes, len);
+
+		if (n >= 0)
+			return n;
+		if (errno == EAGAIN) {
+			struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+			poll(&p, 1, -1);
+		} else if (errno != EINTR) {
+			return -errno;
+		}
+	}
+}
+
+/* Without the lock on entry and exit. */
+static void write_chunk(struct char_out_fd *o, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = write_some(o->fd, o->chunk + done, len - done);
+
+		pthread_mutex_lock(&o->lock);
+		o->progress++;
+		if (n > 0) {
+			done += (size_t)n;
+		} else if (n == -ENOSPC || n == -EDQUOT) {
+			/* A full disk may have room again: only this chunk goes. */
+			o->dropped += o->marking ? o->marking : len - done;
+			o->lost += o->marking ? 0 : len - done;
+			done = len;
+		} else {
+			o->broken = true;
+			o->lost += (o->marking ? 0 : len - done) + (o->head - o->tail);
+			o->tail = o->head;
+			o->dropped = 0;
+			done = len;
+		}
+		/* Nobody waits for the rest of a writer that was left behind. */
+		if (o->stop)
+			done = len;
+		pthread_cond_broadcast(&o->moved);
+		pthread_mutex_unlock(&o->lock);
+		if (n < 0 && n != -EPIPE)
+			log_warn("console output: %s", strerror((int)-n));
+	}
+}
+
+/* Under the lock. */
+static void linger(struct char_out_fd *o)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += LINGER_NS;
+	if (until.tv_nsec >= 1000000000l) {
+		until.tv_nsec -= 1000000000l;
+		until.tv_sec++;
+	}
+	while (!o->hurry && !o->stop)
+		if (pthread_cond_timedwait(&o->wake, &o->lock, &until))
+			return;
+}
+
+static void release(struct char_out_fd *o)
+{
+	munmap(o->ring, CHAR_OUT_RING);
+	pthread_cond_destroy(&o->wake);
+	pthread_cond_destroy(&o->moved);
+	pthread_mutex_destroy(&o->lock);
+	free(o);
+}
+
+static void *writer_main(void *arg)
+{
+	struct char_out_fd *o = arg;
+
+	pthread_mutex_lock(&o->lock);
+	while (!o->stop) {
+		/* A mark alone can wait: it belongs before the bytes that follow. */
+		if (o->head == o->tail) {
+			o->sleeping = true;
+			pthread_cond_wait(&o->wake, &o->lock);
+			o->sleeping = false;
+			continue;
+		}
+		size_t n = take_chunk(o);
+
+		o->busy = true;
+		pthread_mutex_unlock(&o->lock);
+		write_chunk(o, n);
+		pthread_mutex_lock(&o->lock);
+		o->busy = false;
+		pthread_cond_broadcast(&o->moved);
+		if (o->head - o->tail < CHUNK)
+			linger(o);
+	}
+	o->exited = true;
+	pthread_cond_broadcast(&o->moved);
+	bool alone = o->abandoned;
+
+	pthread_mutex_unlock(&o->lock);
+	if (alone)
+		release(o);
+	return NULL;
+}
+
+/* --- life -------------------------------------------------------------------- */
+
+static int start_thread(struct char_out_fd *o)
+{
+	sigset_t all, before;
+	pthread_attr_t attr;
+
+	/* Signals are the main loop's. SIGTTOU blocked also means that the kernel lets
+	 * a background process write, and SIGPIPE blocked that it becomes EPIPE. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 256 * 1024);
+	int ret = pthread_create(&o->thread, &attr, writer_main, o);
+
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!ret)
+		pthread_setname_np(o->thread, "console-out");
+	return -ret;
+}
+
+struct char_out_fd *char_out_create(int fd, struct err *e)
+{
+	struct char_out_fd *o = calloc(1, sizeof(*o));
+	pthread_condattr_t monotonic;
+
+	if (!o) {
+		err_host(e, -ENOMEM, "console output: out of memory");
+		return NULL;
+	}
+	o->fd = fd;
+	o->eol = isatty(fd) ? "\r\n" : "\n";
+	o->ring = mmap(NULL, CHAR_OUT_RING, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (o->ring == MAP_FAILED) {
+		err_host(e, -errno, "console output: %s", strerror(errno));
+		free(o);
+		return NULL;
+	}
+	pthread_mutex_init(&o->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&o->wake, &monotonic);
+	pthread_cond_init(&o->moved, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	int ret = start_thread(o);
+
+	if (ret) {
+		err_host(e, ret, "console output: cannot start a thread: %s", strerror(-ret));
+		release(o);
+		return NULL;
+	}
+	return o;
+}
+
+struct char_out char_out_port(struct char_out_fd *o)
+{
+	return (struct char_out){char_out_send, o};
+}
+
+static struct timespec in_ms(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += (long)(ms % 1000) * 1000000l;
+	if (t.tv_nsec >= 1000000000l) {
+		t.tv_nsec -= 1000000000l;
+		t.tv_sec++;
+	}
+	return t;
+}
+
+bool char_out_drain(struct char_out_fd *o, unsigned timeout_ms)
+{
+	struct timespec until = in_ms(timeout_ms);
+	uint64_t progress;
+
+	pthread_mutex_lock(&o->lock);
+	o->hurry = true;
+	pthread_cond_signal(&o->wake);
+	progress = o->progress;
+	while (!o->broken && (o->busy || o->head != o->tail)) {
+		if (pthread_cond_timedwait(&o->moved, &o->lock, &until) && o->progress == progress)
+			break;
+		if (o->progress != progress) {
+			progress = o->progress;
+			until = in_ms(timeout_ms);
+		}
+	}
+	bool all = o->broken || (!o->busy && o->head == o->tail);
+
+	o->hurry = false;
+	pthread_mutex_unlock(&o->lock);
+	return all;
+}
+
+uint64_t char_out_lost(struct char_out_fd *o)
+{
+	pthread_mutex_lock(&o->lock);
+	uint64_t lost = o->lost;
+
+	pthread_mutex_unlock(&o->lock);
+	return lost;
+}
+
+void char_out_destroy(struct char_out_fd *o)
+{
+	struct timespec until = in_ms(GOODBYE_MS);
+
+	if (!o)
+		return;
+	pthread_mutex_lock(&o->lock);
+	o->stop = true;
+	pthread_cond_signal(&o->wake);
+	while (!o->exited)
+		if (pthread_cond_timedwait(&o->moved, &o->lock, &until))
+			break;
+	bool stuck = !o->exited;
+
+	o->abandoned = stuck;
+	if (stuck)
+		pthread_detach(o->thread);
+	pthread_t thread = o->thread;
+
+	pthread_mutex_unlock(&o->lock);
+	if (stuck)
+		return;
+	pthread_join(thread, NULL);
+	release(o);
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A request is one chain [virtio 1.3 5.2.6]:
+ *
+ *	device reads:   type u32, reserved u32, sector u64, data (of a write)
+ *	device writes:  data (of a read), status u8
+ *
+ * with no rule about where one descriptor ends and the next begins. So the
+ * header is the first 16 readable bytes, the status the last writable one, and
+ * what lies between them is data, wherever it is.
+ *
+ *	queue_ready:  pop -> parse -> start -> backend ... done -> answer -> publish
+ *
+ * parse() judges what the guest wrote and decides: fail the device (no place for
+ * an answer), answer now (an error, or nothing to do), or hand over to the backend.
+ * Answers are collected and shown to the driver once for each batch.
+ */
+#include "devices/virtio/blk.h"
+
+#include "vmm/base/bytes.h"
+#include "vmm/base/le.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SECTOR = 512,
+	HEADER_LEN = 16,
+	RANGE_LEN = 16, /* struct virtio_blk_discard_write_zeroes */
+	/* Header and status take up two of a chain's descriptors at most. */
+	SEG_MAX = VIRTQ_SIZE_MAX - 2,
+	/* One range a request; zeroing is bounded since it may come down to writing. */
+	RANGES_MAX = 1,
+	DISCARD_SECTORS_MAX = 4 * GiB / SECTOR,
+	WRITE_ZEROES_SECTORS_MAX = 128 * MiB / SECTOR,
+};
+
+/* What the driver made of CONFIG_WCE. */
+enum { CACHE_DEFAULT, CACHE_WRITETHROUGH, CACHE_WRITEBACK };
+
+/* --- the write cache ------------------------------------------------------------- */
+
+/* Reading `writeback`: 0 from the start for a driver that can set the mode but
+ * not flush [virtio 1.3 5.2.5.2]. */
+static bool writeback(const struct virtio_blk *b)
+{
+	uint8_t mode = __atomic_load_n(&b->cache_mode, __ATOMIC_RELAXED);
+	bool can_set = b->v.features & VIRTIO_BLK_F_CONFIG_WCE;
+
+	if (mode == CACHE_DEFAULT)
+		return !can_set || b->v.features & VIRTIO_BLK_F_FLUSH;
+	return mode == CACHE_WRITEBACK;
+}
+
+/* Does a write have to be durable when it completes [virtio 1.3 5.2.6.2]? */
+static bool stable(const struct virtio_blk *b)
+{
+	if (b->v.features & VIRTIO_BLK_F_CONFIG_WCE)
+		return !writeback(b);
+	return !(b->v.features & VIRTIO_BLK_F_FLUSH);
+}
+
+/* --- configuration space ----------------------------------------------------------- */
+
+static uint64_t config_read(void *dev, uint32_t off, unsigned size)
+{
+	struct virtio_blk *b = dev;
+	struct block *disk = b->backend;
+	uint8_t cfg[VIRTIO_BLK_CFG_LEN] = {0};
+	uint64_t val = 0;
+
+	le64_put(cfg + VIRTIO_BLK_CFG_CAPACITY, disk->size / SECTOR);
+	le32_put(cfg + VIRTIO_BLK_CFG_SEG_MAX, SEG_MAX);
+	le32_put(cfg + VIRTIO_BLK_CFG_BLK_SIZE, disk->block_size);
+	cfg[VIRTIO_BLK_CFG_WRITEBACK] = writeback(b);
+	le16_put(cfg + VIRTIO_BLK_CFG_NUM_QUEUES, (uint16_t)b->v.n_queues);
+	if (b->v.offered & VIRTIO_BLK_F_DISCARD) {
+		le32_put(cfg + VIRTIO_BLK_CFG_MAX_DISCARD_SECTORS, DISCARD_SECTORS_MAX);
+		le32_put(cfg + VIRTIO_BLK_CFG_MAX_DISCARD_SEG, RANGES_MAX);
+		le32_put(cfg + VIRTIO_BLK_CFG_DISCARD_SECTOR_ALIGNMENT,
+			 disk->discard_align / SECTOR);
+	}
+	if (b->v.offered & VIRTIO_BLK_F_WRITE_ZEROES) {
+		le32_put(cfg + VIRTIO_BLK_CFG_MAX_WRITE_ZEROES_SECTORS, WRITE_ZEROES_SECTORS_MAX);
+		le32_put(cfg + VIRTIO_BLK_CFG_MAX_WRITE_ZEROES_SEG, RANGES_MAX);
+		cfg[VIRTIO_BLK_CFG_WRITE_ZEROES_MAY_UNMAP] = 1;
+	}
+	memcpy(&val, cfg + off, size);
+	return le64toh(val);
+}
+
+static void config_write(void *dev, uint32_t off, unsigned size, uint64_t val)
+{
+	struct virtio_blk *b = dev;
+
+	if (off != VIRTIO_BLK_CFG_WRITEBACK || size != 1 || val > 1 ||
+	    !(b->v.status & VIRTIO_STATUS_FEATURES_OK) ||
+	    !(b->v.features & VIRTIO_BLK_F_CONFIG_WCE))
+		return;
+	__atomic_store_n(&b->cache_mode, val ? CACHE_WRITEBACK : CACHE_WRITETHROUGH,
+			 __ATOMIC_RELAXED);
+}
+
+/* --- answering ----------------------------------------------------------------------- */
+
+static struct virtio_blk_req *take_slot(struct virtio_blk *b)
+{
+	struct virtio_blk_req *r = b->free;
+
+	if (r) {
+		b->free = r->next_free;
+		return r;
+	}
+	/* One for each descriptor there can be, since a head in flight is not popped
+	 * again, and one for the look that finds a queue empty. */
+	assert(b->fresh < b->slots);
+	r = &b->pool[b->fresh++];
+	r->blk = b;
+	return r;
+}
+
+static void free_slot(struct virtio_blk_req *r)
+{
+	r->next_free = r->blk->free;
+	r->blk->free = r;
+}
+
+/* The chain is done: `status`, with `written` bytes of data before it. */
+static void answer(struct virtio_blk_req *r, uint8_t status, uint64_t written)
+{
+	struct virtio_blk *b = r->blk;
+	uint64_t at = r->chain.write_len - 1;
+
+	if (!virtio_failed(&b->v)) {
+		virtq_chain_write(&r->chain, b->v.gm, at, &status, 1);
+		/* `len` promises that many bytes from the front [virtio 1.3 2.7.8.2], so
+		 * the status counts only when there is no gap before it. */
+		if (written == at)
+			written++;
+		virtq_push(&b->v.queues[r->queue], r->chain.head,
+			   written <= UINT32_MAX ? (uint32_t)written : UINT32_MAX);
+		b->unpublished |= 1ull << r->queue;
+	}
+	free_slot(r);
+}
+
+static void publish(struct virtio_blk *b)
+{
+	for (unsigned i = 0; i < b->v.n_queues; i++)
+		if (b->unpublished >> i & 1)
+			virtio_publish(&b->v, i);
+	b->unpublished = 0;
+}
+
+static const char *op_name(enum block_op op)
+{
+	static const char *const names[] = {
+		[BLOCK_READ] = "read",	     [BLOCK_WRITE] = "write",
+		[BLOCK_FLUSH] = "flush",     [BLOCK_DISCARD] = "discard",
+		[BLOCK_WRITE_ZEROES] = "write zeroes",
+	};
+
+	return names[op];
+}
+
+static void done(struct block_req *io, int result)
+{
+	struct virtio_blk_req *r = container_of(io, struct virtio_blk_req, io);
+	struct virtio_blk *b = r->blk;
+	bool read = io->op == BLOCK_READ;
+
+	/* A read that failed may have come part of the way. */
+	if (read)
+		virtq_chain_mark_dirty(&r->chain, b->v.gm, 0, io->len);
+	if (result)
+		log_guest(&b->host_errors, "%s: %s of %lu bytes at %lu failed: %s", b->v.name,
+			  op_name(io->op), io->len, io->offset, strerror(-result));
+	b->in_flight--;
+	answer(r, result ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK, read && !result ? io->len : 0);
+}
+
+static void batch_end(void *ctx)
+{
+	struct virtio_blk *b = ctx;
+
+	publish(b);
+	if (b->quiescing && !b->in_flight) {
+		b->quiescing = false;
+		virtio_quiesced(&b->v);
+	}
+}
+
+/* --- parsing -------------------------------------------------------------------------- */
+
+enum verdict {
+	ANSWER_OK = VIRTIO_BLK_S_OK,
+	ANSWER_IOERR = VIRTIO_BLK_S_IOERR,
+	ANSWER_UNSUPP = VIRTIO_BLK_S_UNSUPP,
+	SUBMIT,
+	MALFORMED, /* there is no place for an answer */
+};
+
+static bool within_disk(const struct virtio_blk *b, uint64_t sector, uint64_t n_sectors)
+{
+	return range_within(sector, n_sectors, b->backend->size / SECTOR);
+}
+
+static enum verdict parse_transfer(struct virtio_blk_req *r, bool write, uint64_t sector)
+{
+	struct virtio_blk *b = r->blk;
+	uint64_t len = write ? r->chain.read_len - HEADER_LEN : r->chain.write_len - 1;
+	int n;
+
+	if (write && b->backend->read_only)
+		return ANSWER_IOERR;
+	if (len % SECTOR || !within_disk(b, sector, len / SECTOR))
+		return ANSWER_IOERR;
+	if (!len)
+		return ANSWER_OK;
+	n = virtq_chain_iov(&r->chain, !write, write ? HEADER_LEN : 0, len, r->iov,
+			    (int)ARRAY_LEN(r->iov));
+	assert(n > 0); /* the chain has these bytes, and no more segments than this */
+	r->io = (struct block_req){
+		.op = write ? BLOCK_WRITE : BLOCK_READ,
+		.stable = write && stable(b),
+		.offset = sector * SECTOR,
+		.len = len,
+		.iov = r->iov,
+		.n_iov = n,
+	};
+	return SUBMIT;
+}
+
+/* DISCARD and WRITE_ZEROES. */
+static enum verdict parse_range(struct virtio_blk_req *r, bool zeroes)
+{
+	struct virtio_blk *b = r->blk;
+	uint64_t feature = zeroes ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD;
+	uint32_t sectors_max = zeroes ? WRITE_ZEROES_SECTORS_MAX : DISCARD_SECTORS_MAX;
+	uint8_t range[RANGE_LEN];
+
+	if (!(b->v.features & feature))
+		return ANSWER_UNSUPP;
+	if (r->chain.read_len != HEADER_LEN + RANGES_MAX * RANGE_LEN)
+		return ANSWER_IOERR;
+	virtq_chain_read(&r->chain, HEADER_LEN, range, sizeof(range));
+
+	uint64_t sector = le64_get(range);
+	uint32_t n_sectors = le32_get(range + 8), flags = le32_get(range + 12);
+
+	if (flags & ~(zeroes ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0u))
+		return ANSWER_UNSUPP;
+	if (n_sectors > sectors_max || !within_disk(b, sector, n_sectors))
+		return ANSWER_IOERR;
+	if (!n_sectors)
+		return ANSWER_OK;
+	r->io = (struct block_req){
+		.op = zeroes ? BLOCK_WRITE_ZEROES : BLOCK_DISCARD,
+		.unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+		.stable = zeroes && stable(b),
+		.offset = sector * SECTOR,
+		.len = (uint64_t)n_sectors * SECTOR,
+	};
+	return SUBMIT;
+}
+
+/* Fills r->io when it says SUBMIT; *written is what it put into the data itself. */
+static enum verdict parse(struct virtio_blk_req *r, uint64_t *written)
+{
+	uint8_t header[HEADER_LEN];
+
+	if (!r->chain.write_len ||
+	    virtq_chain_read(&r->chain, 0, header, sizeof(header)) != sizeof(header))
+		return MALFORMED;
+
+	uint64_t room = r->chain.write_len - 1, sector = le64_get(header + 8);
+
+	switch (le32_get(header)) {
+	case VIRTIO_BLK_T_IN:
+		return parse_transfer(r, false, sector);
+	case VIRTIO_BLK_T_OUT:
+		return parse_transfer(r, true, sector);
+	case VIRTIO_BLK_T_FLUSH:
+		r->io = (struct block_req){.op = BLOCK_FLUSH};
+		return SUBMIT;
+	case VIRTIO_BLK_T_GET_ID:
+		*written = virtq_chain_write(&r->chain, r->blk->v.gm, 0, r->blk->id,
+					     room < VIRTIO_BLK_ID_LEN ? room : VIRTIO_BLK_ID_LEN);
+		return ANSWER_OK;
+	case VIRTIO_BLK_T_DISCARD:
+		return parse_range(r, false);
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return parse_range(r, true);
+	default:
+		return ANSWER_UNSUPP;
+	}
+}
+
+/* --- the loop's calls ------------------------------------------------------------------ */
+
+static void queue_ready(void *dev, unsigned index)
+{
+	struct virtio_blk *b = dev;
+	unsigned taken = 0;
+
+	for (;;) {
+		struct virtio_blk_req *r = take_slot(b);
+		enum verdict verdict;
+		uint64_t written = 0;
+
+		if (!virtio_pop(&b->v, index, &taken, &r->chain)) {
+			free_slot(r);
+			break;
+		}
+		r->queue = index;
+		verdict = parse(r, &written);
+		if (verdict == MALFORMED) {
+			virtio_fail(&b->v, "a request without room for header or status");
+			free_slot(r);
+			break;
+		}
+		if (verdict != SUBMIT) {
+			answer(r, (uint8_t)verdict, written);
+			continue;
+		}
+		r->io.done = done;
+		r->io.ctx = b;
+		b->in_flight++;
+		block_submit(b->backend, &r->io);
+	}
+	publish(b);
+}
+
+static void started(void *dev)
+{
+	struct virtio_blk *b = dev;
+
+	b->attached = !b->backend->ops->attach || !b->backend->ops->attach(b->backend, b->v.loop);
+	if (!b->attached)
+		virtio_fail(&b->v, "the host has no resources for its disk");
+}
+
+static void quiesce(void *dev)
+{
+	struct virtio_blk *b = dev;
+
+	/* The backend cannot be told to forget a request whose buffers the kernel may
+	 * be filling; so wait for all of them. */
+	b->quiescing = true;
+	batch_end(b);
+}
+
+static void stopped(void *dev)
+{
+	struct virtio_blk *b = dev;
+
+	if (b->attached && b->backend->ops->detach)
+		b->backend->ops->detach(b->backend);
+	b->attached = false;
+}
+
+static void reset(void *dev)
+{
+	struct virtio_blk *b = dev;
+
+	b->cache_mode = CACHE_DEFAULT;
+}
+
+static const struct virtio_ops ops = {
+	.device_id = VIRTIO_ID_BLOCK,
+	.config_read = config_read,
+	.config_write = config_write,
+	.started = started,
+	.queue_ready = queue_ready,
+	.quiesce = quiesce,
+	.stopped = stopped,
+	.reset = reset,
+};
+
+/* --- life -------------------------------------------------------------------------------- */
+
+static uint64_t features_of(const struct block *disk, unsigned n_queues)
+{
+	uint64_t f = VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_FLUSH;
+
+	if (n_queues > 1)
+		f |= VIRTIO_BLK_F_MQ;
+	if (disk->read_only)
+		return f | VIRTIO_BLK_F_RO;
+	f |= VIRTIO_BLK_F_CONFIG_WCE;
+	if (disk->discard_align)
+		f |= VIRTIO_BLK_F_DISCARD;
+	if (disk->can_write_zeroes)
+		f |= VIRTIO_BLK_F_WRITE_ZEROES;
+	return f;
+}
+
+int virtio_blk_init(struct virtio_blk *b, struct block *backend,
+		    const struct virtio_blk_options *options, struct guest_mem *gm,
+		    struct loop *loop)
+{
+	uint16_t sizes[VIRTIO_QUEUES_MAX];
+	int ret = -ENOMEM;
+
+	assert(options->n_queues && options->n_queues <= VIRTIO_QUEUES_MAX);
+	*b = (struct virtio_blk){
+		.backend = backend,
+		.slots = options->n_queues * VIRTQ_SIZE_MAX + 1,
+	};
+	if (options->serial)
+		memcpy(b->id, options->serial, strnlen(options->serial, sizeof(b->id)));
+	backend->batch_end = batch_end;
+	backend->batch_ctx = b;
+
+	/* Slots are used from the front, so a quiet disk touches few of these pages. */
+	b->pool = calloc(b->slots, sizeof(*b->pool));
+	if (!b->pool)
+		goto fail;
+	for (unsigned i = 0; i < options->n_queues; i++)
+		sizes[i] = VIRTQ_SIZE_MAX;
+	ret = virtio_init(&b->v, &ops, b, options->name, gm, loop,
+			  features_of(backend, options->n_queues), VIRTIO_BLK_CFG_LEN,
+			  options->n_queues, sizes);
+	if (!ret)
+		return 0;
+fail:
+	virtio_blk_fini(b);
+	return ret;
+}
+
+void virtio_blk_fini(struct virtio_blk *b)
+{
+	virtio_fini(&b->v);
+	block_destroy(b->backend);
+	b->backend = NULL;
+	free(b->pool);
+	b->pool = NULL;
+}
+
+void virtio_blk_save(struct virtio_blk *b, struct state_writer *w)
+{
+	state_put_u64(w, b->backend->size);
+	state_put_u8(w, b->cache_mode);
+}
+
+int virtio_blk_load(struct virtio_blk *b, struct state_reader *r, struct err *e)
+{
+	uint64_t size = state_get_u64(r);
+	uint8_t mode = state_get_u8(r);
+
+	if (r->error || mode > CACHE_WRITEBACK)
+		return err_host(e, -EBADMSG, "saved state: %s: not of a disk", b->v.name);
+	if (size != b->backend->size)
+		return err_host(e, -EINVAL,
+				"saved state: %s: the disk had %lu bytes then and has %lu now; "
+				"give the same disk",
+				b->v.name, size, b->backend->size);
+	b->cache_mode = mode;
+	return 0;
+}

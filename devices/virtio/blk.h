@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * blk: the virtio block device [virtio 1.3 5.2].
+ *
+ * A chain is parsed into one request for the backend, kept in a slot of a pool
+ * that was allocated with the device, and answered when the backend is done, in
+ * whatever order. All of it runs on the device's loop; vCPUs only touch the
+ * configuration space.
+ */
+#ifndef DEVICES_VIRTIO_BLK_H
+#define DEVICES_VIRTIO_BLK_H
+
+#include "devices/backend/block.h"
+#include "devices/virtio/virtio.h"
+
+/* Feature bits [virtio 1.3 5.2.3]. */
+#define VIRTIO_BLK_F_SEG_MAX      (1ull << 2)
+#define VIRTIO_BLK_F_RO           (1ull << 5)
+#define VIRTIO_BLK_F_BLK_SIZE     (1ull << 6)
+#define VIRTIO_BLK_F_FLUSH        (1ull << 9)
+#define VIRTIO_BLK_F_CONFIG_WCE   (1ull << 11)
+#define VIRTIO_BLK_F_MQ           (1ull << 12)
+#define VIRTIO_BLK_F_DISCARD      (1ull << 13)
+#define VIRTIO_BLK_F_WRITE_ZEROES (1ull << 14)
+
+/* Request types and answers [virtio 1.3 5.2.6]. */
+enum {
+	VIRTIO_BLK_T_IN = 0,
+	VIRTIO_BLK_T_OUT = 1,
+	VIRTIO_BLK_T_FLUSH = 4,
+	VIRTIO_BLK_T_GET_ID = 8,
+	VIRTIO_BLK_T_DISCARD = 11,
+	VIRTIO_BLK_T_WRITE_ZEROES = 13,
+
+	VIRTIO_BLK_S_OK = 0,
+	VIRTIO_BLK_S_IOERR = 1,
+	VIRTIO_BLK_S_UNSUPP = 2,
+
+	VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP = 1,
+};
+
+/* Configuration space: offsets of struct virtio_blk_config [virtio 1.3 5.2.4]. */
+enum {
+	VIRTIO_BLK_CFG_CAPACITY = 0,
+	VIRTIO_BLK_CFG_SEG_MAX = 12,
+	VIRTIO_BLK_CFG_BLK_SIZE = 20,
+	VIRTIO_BLK_CFG_WRITEBACK = 32,
+	VIRTIO_BLK_CFG_NUM_QUEUES = 34,
+	VIRTIO_BLK_CFG_MAX_DISCARD_SECTORS = 36,
+	VIRTIO_BLK_CFG_MAX_DISCARD_SEG = 40,
+	VIRTIO_BLK_CFG_DISCARD_SECTOR_ALIGNMENT = 44,
+	VIRTIO_BLK_CFG_MAX_WRITE_ZEROES_SECTORS = 48,
+	VIRTIO_BLK_CFG_MAX_WRITE_ZEROES_SEG = 52,
+	VIRTIO_BLK_CFG_WRITE_ZEROES_MAY_UNMAP = 56,
+	VIRTIO_BLK_CFG_LEN = 60,
+};
+
+enum { VIRTIO_BLK_ID_LEN = 20 };
+
+struct virtio_blk_req {
+	struct virtio_blk *blk;
+	struct virtio_blk_req *next_free;
+	unsigned queue;
+	struct block_req io;
+	struct virtq_chain chain;
+	struct iovec iov[VIRTQ_SEGS_MAX];
+};
+
+struct virtio_blk {
+	struct virtio v; /* for the transport */
+	struct block *backend;
+	uint8_t id[VIRTIO_BLK_ID_LEN];
+	uint8_t cache_mode; /* what the driver chose; vCPUs store, the loop loads */
+
+	/* The loop's. */
+	struct virtio_blk_req *pool, *free;
+	unsigned slots, fresh; /* of the pool: how many, and from where on never used */
+	unsigned in_flight;
+	bool attached, quiescing;
+	uint64_t unpublished; /* a bit for each queue with answers not yet shown */
+	struct log_budget host_errors;
+};
+
+struct virtio_blk_options {
+	const char *name;   /* for log lines, borrowed: "disk0" */
+	const char *serial; /* what GET_ID tells, cut at 20 bytes; NULL: none */
+	unsigned n_queues;  /* 1 to VIRTIO_QUEUES_MAX; all are served by the one loop */
+};
+
+/* `backend` is taken over, also on failure. `gm` and `loop` outlive the device.
+ * 0, -ENOMEM or -EMFILE. */
+int virtio_blk_init(struct virtio_blk *b, struct block *backend,
+		    const struct virtio_blk_options *options, struct guest_mem *gm,
+		    struct loop *loop);
+/* As virtio_fini(); then the backend is destroyed. */
+void virtio_blk_fini(struct virtio_blk *b);
+
+/* The device's own fields, after those of virtio_save() in the same section. */
+void virtio_blk_save(struct virtio_blk *b, struct state_writer *w);
+/* Checks before it sets: -EBADMSG, or -EINVAL when the disk's size is another. */
+int virtio_blk_load(struct virtio_blk *b, struct state_reader *r, struct err *e);
+
+#endif

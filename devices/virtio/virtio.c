@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The state that vCPUs and the loop share is one word, `phase`, under the lock:
+ *
+ *	         DRIVER_OK               status = 0 (any of the three)
+ *	IDLE ---------------> ACTIVE -------------------> RESETTING
+ *	 ^                    |    ^                       |  |
+ *	 |              pause |    | resume          drained  |
+ *	 |                    v    |                       |  |
+ *	 |               PAUSING -> PAUSED                 |  |
+ *	 +---------------------------------------------------+
+ *
+ * A vCPU only ever changes the phase and rings `control`; the loop sees what is
+ * wanted and does it. Neither waits for the other, and nothing on this way can
+ * fail for want of memory: the one allocation, the task that hands the queues to
+ * the loop, is made at DRIVER_OK, where failing is NEEDS_RESET.
+ *
+ * While `served` is false the loop knows nothing of the device, so reset and
+ * fini are done on the spot.
+ */
+#include "devices/virtio/virtio.h"
+
+#include "vmm/base/bytes.h"
+#include "vmm/base/fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The bits a driver may set [virtio 1.3 2.1]. */
+enum {
+	DRIVER_BITS = VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK |
+		      VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_FAILED,
+};
+
+/* --- eventfds ------------------------------------------------------------------- */
+
+static void ring(int fd)
+{
+	uint64_t one = 1;
+	/* EAGAIN: the counter is full, so it is readable anyway. */
+	ssize_t n = write(fd, &one, sizeof(one));
+
+	(void)n;
+}
+
+static void unring(int fd)
+{
+	uint64_t count;
+	ssize_t n = read(fd, &count, sizeof(count));
+
+	(void)n;
+}
+
+/* --- creation -------------------------------------------------------------------- */
+
+static int open_doorbells(struct virtio *v)
+{
+	v->control = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (v->control < 0)
+		return -errno;
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		v->doorbells[i].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (v->doorbells[i].fd < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static void free_parts(struct virtio *v)
+{
+	for (unsigned i = 0; v->doorbells && i < v->n_queues; i++)
+		fd_close(&v->doorbells[i].fd);
+	fd_close(&v->control);
+	free(v->doorbells);
+	free(v->queues);
+	pthread_cond_destroy(&v->idle);
+	pthread_mutex_destroy(&v->lock);
+	*v = (struct virtio){.control = -1};
+}
+
+int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const char *name,
+		struct guest_mem *gm, struct loop *loop, uint64_t offered, uint32_t config_len,
+		unsigned n_queues, const uint16_t *queue_sizes)
+{
+	pthread_condattr_t attr;
+	int ret = -ENOMEM;
+
+	assert(n_queues <= VIRTIO_QUEUES_MAX);
+	*v = (struct virtio){
+		.ops = ops,
+		.dev = dev,
+		.name = name,
+		.gm = gm,
+		.loop = loop,
+		.config_len = config_len,
+		.n_queues = n_queues,
+		.offered = offered | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC |
+			   VIRTIO_F_EVENT_IDX,
+		.control = -1,
+	};
+	pthread_mutex_init(&v->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&v->idle, &attr);
+	pthread_condattr_destroy(&attr);
+
+	v->queues = calloc(n_queues, sizeof(*v->queues));
+	v->doorbells = calloc(n_queues, sizeof(*v->doorbells));
+	if (!v->queues || !v->doorbells)
+		goto fail;
+	for (unsigned i = 0; i < n_queues; i++) {
+		assert(is_power_of_2(queue_sizes[i]) && queue_sizes[i] <= VIRTQ_SIZE_MAX);
+		v->queues[i].size_max = queue_sizes[i];
+		virtq_reset(&v->queues[i]);
+		v->doorbells[i] = (struct virtio_doorbell){.v = v, .index = i, .fd = -1};
+	}
+	ret = open_doorbells(v);
+	if (ret)
+		goto fail;
+	return 0;
+fail:
+	free_parts(v);
+	return ret;
+}
+
+void virtio_fini(struct virtio *v)
+{
+	if (!v->ops)
+		return;
+	virtio_set_status(v, 0);
+	pthread_mutex_lock(&v->lock);
+	while (v->phase != VIRTIO_IDLE)
+		pthread_cond_wait(&v->idle, &v->lock);
+	pthread_mutex_unlock(&v->lock);
+	free_parts(v);
+}
+
+void virtio_set_transport(struct virtio *v, const struct virtio_transport_ops *ops, void *transport)
+{
+	v->transport_ops = ops;
+	v->transport = transport;
+}
+
+/* --- interrupts ------------------------------------------------------------------- */
+
+static void notify_queue(struct virtio *v, unsigned index)
+{
+	if (v->transport_ops)
+		v->transport_ops->notify_queue(v->transport, index);
+}
+
+static void notify_config(struct virtio *v)
+{
+	if (v->transport_ops)
+		v->transport_ops->notify_config(v->transport);
+}
+
+void virtio_notify_config(struct virtio *v)
+{
+	pthread_mutex_lock(&v->lock);
+	bool tell = v->status & VIRTIO_STATUS_DRIVER_OK;
+
+	v->config_generation++;
+	pthread_mutex_unlock(&v->lock);
+	if (tell)
+		notify_config(v);
+}
+
+/* --- doorbells -------------------------------------------------------------------- */
+
+void virtio_kick(struct virtio *v, unsigned index)
+{
+	if (index < v->n_queues)
+		ring(v->doorbells[index].fd);
+}
+
+int virtio_doorbell_fd(struct virtio *v, unsigned index)
+{
+	return v->doorbells[index].fd;
+}
+
+/* --- the loop's side ---------------------------------------------------------------- */
+
+static void forget_doorbells(struct virtio *v)
+{
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		loop_fd_del(v->doorbells[i].watch);
+		v->doorbells[i].watch = NULL;
+	}
+}
+
+/* Lock held; the loop has nothing of the device (or never had). */
+static void reset_locked(struct virtio *v)
+{
+	for (unsigned i = 0; i < v->n_queues; i++)
+		virtq_reset(&v->queues[i]);
+	v->status = 0;
+	v->features = 0;
+	v->config_generation = 0;
+	v->renotify = false;
+	if (v->ops->reset)
+		v->ops->reset(v->dev);
+	v->phase = VIRTIO_IDLE;
+	v->served = false;
+	pthread_cond_broadcast(&v->idle);
+}
+
+static void take_queues(void *arg);
+
+/* Lock held, phase ACTIVE and not served: send the queues to the loop. */
+static bool hand_over_locked(struct virtio *v)
+{
+	v->served = !loop_post(v->loop, take_queues, v);
+	if (v->served)
+		return true;
+	v->status |= VIRTIO_STATUS_NEEDS_RESET;
+	v->phase = VIRTIO_IDLE;
+	log_error("%s: out of memory; the device needs a reset", v->name);
+	return false;
+}
+
+/* On the loop with nothing in flight: give the queues back. */
+static void let_go(struct virtio *v)
+{
+	bool again = false;
+
+	if (v->ops->stopped)
+		v->ops->stopped(v->dev);
+	loop_fd_del(v->control_watch);
+	v->control_watch = NULL;
+
+	pthread_mutex_lock(&v->lock);
+	if (v->phase == VIRTIO_RESETTING) {
+		reset_locked(v);
+	} else if (v->resume_wanted) {
+		v->phase = VIRTIO_ACTIVE;
+		again = true;
+	} else {
+		v->phase = VIRTIO_PAUSED;
+		v->served = false;
+		pthread_cond_broadcast(&v->idle);
+	}
+	pthread_mutex_unlock(&v->lock);
+	/* Unless there is more to do, *v may be gone by now. */
+	if (again)
+		take_queues(v);
+}
+
+static void on_control(void *ctx, int events)
+{
+	struct virtio *v = ctx;
+
+	unring(v->control);
+	pthread_mutex_lock(&v->lock);
+	bool stop = v->phase == VIRTIO_RESETTING || v->phase == VIRTIO_PAUSING;
+
+	pthread_mutex_unlock(&v->lock);
+	if (stop && !v->draining) {
+		v->draining = true;
+		forget_doorbells(v);
+		if (v->ops->quiesce)
+			v->ops->quiesce(v->dev);
+		else
+			v->drained = true;
+	}
+	if (v->drained)
+		let_go(v);
+}
+
+static void on_doorbell(void *ctx, int events)
+{
+	struct virtio_doorbell *d = ctx;
+
+	unring(d->fd);
+	if (!d->v->failed)
+		d->v->ops->queue_ready(d->v->dev, d->index);
+}
+
+static bool watch_doorbells(struct virtio *v)
+{
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		struct virtio_doorbell *d = &v->doorbells[i];
+
+		if (!v->queues[i].running)
+			continue;
+		d->watch = loop_fd_add(v->loop, d->fd, LOOP_READ, on_doorbell, d);
+		if (!d->watch)
+			return false;
+	}
+	return true;
+}
+
+/* The task of hand_over_locked: from here the queues are this thread's. */
+static void take_queues(void *arg)
+{
+	struct virtio *v = arg;
+
+	v->control_watch = loop_fd_add(v->loop, v->control, LOOP_READ, on_control, v);
+	pthread_mutex_lock(&v->lock);
+	v->failed = v->status & VIRTIO_STATUS_NEEDS_RESET;
+	v->draining = v->drained = v->resume_wanted = false;
+	bool renotify = v->renotify;
+
+	v->renotify = false;
+	if (!v->control_watch) {
+		/* Without it no reset would reach us, so do not take them at all. */
+		bool tell = v->phase != VIRTIO_RESETTING;
+
+		v->served = false;
+		v->status |= VIRTIO_STATUS_NEEDS_RESET;
+		if (v->phase == VIRTIO_RESETTING)
+			reset_locked(v);
+		v->phase = VIRTIO_IDLE;
+		pthread_cond_broadcast(&v->idle);
+		pthread_mutex_unlock(&v->lock);
+		if (tell)
+			notify_config(v);
+		return;
+	}
+	pthread_mutex_unlock(&v->lock);
+
+	/* A reset or pause that came meanwhile has rung `control`, which is watched
+	 * now: it is heard as soon as this returns. */
+	if (v->ops->started)
+		v->ops->started(v->dev);
+	if (!watch_doorbells(v))
+		virtio_fail(v, "the host has no more descriptors to watch");
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		if (!v->queues[i].running)
+			continue;
+		if (renotify)
+			notify_queue(v, i);
+		/* What was offered before anybody listened. */
+		if (!v->failed)
+			v->ops->queue_ready(v->dev, i);
+	}
+}
+
+void virtio_quiesced(struct virtio *v)
+{
+	/* The rest is for on_control, from the top of the loop's stack: whoever waits
+	 * may free the device, and our callers are still inside it. */
+	assert(v->draining && !v->drained);
+	v->drained = true;
+	ring(v->control);
+}
+
+void virtio_fail(struct virtio *v, const char *why)
+{
+	if (v->failed)
+		return;
+	v->failed = true;
+	log_guest(&v->complaints, "%s: %s; the device needs a reset", v->name, why);
+	pthread_mutex_lock(&v->lock);
+	v->status |= VIRTIO_STATUS_NEEDS_RESET;
+	bool tell = v->phase == VIRTIO_ACTIVE;
+
+	pthread_mutex_unlock(&v->lock);
+	if (tell)
+		notify_config(v); /* [virtio 1.3 2.1.2] */
+}
+
+bool virtio_failed(const struct virtio *v)
+{
+	return v->failed;
+}
+
+bool virtio_pop(struct virtio *v, unsigned index, unsigned *taken, struct virtq_chain *c)
+{
+	struct virtq *q = &v->queues[index];
+	int ret;
+
+	if (v->failed || v->draining)
+		return false;
+	if (*taken == q->config.size) {
+		virtio_kick(v, index);
+		return false;
+	}
+	if (!*taken)
+		virtq_disable_kick(q);
+	ret = virtq_pop(q, c);
+	if (!ret && virtq_enable_kick(q)) {
+		/* More came in between. An index that flickers must not keep us here:
+		 * look once, and come back by the doorbell. */
+		virtq_disable_kick(q);
+		ret = virtq_pop(q, c);
+		if (!ret)
+			virtio_kick(v, index);
+	}
+	if (ret < 0)
+		virtio_fail(v, "a descriptor chain or ring index breaks the rules");
+	*taken += ret > 0;
+	return ret > 0;
+}
+
+void virtio_publish(struct virtio *v, unsigned index)
+{
+	if (!v->failed && virtq_publish(&v->queues[index]))
+		notify_queue(v, index);
+}
+
+/* --- the driver's registers ----------------------------------------------------------- */
+
+uint8_t virtio_status(struct virtio *v)
+{
+	pthread_mutex_lock(&v->lock);
+	uint8_t status = v->status;
+
+	pthread_mutex_unlock(&v->lock);
+	return status;
+}
+
+static void request_reset_locked(struct virtio *v)
+{
+	if (!v->served) {
+		reset_locked(v);
+		return;
+	}
+	v->phase = VIRTIO_RESETTING;
+	ring(v->control);
+}
+
+static bool features_suit(struct virtio *v, uint64_t features)
+{
+	return !(features & ~v->offered) && features & VIRTIO_F_VERSION_1 &&
+	       (!v->ops->features_ok || v->ops->features_ok(v->dev, features));
+}
+
+/* All enabled queues, or none. */
+static bool start_queues(struct virtio *v)
+{
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		if (!v->queues[i].config.enabled || !virtq_start(&v->queues[i], v->gm, v->features))
+			continue;
+		while (i--)
+			virtq_stop(&v->queues[i]);
+		return false;
+	}
+	return true;
+}
+
+/* Does each bit come with those it needs [virtio 1.3 3.1.1]? */
+static bool in_order(uint8_t status)
+{
+	if (status & VIRTIO_STATUS_DRIVER && !(status & VIRTIO_STATUS_ACKNOWLEDGE))
+		return false;
+	if (status & VIRTIO_STATUS_FEATURES_OK && !(status & VIRTIO_STATUS_DRIVER))
+		return false;
+	return !(status & VIRTIO_STATUS_DRIVER_OK) || status & VIRTIO_STATUS_FEATURES_OK;
+}
+
+/* Lock held. Gives whether the driver has to be told of NEEDS_RESET. */
+static bool activate_locked(struct virtio *v)
+{
+	v->status |= VIRTIO_STATUS_DRIVER_OK;
+	if (!start_queues(v)) {
+		v->status |= VIRTIO_STATUS_NEEDS_RESET;
+		log_guest(&v->complaints,
+			  "%s: a queue's size or address is not valid; the device needs a reset",
+			  v->name);
+		return true;
+	}
+	v->phase = VIRTIO_ACTIVE;
+	return !hand_over_locked(v);
+}
+
+void virtio_set_status(struct virtio *v, uint8_t status)
+{
+	bool tell = false;
+
+	pthread_mutex_lock(&v->lock);
+	if (v->phase == VIRTIO_RESETTING)
+		goto out;
+	if (!status) {
+		request_reset_locked(v);
+		goto out;
+	}
+	status &= DRIVER_BITS;
+	uint8_t before = v->status & DRIVER_BITS, fresh = status & ~before;
+
+	if (before & ~status || !in_order(status))
+		goto out;
+	if (fresh & VIRTIO_STATUS_FEATURES_OK && !features_suit(v, v->features)) {
+		status &= ~(VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK);
+		fresh &= status;
+	}
+	v->status |= status & ~VIRTIO_STATUS_DRIVER_OK;
+	if (fresh & VIRTIO_STATUS_DRIVER_OK)
+		tell = activate_locked(v);
+out:
+	pthread_mutex_unlock(&v->lock);
+	if (tell)
+		notify_config(v);
+}
+
+static struct timespec deadline(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
+bool virtio_wait_reset(struct virtio *v, unsigned timeout_ms)
+{
+	struct timespec until = deadline(timeout_ms);
+
+	pthread_mutex_lock(&v->lock);
+	while (v->phase == VIRTIO_RESETTING &&
+	       pthread_cond_timedwait(&v->idle, &v->lock, &until) != ETIMEDOUT)
+		;
+	bool complete = v->phase != VIRTIO_RESETTING;
+
+	pthread_mutex_unlock(&v->lock);
+	return complete;
+}
+
+/* --- pause, and saved state -------------------------------------------------------------- */
+
+int virtio_pause(struct virtio *v, unsigned timeout_ms)
+{
+	struct timespec until = deadline(timeout_ms);
+	int ret = 0;
+
+	pthread_mutex_lock(&v->lock);
+	while (v->phase == VIRTIO_RESETTING && !ret)
+		ret = pthread_cond_timedwait(&v->idle, &v->lock, &until);
+	if (v->phase == VIRTIO_ACTIVE) {
+		v->phase = VIRTIO_PAUSING;
+		ring(v->control);
+	}
+	v->resume_wanted = false;
+	while (v->phase == VIRTIO_PAUSING && !ret)
+		ret = pthread_cond_timedwait(&v->idle, &v->lock, &until);
+	if (v->phase == VIRTIO_PAUSING)
+		v->resume_wanted = true;
+	bool quiet = v->phase == VIRTIO_IDLE || v->phase == VIRTIO_PAUSED;
+
+	pthread_mutex_unlock(&v->lock);
+	return quiet ? 0 : -ETIMEDOUT;
+}
+
+void virtio_resume(struct virtio *v)
+{
+	bool tell = false;
+
+	pthread_mutex_lock(&v->lock);
+	if (v->phase == VIRTIO_PAUSED) {
+		v->phase = VIRTIO_ACTIVE;
+		tell = !hand_over_locked(v);
+	} else if (v->phase == VIRTIO_PAUSING) {
+		v->resume_wanted = true;
+	}
+	pthread_mutex_unlock(&v->lock);
+	if (tell)
+		notify_config(v);
+}
+
+void virtio_save(struct virtio *v, struct state_writer *w)
+{
+	pthread_mutex_lock(&v->lock);
+	assert(!v->served);
+	state_put_u8(w, v->status);
+	state_put_u8(w, v->config_generation);
+	state_put_u64(w, v->features);
+	state_put_u8(w, (uint8_t)v->n_queues);
+	for (unsigned i = 0; i < v->n_queues; i++)
+		virtq_save(&v->queues[i], w);
+	pthread_mutex_unlock(&v->lock);
+}
+
+static bool status_valid(uint8_t status)
+{
+	return !(status & ~(DRIVER_BITS | VIRTIO_STATUS_NEEDS_RESET)) && in_order(status) &&
+	       (status & VIRTIO_STATUS_DRIVER_OK || !(status & VIRTIO_STATUS_NEEDS_RESET));
+}
+
+int virtio_load(struct virtio *v, struct state_reader *r, struct err *e)
+{
+	struct virtq queues[VIRTIO_QUEUES_MAX];
+	uint8_t status = state_get_u8(r), generation = state_get_u8(r);
+	uint64_t features = state_get_u64(r);
+	bool active = status & VIRTIO_STATUS_DRIVER_OK && !(status & VIRTIO_STATUS_NEEDS_RESET);
+
+	assert(v->phase == VIRTIO_IDLE && !v->served);
+	if (state_get_u8(r) != v->n_queues || !status_valid(status))
+		return err_host(e, -EBADMSG, "saved state: %s: not of this device", v->name);
+	if (status & VIRTIO_STATUS_FEATURES_OK && !features_suit(v, features))
+		return err_host(e, -EBADMSG, "saved state: %s: features this device does not have",
+				v->name);
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		queues[i] = (struct virtq){.size_max = v->queues[i].size_max};
+		if (virtq_load(&queues[i], r))
+			return err_host(e, -EBADMSG, "saved state: %s: cut short", v->name);
+		int ret = active && queues[i].config.enabled
+				  ? virtq_restart(&queues[i], v->gm, features)
+				  : 0;
+
+		if (ret)
+			return err_host(e, ret, "saved state: %s: queue %u does not lie in RAM",
+					v->name, i);
+	}
+
+	pthread_mutex_lock(&v->lock);
+	memcpy(v->queues, queues, v->n_queues * sizeof(*queues));
+	v->status = status;
+	v->config_generation = generation;
+	v->features = features;
+	v->phase = active ? VIRTIO_PAUSED : VIRTIO_IDLE;
+	v->renotify = active;
+	pthread_mutex_unlock(&v->lock);
+	return 0;
+}

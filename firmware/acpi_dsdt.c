@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The DSDT: what cannot be found by looking. In ASL it reads:
+ *
+ *	Name (\_S5, ...)                    how to power off
+ *	Scope (\_SB) {
+ *	  Device (MRES) PNP0C02             ECAM and our ports are taken
+ *	  Device (PCI0) PNP0A08             the host bridge and its windows
+ *	  Device (RTC)  PNP0B00
+ *	  Device (COM1) PNP0501             if there is one
+ *	  Device (PWRB) PNP0C0C             the power button, and
+ *	  Device (GED)  ACPI0013            the interrupt that tells of a press
+ *	}
+ *
+ * Processors are in the MADT only: an ACPI0007 device adds nothing until one can
+ * come and go. The bridge has no _PRT, for its devices have no INTx pins; its
+ * _OSC lets the guest have all of PCI Express, since no firmware stays behind that
+ * could want it.
+ */
+#include "firmware/acpi.h"
+#include "firmware/aml.h"
+#include "vmm/base/le.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	DSDT_REVISION = 2, /* integers of 64 bits */
+	SLP_TYP_S5 = 5,    /* what the guest writes to SLEEP_CONTROL to power off */
+	GED_EVENT_PORT = LAYOUT_ACPI_SLEEP + 2,
+	GED_POWER_BUTTON = 1 << 0,
+	NOTIFY_PRESSED = 0x80, /* [ACPI 6.5 table 5.169] */
+};
+
+/* _OSC of a host bridge [PCI Firmware 3.3, 4.5.1]. */
+#define OSC_UUID "33db4d5b-1ff7-401c-9657-7441c03dd766"
+enum {
+	OSC_REVISION = 1,
+	OSC_UNKNOWN_UUID = 1 << 2,
+	OSC_UNKNOWN_REVISION = 1 << 3,
+	OSC_MASKED = 1 << 4,
+	/* Native hot-plug, SHPC, PME, AER, and the PCI Express capability. */
+	OSC_GRANTED = 0x1f,
+};
+
+static void name_integer(struct aml *a, const char *name, uint64_t v)
+{
+	aml_name(a, name);
+	aml_integer(a, v);
+}
+
+static void name_eisaid(struct aml *a, const char *name, const char *id)
+{
+	aml_name(a, name);
+	aml_eisaid(a, id);
+}
+
+/* The first two elements are what PM1a and PM1b would take; SLEEP_CONTROL takes
+ * the first [ACPI 6.5 7.4.2]. */
+static void put_s5(struct aml *a)
+{
+	aml_name(a, "\\_S5_");
+	aml_package(a, 4);
+	aml_integer(a, SLP_TYP_S5);
+	aml_integer(a, SLP_TYP_S5);
+	aml_integer(a, 0);
+	aml_integer(a, 0);
+	aml_end(a);
+}
+
+/* Linux uses ECAM only if a PNP0C02 reserves it. */
+static void put_motherboard(struct aml *a)
+{
+	aml_device(a, "MRES");
+	name_eisaid(a, "_HID", "PNP0C02");
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_memory32_fixed(a, LAYOUT_ECAM, LAYOUT_ECAM_LEN);
+	aml_io(a, LAYOUT_ACPI_SLEEP, LAYOUT_ACPI_PORT_LEN);
+	aml_end(a);
+	aml_end(a);
+}
+
+/*
+ *	Method (_OSC, 4, Serialized) {
+ *	  CreateDWordField (Arg3, 0, CDW1)
+ *	  If (Arg0 == ToUUID (...)) {
+ *	    CreateDWordField (Arg3, 8, CDW3)
+ *	    Local0 = CDW3 & 0x1f
+ *	    If (!(CDW3 == Local0)) { CDW1 |= masked }
+ *	    If (!(Arg1 == 1)) { CDW1 |= unknown revision }
+ *	    CDW3 = Local0
+ *	  } Else { CDW1 |= unknown UUID }
+ *	  Return (Arg3)
+ *	}
+ */
+static void set_osc_error(struct aml *a, uint64_t error)
+{
+	aml_or(a);
+	aml_ref(a, "CDW1");
+	aml_integer(a, error);
+	aml_ref(a, "CDW1");
+}
+
+static void put_osc(struct aml *a)
+{
+	aml_method(a, "_OSC", 4);
+	aml_create_dword_field(a, 3, 0, "CDW1");
+	aml_if(a);
+	aml_lequal(a);
+	aml_arg(a, 0);
+	aml_uuid(a, OSC_UUID);
+	{
+		aml_create_dword_field(a, 3, 8, "CDW3");
+		aml_and(a);
+		aml_ref(a, "CDW3");
+		aml_integer(a, OSC_GRANTED);
+		aml_local(a, 0);
+
+		aml_if(a);
+		aml_lnot(a);
+		aml_lequal(a);
+		aml_ref(a, "CDW3");
+		aml_local(a, 0);
+		set_osc_error(a, OSC_MASKED);
+		aml_end(a);
+
+		aml_if(a);
+		aml_lnot(a);
+		aml_lequal(a);
+		aml_arg(a, 1);
+		aml_integer(a, OSC_REVISION);
+		set_osc_error(a, OSC_UNKNOWN_REVISION);
+		aml_end(a);
+
+		aml_store(a);
+		aml_local(a, 0);
+		aml_ref(a, "CDW3");
+	}
+	aml_end(a);
+	aml_else(a);
+	set_osc_error(a, OSC_UNKNOWN_UUID);
+	aml_end(a);
+	aml_return(a);
+	aml_arg(a, 3);
+	aml_end(a);
+}
+
+static void put_pci(struct aml *a, const struct board *b)
+{
+	aml_device(a, "PCI0");
+	name_eisaid(a, "_HID", "PNP0A08");
+	name_eisaid(a, "_CID", "PNP0A03");
+	name_integer(a, "_UID", 0);
+	name_integer(a, "_SEG", 0);
+	name_integer(a, "_BBN", 0);
+	name_integer(a, "_CCA", 1);
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_bus_window(a, 0, 0);
+	aml_memory32_window(a, LAYOUT_MMIO32, LAYOUT_MMIO32_LEN);
+	if (b->mmio64_len)
+		aml_memory64_window(a, b->mmio64, b->mmio64_len);
+	aml_end(a);
+	put_osc(a);
+	aml_end(a);
+}
+
+/* Without an interrupt, as the clock has none: told of one, Linux and hwclock
+ * would wait for it in vain. */
+static void put_rtc(struct aml *a)
+{
+	aml_device(a, "RTC_");
+	name_eisaid(a, "_HID", "PNP0B00");
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_io(a, LAYOUT_CMOS, LAYOUT_CMOS_LEN);
+	aml_end(a);
+	aml_end(a);
+}
+
+static void put_com1(struct aml *a)
+{
+	aml_device(a, "COM1");
+	name_eisaid(a, "_HID", "PNP0501");
+	name_integer(a, "_UID", 1);
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_io(a, LAYOUT_COM1, LAYOUT_COM1_LEN);
+	aml_interrupt(a, LAYOUT_GSI_COM1);
+	aml_end(a);
+	aml_end(a);
+}
+
+static void put_power_button(struct aml *a)
+{
+	aml_device(a, "PWRB");
+	name_eisaid(a, "_HID", "PNP0C0C");
+	aml_end(a);
+}
+
+/* An edge on the GED's interrupt says that the event byte has news; reading the
+ * byte clears it. [ACPI 6.5 5.6.9] */
+static void put_ged(struct aml *a)
+{
+	aml_device(a, "GED_");
+	aml_name(a, "_HID");
+	aml_string(a, "ACPI0013");
+	name_integer(a, "_UID", 0);
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_interrupt(a, LAYOUT_GSI_GED);
+	aml_end(a);
+	aml_io_region(a, "EVTR", GED_EVENT_PORT, 1);
+	aml_field(a, "EVTR");
+	aml_field_unit(a, "EVTB", 8);
+	aml_end(a);
+
+	aml_method(a, "_EVT", 1);
+	aml_store(a);
+	aml_ref(a, "EVTB");
+	aml_local(a, 0);
+	aml_if(a);
+	aml_and(a);
+	aml_local(a, 0);
+	aml_integer(a, GED_POWER_BUTTON);
+	aml_integer(a, 0); /* no target */
+	aml_notify(a);
+	aml_ref(a, "PWRB");
+	aml_integer(a, NOTIFY_PRESSED);
+	aml_end(a);
+	aml_end(a);
+	aml_end(a);
+}
+
+int acpi_build_dsdt(const struct board *b, uint8_t *buf, size_t cap)
+{
+	struct aml a;
+	int len;
+
+	if (cap < ACPI_HEADER_LEN)
+		return -ENOSPC;
+	memset(buf, 0, ACPI_HEADER_LEN);
+	aml_init(&a, buf + ACPI_HEADER_LEN, cap - ACPI_HEADER_LEN);
+
+	put_s5(&a);
+	aml_scope(&a, "\\_SB_");
+	put_motherboard(&a);
+	put_pci(&a, b);
+	put_rtc(&a);
+	if (b->serial)
+		put_com1(&a);
+	put_power_button(&a);
+	put_ged(&a);
+	aml_end(&a);
+
+	len = aml_finish(&a);
+	if (len < 0)
+		return len;
+	len += ACPI_HEADER_LEN;
+	acpi_header(buf, "DSDT", (uint32_t)len, DSDT_REVISION);
+	acpi_checksum(buf, (size_t)len, ACPI_CHECKSUM);
+	return len;
+}

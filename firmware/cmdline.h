@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmdline: the kernel's command line, from our defaults and the user's wishes. */
+#ifndef FIRMWARE_CMDLINE_H
+#define FIRMWARE_CMDLINE_H
+
+#include "vmm/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct cmdline_config {
+	const char *cmdline; /* --cmdline: instead of the defaults; NULL: the defaults */
+	const char *append;  /* --append: after them; NULL: nothing */
+	bool serial;         /* COM1 is there */
+	bool disk;           /* there is a /dev/vda */
+	bool disk_readonly;  /* and it cannot be written */
+	bool initrd;         /* the user's own initrd finds the root by itself */
+};
+
+/* Write the line, NUL-terminated, to buf[size] and give its length. `max`: what the
+ * kernel takes without the NUL (cmdline_size). -EINVAL and *e for control
+ * characters, -E2BIG and *e, with both lengths, when it is too long: never cut. */
+int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t max,
+		  struct err *e);
+
+/* Judge `len` bytes of text from `option`: -EINVAL and *e for a NUL, a newline or
+ * another control character. For text that comes from a file. */
+int cmdline_check(const char *text, size_t len, const char *option, struct err *e);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* board: RAM around the hole, and a window for 64-bit BARs above all of it. */
+#include "vmm/arch/x86_64/board.h"
+
+#include "vmm/base/bytes.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define STEP (2 * MiB)
+
+static const uint64_t sizes[] = {
+	32 * MiB,	3 * GiB - STEP, 3 * GiB, 3 * GiB + STEP, 4 * GiB - STEP, 4 * GiB,
+	4 * GiB + STEP, 5 * GiB,	64 * GiB,
+};
+
+static void no_byte_is_lost_and_none_is_in_the_hole(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		struct board b;
+
+		assert_int_equal(board_init(&b, sizes[i], sizes[i], 1, 1, 48, NULL), 0);
+		assert_true(b.ram_low + b.ram_high == sizes[i]);
+		assert_true(b.ram_low == (sizes[i] < 3 * GiB ? sizes[i] : 3 * GiB));
+		/* High RAM only when low RAM is full. */
+		assert_true(!b.ram_high || b.ram_low == 3 * GiB);
+		assert_true(b.mmio64 >= 4 * GiB + b.ram_high);
+		assert_true(b.mmio64 % GiB == 0);
+		assert_true(b.mmio64_len > 0);
+		assert_true(b.mmio64 + b.mmio64_len <= 1ull << 48);
+	}
+}
+
+/* hostile-cases: "guest RAM sizes around the 3 to 4 GiB hole". */
+static void the_map_is_the_boards(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		struct guest_mem gm;
+		struct board b;
+
+		assert_int_equal(board_init(&b, sizes[i], sizes[i], 1, 1, 48, NULL), 0);
+		guest_mem_init(&gm, GUEST_MEM_ANON);
+		assert_int_equal(board_map_ram(&b, &gm, NULL), 0);
+		assert_true(guest_mem_size(&gm) == sizes[i]);
+		assert_int_equal(gm.n_regions, b.ram_high ? 2 : 1);
+		assert_non_null(guest_mem_hva(&gm, b.ram_low - 1, 1));
+		assert_null(guest_mem_hva(&gm, b.ram_low, 1));
+		assert_null(guest_mem_hva(&gm, b.ram_low - 1, 2));
+		assert_null(guest_mem_hva(&gm, 4 * GiB - 1, 2));
+		assert_null(guest_mem_hva(&gm, LAYOUT_ECAM, 1));
+		assert_null(guest_mem_hva(&gm, LAYOUT_IOAPIC, 1));
+		assert_null(guest_mem_hva(&gm, LAYOUT_LAPIC, 1));
+		assert_null(guest_mem_hva(&gm, b.mmio64, 1));
+		if (b.ram_high) {
+			assert_non_null(guest_mem_hva(&gm, 4 * GiB + b.ram_high - 1, 1));
+			assert_null(guest_mem_hva(&gm, 4 * GiB + b.ram_high - 1, 2));
+		} else {
+			assert_null(guest_mem_hva(&gm, 4 * GiB, 1));
+		}
+		guest_mem_fini(&gm);
+	}
+}
+
+static void room_to_grow_moves_the_window_only(void **state)
+{
+	struct board small, roomy;
+
+	assert_int_equal(board_init(&small, 512 * MiB, 512 * MiB, 1, 1, 48, NULL), 0);
+	assert_int_equal(board_init(&roomy, 512 * MiB, 16 * GiB, 1, 1, 48, NULL), 0);
+	assert_true(small.ram_low == roomy.ram_low && !roomy.ram_high);
+	assert_true(small.mmio64 == 4 * GiB);
+	assert_true(roomy.mmio64 >= 4 * GiB + 13 * GiB);
+}
+
+static void too_few_address_bits_are_refused(void **state)
+{
+	/* 63 GiB of RAM end 60 GiB above the hole's end, at 2^36: no room for the window. */
+	const struct {
+		uint64_t memory;
+		unsigned bits;
+		bool fits;
+	} cases[] = {
+		{63 * GiB, 36, false},	  {63 * GiB, 37, true},	     {62 * GiB, 36, true},
+		{62 * GiB + STEP, 36, false}, {3 * GiB, 32, false}, {3 * GiB, 33, true},
+		{1024 * GiB, 40, false},  {1024 * GiB, 41, true}, {1024 * GiB, 64, true},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct board b;
+		struct err e = {0};
+		int ret = board_init(&b, cases[i].memory, cases[i].memory, 1, 1, cases[i].bits, &e);
+
+		assert_int_equal(ret, cases[i].fits ? 0 : -EINVAL);
+		if (cases[i].fits) {
+			assert_true(b.mmio64_len >= GiB);
+			continue;
+		}
+		assert_int_equal(e.kind, ERR_USAGE);
+		assert_non_null(strstr(e.text, "--memory"));
+	}
+}
+
+static void apic_ids_are_the_numbers(void **state)
+{
+	struct board b;
+
+	assert_int_equal(board_init(&b, 1 * GiB, 1 * GiB, 3, 7, 48, NULL), 0);
+	assert_int_equal(b.cpus, 3);
+	assert_int_equal(b.cpus_max, 7);
+	for (unsigned i = 0; i < 255; i++)
+		assert_int_equal(board_apic_id(i), i);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_byte_is_lost_and_none_is_in_the_hole),
+		cmocka_unit_test(the_map_is_the_boards),
+		cmocka_unit_test(room_to_grow_moves_the_window_only),
+		cmocka_unit_test(too_few_address_bits_are_refused),
+		cmocka_unit_test(apic_ids_are_the_numbers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernel's command line: what is in it by default, what moves over, and what is
+ * refused. */
+#include "firmware/cmdline.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char line[4096];
+
+static const char *build(const struct cmdline_config *c)
+{
+	struct err e = {0};
+	int len = cmdline_build(line, sizeof(line), c, 2047, &e);
+
+	if (len < 0)
+		fail_msg("refused: %s", e.text);
+	assert_int_equal(len, strlen(line));
+	return line;
+}
+
+static void test_defaults(void **state)
+{
+	struct cmdline_config c = {0};
+
+	assert_string_equal(build(&c), "panic=-1");
+	c.serial = true;
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1");
+	c.disk = true;
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 root=/dev/vda rw");
+	c.disk_readonly = true;
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 root=/dev/vda ro");
+	c.initrd = true;
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1");
+}
+
+static void test_append(void **state)
+{
+	struct cmdline_config c = {.serial = true, .disk = true, .append = "quiet"};
+
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 root=/dev/vda rw quiet");
+	c.append = "";
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 root=/dev/vda rw");
+}
+
+static void test_root_in_append(void **state)
+{
+	static const struct {
+		const char *append;
+		bool ours; /* root= of ours stays */
+	} cases[] = {
+		{"root=/dev/vdb", false},         {"quiet root=LABEL=x ro", false},
+		{"quiet\troot=/dev/vda2", false}, {"a=\"b c\" root=/dev/vdb", false},
+		{"\"root=/dev/vdb\"", false},     {"root", true},
+		{"nfsroot=/x rootflags=y", true}, {"a=\"b root=/dev/vdb\"", true},
+		{"-- root=/dev/vdb", true}, /* for init */
+		{"quiet -- root=x", true},        {"--x root=/dev/vdb", false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct cmdline_config c = {.disk = true, .append = cases[i].append};
+		bool ours = strstr(build(&c), "root=/dev/vda rw") != NULL;
+
+		if (ours != cases[i].ours)
+			fail_msg("%s: %s", cases[i].append, line);
+		assert_non_null(strstr(line, cases[i].append));
+	}
+}
+
+static void test_cmdline_replaces(void **state)
+{
+	struct cmdline_config c = {.serial = true, .disk = true, .cmdline = "init=/bin/sh"};
+
+	assert_string_equal(build(&c), "init=/bin/sh");
+	c.append = "quiet";
+	assert_string_equal(build(&c), "init=/bin/sh quiet");
+	c.cmdline = "";
+	c.append = NULL;
+	assert_string_equal(build(&c), "");
+}
+
+static void test_limit(void **state)
+{
+	char text[2100];
+	struct cmdline_config c = {.cmdline = text};
+	struct err e = {0};
+
+	memset(text, 'x', sizeof(text));
+	text[2047] = '\0';
+	assert_int_equal(cmdline_build(line, sizeof(line), &c, 2047, &e), 2047);
+	text[2047] = 'x';
+	text[2048] = '\0';
+	assert_int_equal(cmdline_build(line, sizeof(line), &c, 2047, &e), -E2BIG);
+	assert_int_equal(e.kind, ERR_USAGE);
+	assert_non_null(strstr(e.text, "--cmdline"));
+	assert_non_null(strstr(e.text, "2048"));
+	assert_non_null(strstr(e.text, "2047"));
+
+	/* A kernel that takes less, a buffer that is smaller than the kernel's. */
+	e = (struct err){0};
+	c = (struct cmdline_config){.serial = true, .append = "quiet"};
+	assert_int_equal(cmdline_build(line, sizeof(line), &c, 10, &e), -E2BIG);
+	assert_non_null(strstr(e.text, "--append"));
+	assert_int_equal(cmdline_build(line, 29, &c, UINT32_MAX, NULL), 28);
+	assert_int_equal(cmdline_build(line, 28, &c, UINT32_MAX, NULL), -E2BIG);
+}
+
+static void test_control_characters(void **state)
+{
+	static const char *bad[] = {"a\nb", "\r", "a\x1b[2J", "\x7f"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct cmdline_config c = {.append = bad[i]};
+		struct err e = {0};
+
+		assert_int_equal(cmdline_build(line, sizeof(line), &c, 2047, &e), -EINVAL);
+		assert_non_null(strstr(e.text, "--append: has "));
+		assert_null(strchr(e.text, '\n'));
+		c = (struct cmdline_config){.cmdline = bad[i]};
+		e = (struct err){0};
+		assert_int_equal(cmdline_build(line, sizeof(line), &c, 2047, &e), -EINVAL);
+		assert_non_null(strstr(e.text, "--cmdline: has "));
+	}
+}
+
+static void test_embedded_nul(void **state)
+{
+	struct err e = {0};
+
+	assert_int_equal(cmdline_check("quiet\0init=/x", 13, "cmdline-file", &e), -EINVAL);
+	assert_string_equal(e.text, "cmdline-file: has a NUL at byte 5; remove it");
+	assert_int_equal(cmdline_check("caf\xc3\xa9\tx", 7, "x", &e), 0);
+	assert_int_equal(cmdline_check("", 0, "x", &e), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_append),
+		cmocka_unit_test(test_root_in_append), cmocka_unit_test(test_cmdline_replaces),
+		cmocka_unit_test(test_limit),          cmocka_unit_test(test_control_characters),
+		cmocka_unit_test(test_embedded_nul),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* help: --help, laid out from the table in its own order, so that it lists all that
+ * there is and nothing else. */
+#include "vmm/config/cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DOC_COLUMN = 33 };
+
+static const char head[] = "usage: minivmm [run] --kernel FILE [OPTION]...\n"
+			   "       minivmm version\n"
+			   "\n"
+			   "Boots a Linux guest in a virtual machine of its own.\n";
+
+static const char tail[] =
+	"\n"
+	"Examples:\n"
+	"  minivmm -k vmlinuz -i initrd.img --append quiet\n"
+	"  minivmm -k vmlinuz -c 2 -m 1G -d root.img --append root=/dev/vda\n"
+	"  minivmm --config vm.ini -d scratch.img,id=data --timeout 60\n"
+	"\n"
+	"Settings: the command line beats the environment (MINIVMM_STOP_TIMEOUT=3 is\n"
+	"--stop-timeout 3), which beats the file, which beats the default. --disk and\n"
+	"--append given in one of them replace those of the weaker ones. In the file the\n"
+	"long names are keys below the [section] shown above, and paths start from the\n"
+	"file's own directory; each disk has a section:\n"
+	"  [machine]              [disk.root]\n"
+	"  memory = 1G            path = root.img\n"
+	"  cpus = 2               readonly = on\n"
+	"\n"
+	"On the terminal: Ctrl-a x ends the VM, Ctrl-a h tells what else there is.\n"
+	"SIGTERM presses the guest's power button, a second one ends the VM.\n"
+	"\n"
+	"Exit status: 0 the guest powered off or rebooted, 1 the host failed, 2 usage or\n"
+	"configuration, 3 the guest crashed, 124 --timeout ran out, 128+N signal N.\n";
+
+static void print_option(const struct option_def *def)
+{
+	const char *doc = def->doc;
+	int used = isgraph(def->key) ? printf("  -%c, --%s", def->key, def->name)
+				     : printf("      --%s", def->name);
+
+	if (def->arg)
+		used += printf(" %s", def->arg);
+	/* Too long for the column: the prose begins on the next line. */
+	if (used > DOC_COLUMN - 2) {
+		putchar('\n');
+		used = 0;
+	}
+	for (size_t len; doc; doc = doc[len] ? doc + len + 1 : NULL, used = 0) {
+		len = strcspn(doc, "\n");
+		printf("%*s%.*s\n", DOC_COLUMN - used, "", (int)len, doc);
+	}
+}
+
+int cli_help(struct err *e)
+{
+	const char *section = "";
+
+	fputs(head, stdout);
+	for (const struct option_def *def = options; def->name; def++) {
+		if (def->section && strcmp(def->section, section) != 0)
+			printf("\n[%s]\n", def->section);
+		else if (!def->section && section)
+			printf("\nGeneral\n");
+		section = def->section;
+		print_option(def);
+	}
+	fputs(tail, stdout);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return err_host(e, -EIO, "--help: stdout: %s", strerror(errno));
+	return 0;
+}

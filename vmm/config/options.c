@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options: the table, and the setters that its lines name. See options.h. */
+#include "vmm/config/options.h"
+
+#include "vmm/base/bytes.h"
+#include "vmm/config/size.h"
+#include "vmm/config/text.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A year; what is longer was a slip, and milliseconds of it must fit everywhere. */
+enum { SECONDS_MAX = 366 * 24 * 3600 };
+
+/* How much of a refused value an error line repeats. */
+enum { SHOWN_MAX = 80 };
+
+#define MEMORY_STEP (2ull << 20)
+
+void option_env_name(const struct option_def *def, char buf[ENV_NAME_MAX])
+{
+	snprintf(buf, ENV_NAME_MAX, "MINIVMM_%s", def->name);
+	for (char *p = buf; *p; p++)
+		*p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
+}
+
+/* Where the value came from, as the user would point at it. */
+static void describe(const struct origin *o, const char *value, char *buf, size_t size)
+{
+	char env[ENV_NAME_MAX];
+	size_t n = 0;
+
+	if (o->level->kind == LEVEL_ENV)
+		option_env_name(o->def, env);
+	if (o->level->kind == LEVEL_FILE)
+		n = (size_t)snprintf(buf, size, "%.200s [%.60s]%s%s", o->level->file, o->section,
+				     o->def ? " " : "", o->def ? o->def->name : "");
+	else if (o->level->kind == LEVEL_ENV)
+		n = (size_t)snprintf(buf, size, "%s", env);
+	else
+		n = (size_t)snprintf(buf, size, "--%s", o->def->name);
+	if (o->part)
+		n += (size_t)snprintf(buf + n, size - n, " %.60s", o->part);
+	if (value)
+		snprintf(buf + n, size - n, "%s%.*s%s",
+			 o->level->kind != LEVEL_CLI ? ": "
+			 : o->part                   ? "="
+						     : " ",
+			 SHOWN_MAX, *value ? value : "\"\"",
+			 strlen(value) > SHOWN_MAX ? "..." : "");
+}
+
+int option_refuse(const struct origin *o, const char *value, int code, struct err *e,
+		  const char *fmt, ...)
+{
+	char where[400], why[256];
+	va_list ap;
+
+	describe(o, value, where, sizeof(where));
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	return err_usage(e, code, "%s: %s", where, why);
+}
+
+int option_nomem(const struct origin *o, struct err *e)
+{
+	char where[400];
+
+	describe(o, NULL, where, sizeof(where));
+	return err_host(e, -ENOMEM, "%s: out of memory", where);
+}
+
+int option_path(char **out, const char *value, const struct origin *o, struct err *e)
+{
+	const char *dir = *value == '/' || !o->level->dir ? "" : o->level->dir;
+	char *path;
+
+	if (!*value)
+		return option_refuse(o, value, -EINVAL, e, "an empty path; name a file");
+	if (asprintf(&path, "%s%s", dir, value) < 0)
+		return option_nomem(o, e);
+	free(*out);
+	*out = path;
+	return 0;
+}
+
+int option_on_off(bool *out, const char *value, const struct origin *o, struct err *e)
+{
+	bool on = strcmp(value, "on") == 0;
+
+	if (!on && strcmp(value, "off") != 0)
+		return option_refuse(o, value, -EINVAL, e, "give on or off");
+	*out = on;
+	return 0;
+}
+
+#define FIELD(c, o, type) ((type *)((char *)(c) + (o)->def->field))
+
+static int set_path(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	return option_path(FIELD(c, o, char *), value, o, e);
+}
+
+static int set_text(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	char **text = FIELD(c, o, char *);
+	char *copy = strdup(value);
+
+	if (!copy)
+		return option_nomem(o, e);
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+static int set_cmdline_file(struct vm_config *c, const char *value, const struct origin *o,
+			    struct err *e)
+{
+	char *path = NULL, *text = NULL;
+	struct err why = {0};
+	int err = option_path(&path, value, o, e);
+
+	if (err)
+		return err;
+	err = text_read(path, &text, &why);
+	free(path);
+	if (err)
+		return option_refuse(o, value, err, e, "%s", why.text);
+	/* People wrap long lines; the kernel knows one line only. */
+	for (char *p = text; *p; p++) {
+		if (*p == '\n' || *p == '\r' || *p == '\t')
+			*p = ' ';
+	}
+	for (size_t n = strlen(text); n && text[n - 1] == ' ';)
+		text[--n] = '\0';
+	free(c->cmdline);
+	c->cmdline = text;
+	return 0;
+}
+
+static int set_append(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	char *joined;
+
+	if (asprintf(&joined, "%s%s%s", c->append ? c->append : "", c->append ? " " : "", value) <
+	    0)
+		return option_nomem(o, e);
+	free(c->append);
+	c->append = joined;
+	return 0;
+}
+
+static void clear_append(struct vm_config *c)
+{
+	free(c->append);
+	c->append = NULL;
+}
+
+/* Splits "N[,max=M]" in *copy. Gives false for anything else behind a comma. */
+static bool split_max(char *copy, const char **max)
+{
+	char *comma = strchr(copy, ',');
+
+	*max = NULL;
+	if (!comma)
+		return true;
+	*comma = '\0';
+	if (strncmp(comma + 1, "max=", 4) != 0)
+		return false;
+	*max = comma + 5;
+	return true;
+}
+
+static int parse_cpus(const char *text, uint64_t *out)
+{
+	uint64_t n = 0;
+	int err = number_parse(text, CONFIG_CPUS_MAX, &n);
+
+	if (err || !n)
+		return err ? err : -ERANGE;
+	*out = n;
+	return 0;
+}
+
+static int set_cpus(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	char copy[64];
+	const char *max;
+	uint64_t n = 0, m = 0;
+	int err;
+
+	if (snprintf(copy, sizeof(copy), "%s", value) >= (int)sizeof(copy) ||
+	    !split_max(copy, &max))
+		return option_refuse(o, value, -EINVAL, e,
+				     "not a CPU count; give N or N,max=M with N and M from 1 to %d",
+				     CONFIG_CPUS_MAX);
+	err = parse_cpus(copy, &n);
+	m = n;
+	if (!err && max)
+		err = parse_cpus(max, &m);
+	if (err)
+		return option_refuse(o, value, err, e, "%s; give 1 to %d",
+				     err == -ERANGE ? "too few or too many CPUs"
+						    : "not a CPU count",
+				     CONFIG_CPUS_MAX);
+	if (m < n)
+		return option_refuse(o, value, -ERANGE, e,
+				     "max is below the number at the start; give max=%u or more",
+				     (unsigned)n);
+	c->cpus = (unsigned)n;
+	c->cpus_max = (unsigned)m;
+	return 0;
+}
+
+static int parse_memory(const char *text, const char *value, const struct origin *o, uint64_t *out,
+			struct err *e)
+{
+	uint64_t size = 0;
+	int err = size_parse(text, &size);
+
+	if (err == -EINVAL)
+		return option_refuse(o, value, err, e,
+				     "not a size; give a number of MiB, or one with K, M, G or T");
+	if (err || size < CONFIG_MEMORY_MIN || size > CONFIG_MEMORY_MAX)
+		return option_refuse(o, value, -ERANGE, e, "too %s; give %s to %s",
+				     !err && size < CONFIG_MEMORY_MIN ? "small" : "large",
+				     size_format(CONFIG_MEMORY_MIN).s,
+				     size_format(CONFIG_MEMORY_MAX).s);
+	if (size % MEMORY_STEP)
+		return option_refuse(o, value, -EINVAL, e,
+				     "not a multiple of 2M, the size of a large page; give %s",
+				     size_format((size + MEMORY_STEP) & ~(MEMORY_STEP - 1)).s);
+	*out = size;
+	return 0;
+}
+
+static int set_memory(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	char copy[64];
+	const char *max;
+	uint64_t size = 0, most = 0;
+	int err;
+
+	if (snprintf(copy, sizeof(copy), "%s", value) >= (int)sizeof(copy) ||
+	    !split_max(copy, &max))
+		return option_refuse(o, value, -EINVAL, e,
+				     "not a size; give SIZE or SIZE,max=SIZE, such as 512M,max=4G");
+	err = parse_memory(copy, value, o, &size, e);
+	most = size;
+	if (!err && max)
+		err = parse_memory(max, value, o, &most, e);
+	if (err)
+		return err;
+	if (most < size)
+		return option_refuse(o, value, -ERANGE, e,
+				     "max is below the size at the start; give max=%s or more",
+				     size_format(size).s);
+	c->memory = size;
+	c->memory_max = most;
+	return 0;
+}
+
+static int set_rng(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	return option_on_off(&c->rng, value, o, e);
+}
+
+static int set_serial(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	int err;
+
+	if (strncmp(value, "file=", 5) == 0) {
+		err = option_path(&c->serial_path, value + 5, o, e);
+		if (!err)
+			c->serial = SERIAL_FILE;
+		return err;
+	}
+	if (strcmp(value, "tty") != 0 && strcmp(value, "off") != 0)
+		return option_refuse(o, value, -EINVAL, e, "give tty, file=PATH or off");
+	c->serial = *value == 't' ? SERIAL_TTY : SERIAL_OFF;
+	free(c->serial_path);
+	c->serial_path = NULL;
+	return 0;
+}
+
+static int set_seconds(struct vm_config *c, const char *value, const struct origin *o,
+		       struct err *e)
+{
+	uint64_t n = 0;
+	int err = number_parse(value, SECONDS_MAX, &n);
+
+	if (err)
+		return option_refuse(o, value, err, e, "%s; give whole seconds, at most %d",
+				     err == -ERANGE ? "too long" : "not a number of seconds",
+				     SECONDS_MAX);
+	*FIELD(c, o, unsigned) = (unsigned)n;
+	return 0;
+}
+
+static int set_on_reboot(struct vm_config *c, const char *value, const struct origin *o,
+			 struct err *e)
+{
+	if (strcmp(value, "exit") == 0)
+		c->on_reboot = ON_REBOOT_EXIT;
+	else if (strcmp(value, "restart") == 0)
+		c->on_reboot = ON_REBOOT_RESTART;
+	else
+		return option_refuse(o, value, -EINVAL, e, "give exit or restart");
+	return 0;
+}
+
+/* -v counts, one step each; where there is no counting the number is given. */
+static int set_verbose(struct vm_config *c, const char *value, const struct origin *o,
+		       struct err *e)
+{
+	uint64_t n = (uint64_t)(c->log_level - LOG_WARN) + 1;
+
+	if (value && number_parse(value, LOG_DEBUG - LOG_WARN, &n))
+		return option_refuse(o, value, -EINVAL, e, "give 0, 1 or 2");
+	c->log_level = n > LOG_DEBUG - LOG_WARN ? LOG_DEBUG : (enum log_level)(LOG_WARN + n);
+	return 0;
+}
+
+static int set_quiet(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	bool quiet = true;
+	int err = value ? option_on_off(&quiet, value, o, e) : 0;
+
+	if (!err)
+		c->log_level = quiet ? LOG_QUIET : LOG_WARN;
+	return err;
+}
+
+static void clear_log_level(struct vm_config *c)
+{
+	c->log_level = LOG_WARN;
+}
+
+#define AT(f) .field = offsetof(struct vm_config, f)
+
+/* clang-format off */
+const struct option_def options[] = {
+	{ "kernel", 'k', "FILE", "boot",
+	  "the guest's kernel: bzImage or 64-bit vmlinux",
+	  .set = set_path, AT(kernel) },
+	{ "initrd", 'i', "FILE", "boot",
+	  "its initramfs; without one, a small one is made\n"
+	  "if the kernel needs modules for its disks",
+	  .set = set_path, AT(initrd) },
+	{ "modules", KEY_MODULES, "DIR", "boot",
+	  "the kernel's modules, if not where they are\n"
+	  "usually installed",
+	  .set = set_path, AT(modules) },
+	{ "append", KEY_APPEND, "TEXT", "boot",
+	  "add to the default command line; repeatable",
+	  .set = set_append, .clear = clear_append },
+	{ "cmdline", KEY_CMDLINE, "TEXT", "boot",
+	  "replace the default command line",
+	  .set = set_text, AT(cmdline), .excludes = "cmdline-file" },
+	{ "cmdline-file", KEY_CMDLINE_FILE, "FILE", "boot",
+	  "the same, read from a file",
+	  .set = set_cmdline_file, .excludes = "cmdline" },
+
+	{ "cpus", 'c', "N[,max=M]", "machine",
+	  "1 to 64 CPUs (default 1)",
+	  .set = set_cpus },
+	{ "memory", 'm', "SIZE[,max=SIZE]", "machine",
+	  "RAM in MiB, or with K, M, G, T (default 256M)",
+	  .set = set_memory },
+
+	{ "disk", 'd', "PATH[,KEY=VALUE]...", "devices",
+	  "a raw disk image; repeatable. Keys:\n"
+	  "readonly=on|off id=NAME serial=TEXT queues=N;\n"
+	  "a comma within a value is written twice",
+	  .set = disk_set_spec, .clear = disk_clear_all, .no_env = true },
+	{ "rng", KEY_RNG, "on|off", "devices",
+	  "a source of entropy (default on)",
+	  .set = set_rng },
+
+	{ "serial", KEY_SERIAL, "tty|file=PATH|off", "console",
+	  "the serial port (default tty: stdin, stdout)",
+	  .set = set_serial },
+
+	{ "timeout", KEY_TIMEOUT, "SECONDS", "run",
+	  "end the VM after that time (default 0: never)",
+	  .set = set_seconds, AT(timeout_s) },
+	{ "stop-timeout", KEY_STOP_TIMEOUT, "SECONDS", "run",
+	  "how long powering off may take after SIGTERM\n"
+	  "(default 10)",
+	  .set = set_seconds, AT(stop_timeout_s) },
+	{ "on-reboot", KEY_ON_REBOOT, "exit|restart", "run",
+	  "what a reboot of the guest does (default exit)",
+	  .set = set_on_reboot },
+
+	{ "log-file", KEY_LOG_FILE, "FILE", "log",
+	  "write messages there instead of stderr",
+	  .set = set_path, AT(log_file) },
+	{ "verbose", 'v', NULL, "log",
+	  "say more; -vv still more (in a file: 0, 1 or 2)",
+	  .set = set_verbose, .clear = clear_log_level, .excludes = "quiet" },
+	{ "quiet", 'q', NULL, "log",
+	  "say nothing but why minivmm failed",
+	  .set = set_quiet, .excludes = "verbose" },
+
+	/* Where to look and what to do: handled in cli.c, so without a setter. */
+	{ "config", KEY_CONFIG, "FILE", NULL, "take settings from an INI file", .set = NULL },
+	{ "help", 'h', NULL, NULL, "show this", .set = NULL },
+	{ "version", 'V', NULL, NULL, "show the version", .set = NULL },
+	{ .name = NULL },
+};
+/* clang-format on */
+
+static_assert(ARRAY_LEN(options) <= OPTIONS_MAX, "struct level has a bit for each option");
+
+const struct option_def *option_by_name(const char *name)
+{
+	for (const struct option_def *def = options; def->name; def++) {
+		if (strcmp(def->name, name) == 0)
+			return def;
+	}
+	return NULL;
+}
+
+const struct option_def *option_by_key(int key)
+{
+	for (const struct option_def *def = options; def->name; def++) {
+		if (def->key == key)
+			return def;
+	}
+	return NULL;
+}
+
+int option_apply(struct vm_config *c, struct level *level, const struct option_def *def,
+		 const char *value, struct err *e)
+{
+	const struct option_def *rival = def->excludes ? option_by_name(def->excludes) : NULL;
+	struct origin o = {.level = level, .def = def, .section = def->section};
+	uint64_t bit = 1ull << (def - options);
+
+	if (rival && (level->given & 1ull << (rival - options)))
+		return option_refuse(&o, NULL, -EINVAL, e,
+				     "not together with %s%s; give one of them",
+				     level->kind == LEVEL_CLI ? "--" : "", rival->name);
+	if (def->clear && !(level->given & bit))
+		def->clear(c);
+	level->given |= bit;
+	return def->set(c, value, &o, e);
+}

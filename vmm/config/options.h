@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options: the one table of everything that can be configured.
+ *
+ * A setting has one name, one parser and one place in struct vm_config, whatever
+ * way it comes in: `--memory 1G`, MINIVMM_MEMORY=1G and `memory = 1G` below
+ * [machine] all end in the same setter, which learns only through the origin who
+ * said it, so that an error can name the place to mend.
+ *
+ * Sources are applied from the weakest to the strongest: file, environment,
+ * command line; each is one `level`. A scalar given again replaces what was there.
+ * A list (--disk, --append) collects what one level says, and the first word of a
+ * stronger level drops all that weaker ones had collected.
+ *
+ * Internal to vmm/config.
+ */
+#ifndef VMM_CONFIG_OPTIONS_H
+#define VMM_CONFIG_OPTIONS_H
+
+#include "vmm/config/config.h"
+
+#include <stddef.h>
+
+enum level_kind { LEVEL_FILE, LEVEL_ENV, LEVEL_CLI };
+
+struct level {
+	enum level_kind kind;
+	const char *file; /* as the user named it; LEVEL_FILE only */
+	const char *dir;  /* what relative paths in the file start from, "" or ending in '/' */
+	uint64_t given;   /* bit i: options[i] was set on this level */
+};
+
+struct origin;
+
+struct option_def {
+	const char *name;     /* long option, INI key, and MINIVMM_NAME */
+	int key;              /* the short option, or KEY_LONG + something */
+	const char *arg;      /* NULL: a flag */
+	const char *section;  /* in a file, and the heading in --help; NULL: command line only */
+	const char *doc;      /* one line of --help, 46 columns at most; more after a newline */
+	bool no_env;          /* no single string could say it */
+	size_t field;         /* offset in struct vm_config, for the plain setters */
+	const char *excludes; /* may not be given on the same level */
+	void (*clear)(struct vm_config *c); /* a list: forget the weaker level's */
+	/* `value` is NULL only for a flag on the command line. */
+	int (*set)(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+};
+
+enum {
+	KEY_LONG = 256,
+	KEY_CONFIG,
+	KEY_MODULES,
+	KEY_APPEND,
+	KEY_CMDLINE,
+	KEY_CMDLINE_FILE,
+	KEY_RNG,
+	KEY_SERIAL,
+	KEY_TIMEOUT,
+	KEY_STOP_TIMEOUT,
+	KEY_ON_REBOOT,
+	KEY_LOG_FILE,
+};
+
+enum { OPTIONS_MAX = 64 };
+
+/* Ends with a NULL name. Sections are contiguous, in the order of --help. */
+extern const struct option_def options[];
+
+/* Where one value came from. `part` is the piece of it that is at fault, such as
+ * "queues" within a --disk, or NULL. */
+struct origin {
+	const struct level *level;
+	const struct option_def *def; /* NULL: a section as a whole, or `part` names the key */
+	const char *section;          /* as the file has it, which may be "disk.root" */
+	const char *part;
+};
+
+/* Gives the option or NULL. */
+const struct option_def *option_by_name(const char *name);
+const struct option_def *option_by_key(int key);
+
+/* MINIVMM_STOP_TIMEOUT for stop-timeout, into buf. */
+enum { ENV_NAME_MAX = 40 };
+void option_env_name(const struct option_def *def, char buf[ENV_NAME_MAX]);
+
+/* Sets one option. 0, or a negative errno with *e filled and *c still whole. */
+int option_apply(struct vm_config *c, struct level *level, const struct option_def *def,
+		 const char *value, struct err *e);
+
+/* Fills *e with "WHERE: VALUE: cause; remedy" and gives `code`. A long value
+ * is cut; NULL leaves it out. */
+int option_refuse(const struct origin *o, const char *value, int code, struct err *e,
+		  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+int option_nomem(const struct origin *o, struct err *e);
+
+/* A path, relative to where its file lies, as a new string in *out, of which the
+ * old one is freed. Refuses the empty one. */
+int option_path(char **out, const char *value, const struct origin *o, struct err *e);
+int option_on_off(bool *out, const char *value, const struct origin *o, struct err *e);
+
+/* Disks: `spec` is PATH[,key=value]..., where `,,` is a comma within a value. Adds
+ * one disk. */
+int disk_set_spec(struct vm_config *c, const char *spec, const struct origin *o, struct err *e);
+void disk_clear_all(struct vm_config *c);
+
+/* The same piece by piece, for [disk.NAME]: begin adds a disk with that id. */
+int disk_begin(struct vm_config *c, const char *id, const struct origin *o, struct err *e);
+int disk_set_key(struct disk_config *d, const char *key, const char *value, const struct origin *o,
+		 struct err *e);
+
+#endif

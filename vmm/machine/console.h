@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * console: the guest's serial port on one side, a person or a file on the other.
+ *
+ *	UART -> panic watch -> ring -> writer thread -> stdout or FILE
+ *	UART <- terminal (raw mode, Ctrl-a keys) <- stdin
+ */
+#ifndef VMM_MACHINE_CONSOLE_H
+#define VMM_MACHINE_CONSOLE_H
+
+#include "devices/backend/char_out.h"
+#include "devices/backend/panic_watch.h"
+#include "vmm/base/err.h"
+#include "vmm/config/config.h"
+#include "vmm/core/char_port.h"
+#include "vmm/core/loop.h"
+
+struct terminal;
+
+struct console {
+	enum serial_kind kind;
+	int fd; /* of the output; owned if it is a file, -1 if there is none */
+	struct char_out_fd *out;
+	struct panic_watch watch;
+	struct terminal *terminal; /* NULL: no input */
+};
+
+/* Open where the output goes, and look at stdin; nothing is read and the terminal
+ * is as it was until console_start(). Single-threaded still: this is where the
+ * guardian of the terminal is forked. */
+int console_open(struct console *c, const struct vm_config *config, struct loop *loop,
+		 struct err *e);
+
+/* For the device: where its bytes go, and whom it tells that it has room again.
+ * Valid until console_close(). */
+struct char_out console_out(struct console *c);
+struct char_room console_room(struct console *c);
+
+/* Input from here on goes to `in`; `leave` is called for Ctrl-a x (main loop). */
+int console_start(struct console *c, const struct char_in *in, void (*leave)(void *ctx),
+		  void *ctx, struct err *e);
+
+/* Did the guest's kernel say on the console that it panicked? Then the rest of
+ * that line is in buf. */
+bool console_panicked(const struct console *c, char *buf, size_t size);
+
+/* Write out what waits, give the terminal back. Fine on zeroes. */
+void console_close(struct console *c);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the machine needs of the host's files, opened and judged before anything
+ * is created: a wrong path costs a user milliseconds and leaves no trace. */
+#include "vmm/base/bytes.h"
+#include "vmm/base/fd.h"
+#include "vmm/machine/parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int open_initrd(struct boot_files *f, const char *path, struct err *e)
+{
+	struct stat st;
+
+	/* O_NONBLOCK: a FIFO must not hold us up before we can refuse it. */
+	f->initrd_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (f->initrd_fd < 0 || fstat(f->initrd_fd, &st))
+		return err_usage(e, -errno, "--initrd %s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_usage(e, -EINVAL, "--initrd %s: is not a regular file", path);
+	if (!st.st_size)
+		return err_usage(e, -EINVAL, "--initrd %s: is empty; give a cpio archive", path);
+	f->initrd_len = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* A stock kernel's drivers are modules: pack those that lead to the root. */
+static int pack_initramfs(struct machine *m, struct err *e)
+{
+	static const char *const drivers[] = { "virtio_pci", "virtio_blk" };
+	static const char *const extras[] = { "virtio_rng" };
+	const struct vm_config *c = m->config;
+	const char *disks[CONFIG_DISKS_MAX];
+	const struct initramfs_request request = {
+		.kernel = c->kernel,
+		.version = kernel_version(&m->files.kernel),
+		.modules = c->modules,
+		.cmdline = c->cmdline ? c->cmdline : c->append ? c->append : "",
+		.drivers = drivers,
+		.n_drivers = ARRAY_LEN(drivers),
+		.extras = extras,
+		.n_extras = c->rng ? ARRAY_LEN(extras) : 0,
+		.disks = disks,
+		.n_disks = c->n_disks,
+	};
+
+	for (unsigned i = 0; i < c->n_disks; i++)
+		disks[i] = c->disks[i].path;
+	return initramfs_pack(&m->files.packed, &request, e);
+}
+
+int machine_open_files(struct machine *m, struct err *e)
+{
+	const struct vm_config *c = m->config;
+
+	m->files.initrd_fd = -1;
+	int ret = kernel_open(&m->files.kernel, c->kernel, e);
+
+	if (ret)
+		return ret;
+	m->disks = calloc(c->n_disks, sizeof(*m->disks));
+	if (!m->disks && c->n_disks)
+		return err_host(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < c->n_disks && !ret; i++)
+		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path,
+				     c->disks[i].readonly, e);
+	if (ret)
+		return ret;
+	return c->initrd ? open_initrd(&m->files, c->initrd, e) : pack_initramfs(m, e);
+}
+
+void machine_close_files(struct machine *m)
+{
+	for (unsigned i = 0; m->disks && i < m->config->n_disks; i++)
+		block_destroy(m->disks[i].backend);
+	free(m->disks);
+	initramfs_fini(&m->files.packed);
+	fd_close(&m->files.initrd_fd);
+	kernel_close(&m->files.kernel);
+}

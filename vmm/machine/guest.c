@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Power-on: the kernel, its initrd, its command line and the tables that describe
+ * the board go into RAM, and the boot processor is put at the entry. */
+#include "firmware/acpi.h"
+#include "firmware/bootparams.h"
+#include "firmware/cmdline.h"
+#include "vmm/base/log.h"
+#include "vmm/machine/parts.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+static int load_initrd(struct machine *m, uint64_t *gpa, uint64_t *len, struct err *e)
+{
+	const struct boot_files *f = &m->files;
+	int ret;
+
+	*len = f->initrd_fd >= 0 ? f->initrd_len : f->packed.len;
+	ret = boot_place_initrd(&f->kernel, &m->board, *len, gpa, e);
+	if (ret || !*len)
+		return ret;
+	if (f->initrd_fd < 0)
+		return guest_mem_write(&m->ram, *gpa, f->packed.bytes, f->packed.len);
+	ret = guest_mem_pread(&m->ram, *gpa, f->initrd_fd, 0, *len);
+	if (ret)
+		return err_host(e, ret, "--initrd %s: %s", m->config->initrd,
+				ret == -ENODATA ? "became shorter while it was read" :
+						  strerror(-ret));
+	return 0;
+}
+
+static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *e)
+{
+	const struct vm_config *c = m->config;
+	const struct cmdline_config wishes = {
+		.cmdline = c->cmdline,
+		.append = c->append,
+		.serial = m->board.serial,
+		.disk = c->n_disks,
+		.disk_readonly = c->n_disks && c->disks[0].readonly,
+		.initrd = c->initrd,
+	};
+
+	return cmdline_build(buf, size, &wishes, m->files.kernel.cmdline_max, e);
+}
+
+static int set_cpus(struct machine *m, const struct boot_entry *entry)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < m->vcpus.n && !ret; i++) {
+		ret = cpuid_model_apply(&m->cpuid, m->vcpus.vcpus[i].fd, i);
+		if (!ret)
+			ret = regs_set_msrs(m->vcpus.vcpus[i].fd);
+	}
+	/* The others wait for the guest's INIT and SIPI. */
+	return ret ? ret : regs_set_entry(m->vcpus.vcpus[0].fd, entry);
+}
+
+int machine_load_guest(struct machine *m, struct err *e)
+{
+	char cmdline[LAYOUT_CMDLINE_MAX];
+	uint8_t seed[BOOT_SEED_LEN];
+	struct boot_config boot = {
+		.board = &m->board,
+		.kernel = &m->files.kernel,
+		.cmdline = cmdline,
+	};
+	struct boot_entry entry;
+	int ret = build_cmdline(m, cmdline, sizeof(cmdline), e);
+
+	if (ret < 0)
+		return ret;
+	log_info("command line: %s", cmdline);
+	ret = kernel_load(&m->files.kernel, &m->board, &m->ram, e);
+	if (!ret)
+		ret = load_initrd(m, &boot.initrd, &boot.initrd_len, e);
+	if (!ret)
+		ret = acpi_load(&m->board, &m->ram, &boot.rsdp, e);
+	if (ret)
+		return ret;
+	if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == (ssize_t)sizeof(seed))
+		boot.seed = seed;
+	ret = boot_setup(&boot, &m->ram, &entry, e);
+	if (ret)
+		return ret;
+	cpuid_model_set_tsc(&m->cpuid, vcpu_tsc_khz(&m->vcpus.vcpus[0]));
+	ret = set_cpus(m, &entry);
+	if (ret)
+		return err_host(e, ret, "KVM refuses the processor's first state: %s",
+				strerror(-ret));
+	return 0;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a machine comes to be, and goes. Reading order: machine_create() top to
+ * bottom, then vmm/machine/run.c, then vmm/kvm/vcpu.c, then vmm/kvm/exit.c.
+ */
+#include "vmm/machine/machine.h"
+
+#include "vmm/base/log.h"
+#include "vmm/machine/parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Any thread. The first to say why is believed; the main loop does the rest. */
+static void on_stop(void *ctx, enum stop_reason reason, const char *detail)
+{
+	struct machine *m = ctx;
+
+	pthread_mutex_lock(&m->end_lock);
+	if (m->end.reason == STOP_NONE) {
+		m->end.reason = reason;
+		if (detail)
+			strncpy(m->end.detail, detail, sizeof(m->end.detail) - 1);
+	}
+	pthread_mutex_unlock(&m->end_lock);
+	loop_stop(m->loop);
+}
+
+/* Every exit, by reason, for -vv. */
+static void count_exit(void *ctx, unsigned cpu, uint32_t reason)
+{
+	struct machine *m = ctx;
+
+	if (reason < EXIT_COUNTS)
+		__atomic_fetch_add(&m->exit_counts[reason], 1, __ATOMIC_RELAXED);
+}
+
+static void log_exits(const struct machine *m)
+{
+	for (uint32_t i = 0; i < EXIT_COUNTS; i++)
+		if (m->exit_counts[i])
+			log_debug("%-24s %lu", exit_name(i), m->exit_counts[i]);
+}
+
+/* The virtual machine, empty. The order is the cheap one: memory slots and the
+ * split irqchip before anything makes KVM wait for a grace period. */
+static int make_vm(struct machine *m, struct err *e)
+{
+	const struct vm_config *c = m->config;
+	int ret = kvm_vm_open(&m->vm, e);
+
+	if (!ret)
+		ret = cpuid_model_init(&m->cpuid, &m->vm, c->cpus_max, e);
+	if (!ret)
+		ret = board_init(&m->board, c->memory, c->memory_max, c->cpus, c->cpus_max,
+				 m->cpuid.address_bits, e);
+	if (ret)
+		return ret;
+	m->board.serial = c->serial != SERIAL_OFF;
+	ret = board_map_ram(&m->board, &m->ram, e);
+	if (!ret)
+		ret = kvm_vm_attach_ram(&m->vm, &m->ram, e);
+	if (!ret)
+		ret = irqchip_init(&m->irqchip, &m->vm, e);
+	if (!ret)
+		ret = regs_reserve_real_mode(&m->vm, m->cpuid.vendor);
+	if (!ret)
+		ret = vcpus_create(&m->vcpus, &m->vm, c->cpus, &m->exits, e);
+	return ret;
+}
+
+int machine_create(struct machine **out, const struct vm_config *config, struct err *e)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	int ret = -ENOMEM;
+
+	if (!m)
+		return err_host(e, ret, "out of memory");
+	m->config = config;
+	m->vm.kvm_fd = m->vm.vm_fd = -1;
+	m->stop = (struct stop_sink){ on_stop, m };
+	m->exits = (struct exit_env){ .pio = &m->pio, .mmio = &m->mmio, .stop = m->stop };
+	if (log_enabled(LOG_DEBUG)) {
+		m->exits.hook = count_exit;
+		m->exits.hook_ctx = m;
+	}
+	pthread_mutex_init(&m->end_lock, NULL);
+	bus_init(&m->pio, "pio");
+	bus_init(&m->mmio, "mmio");
+	guest_mem_init(&m->ram, GUEST_MEM_ANON);
+
+	/* Open everything: whatever a user got wrong shows here. */
+	ret = machine_open_files(m, e);
+	if (ret)
+		goto fail;
+	m->loop = loop_create();
+	if (!m->loop) {
+		ret = err_host(e, -ENOMEM, "cannot create an event loop");
+		goto fail;
+	}
+	ret = console_open(&m->console, config, m->loop, e);
+	if (ret)
+		goto fail;
+
+	/* Make the machine, and put the guest into it. */
+	ret = make_vm(m, e);
+	if (!ret)
+		ret = machine_make_platform(m, e);
+	if (!ret)
+		ret = machine_make_pci(m, e);
+	if (!ret)
+		ret = machine_load_guest(m, e);
+	if (ret)
+		goto fail;
+
+	/* Whoever is to be confined is confined here, before vCPUs exist: nothing
+	 * is opened from now on. */
+	*out = m;
+	return 0;
+fail:
+	machine_destroy(m);
+	return ret;
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	vcpus_quit(&m->vcpus);
+	log_exits(m);
+	device_list_fini(&m->devices);
+	machine_end_pci(m);
+	vcpus_destroy(&m->vcpus);
+	irqchip_fini(&m->irqchip);
+	cpuid_model_fini(&m->cpuid);
+	kvm_vm_close(&m->vm);
+	guest_mem_fini(&m->ram);
+	console_close(&m->console);
+	loop_destroy(m->loop);
+	machine_close_files(m);
+	bus_fini(&m->mmio);
+	bus_fini(&m->pio);
+	pthread_mutex_destroy(&m->end_lock);
+	free(m);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine: the whole VM, from a config to its end.
+ *
+ *	config -> machine_create -> machine_run -> machine_destroy -> exit status
+ *
+ * machine_create() is the one place where the order of things is decided; read
+ * it to see how a machine comes to be. All three are for the main thread.
+ */
+#ifndef VMM_MACHINE_MACHINE_H
+#define VMM_MACHINE_MACHINE_H
+
+#include "vmm/base/err.h"
+#include "vmm/config/config.h"
+#include "vmm/core/stop.h"
+
+#include <stdbool.h>
+
+struct machine;
+
+/* How a run ended, in the words of the exit status. */
+struct machine_end {
+	enum stop_reason reason;
+	int signum;       /* STOP_SIGNAL: which */
+	char detail[256]; /* one line more, or empty */
+};
+
+/* Open everything, build everything, load the guest; nothing runs yet. `config` is
+ * borrowed and outlives the machine. 0, or a negative errno with *e filled and
+ * nothing left behind. */
+int machine_create(struct machine **out, const struct vm_config *config, struct err *e);
+
+/* Run the guest until something ends it, and say what. A failure to start gives a
+ * negative errno with *e filled. Once per machine. */
+int machine_run(struct machine *m, struct machine_end *end, struct err *e);
+
+/* Everything that machine_create() did, in reverse. NULL is fine. */
+void machine_destroy(struct machine *m);
+
+/* The process's exit status for an end, and a line that says why (static or in
+ * end->detail). */
+int machine_end_status(const struct machine_end *end);
+void machine_end_log(const struct machine_end *end);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * parts: what a machine is made of, for the files of vmm/machine only.
+ *
+ * Parts are listed in the order in which they come to be; each knows only those
+ * above it. The functions below are the steps of machine_create(), one file each.
+ */
+#ifndef VMM_MACHINE_PARTS_H
+#define VMM_MACHINE_PARTS_H
+
+#include "devices/irq/ioapic.h"
+#include "devices/pci/host.h"
+#include "devices/power/power.h"
+#include "devices/ps2/i8042.h"
+#include "devices/rtc/cmos.h"
+#include "devices/serial/uart16550.h"
+#include "devices/virtio/blk.h"
+#include "devices/virtio/pci.h"
+#include "devices/virtio/rng.h"
+#include "firmware/initramfs/initramfs.h"
+#include "firmware/kernel.h"
+#include "vmm/arch/x86_64/board.h"
+#include "vmm/arch/x86_64/boot_entry.h"
+#include "vmm/arch/x86_64/cpuid.h"
+#include "vmm/arch/x86_64/regs.h"
+#include "vmm/core/bus.h"
+#include "vmm/core/device.h"
+#include "vmm/core/guest_mem.h"
+#include "vmm/core/loop.h"
+#include "vmm/kvm/irqchip.h"
+#include "vmm/kvm/vcpu.h"
+#include "vmm/kvm/vm.h"
+#include "vmm/machine/console.h"
+#include "vmm/machine/machine.h"
+
+#include <pthread.h>
+
+/* What the guest boots from, opened but not yet in RAM. */
+struct boot_files {
+	struct kernel kernel;
+	int initrd_fd; /* --initrd, or -1 */
+	uint64_t initrd_len;
+	struct initramfs packed; /* without --initrd: what the kernel needs, or empty */
+};
+
+/* A virtio-blk device and the thread that serves it. */
+struct disk {
+	struct block *backend; /* owned until the device is made */
+	struct io_thread *thread;
+	struct virtio_blk blk;
+	struct virtio_pci pci;
+};
+
+enum { EXIT_COUNTS = 64 }; /* KVM's exit reasons end well below */
+
+struct machine {
+	const struct vm_config *config;
+
+	/* who says why it ended */
+	pthread_mutex_t end_lock;
+	struct machine_end end;
+	struct stop_sink stop;
+
+	/* the host's side */
+	struct loop *loop; /* of the main thread */
+	struct boot_files files;
+	struct disk *disks; /* config->n_disks of them */
+	struct console console;
+
+	/* the virtual machine */
+	struct kvm_vm vm;
+	struct cpuid_model cpuid;
+	struct board board;
+	struct guest_mem ram;
+	struct irqchip irqchip;
+	struct exit_env exits;
+	uint64_t exit_counts[EXIT_COUNTS]; /* with -vv */
+	struct vcpu_group vcpus;
+
+	/* its devices */
+	struct bus pio, mmio;
+	struct device_list devices;
+	struct ioapic ioapic;
+	struct uart16550 uart;
+	struct cmos cmos;
+	struct i8042 i8042;
+	struct power power;
+	struct pci_host pci;
+	struct io_thread *light_io; /* serves the devices that are no burden */
+	struct virtio_rng rng;
+	struct virtio_pci rng_pci;
+};
+
+/* files.c: open the kernel, the initrd (or pack one) and the disks: nearly
+ * everything a user can get wrong, before anything is created. */
+int machine_open_files(struct machine *m, struct err *e);
+void machine_close_files(struct machine *m);
+
+/* platform.c: the chips of the board, on their buses and interrupt lines. */
+int machine_make_platform(struct machine *m, struct err *e);
+
+/* pci.c: the host bridge, and the virtio devices in its slots. */
+int machine_make_pci(struct machine *m, struct err *e);
+/* After the devices' fini: their threads. */
+void machine_end_pci(struct machine *m);
+
+/* guest.c: what firmware would have left in RAM, and the first registers. */
+int machine_load_guest(struct machine *m, struct err *e);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* minivmm: argv -> config -> machine -> exit status. */
+#include "vmm/base/err.h"
+#include "vmm/base/log.h"
+#include "vmm/config/config.h"
+#include "vmm/machine/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* An error's kind is its exit status. */
+static int report(const struct err *e)
+{
+	log_error("%s", e->text);
+	return e->kind == ERR_USAGE ? 2 : 1;
+}
+
+static int start_log(const struct vm_config *c, struct err *e)
+{
+	log_set_level(c->log_level);
+	if (!c->log_file)
+		return 0;
+	int fd = open(c->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return err_usage(e, -errno, "--log-file %s: %s", c->log_file, strerror(errno));
+	log_set_fd(fd);
+	return 0;
+}
+
+/* One machine after the other, as long as the guest reboots and that means so. */
+static int run(const struct vm_config *c, struct err *e)
+{
+	struct machine_end end = { 0 };
+
+	do {
+		struct machine *m;
+
+		if (machine_create(&m, c, e))
+			return report(e);
+		int ret = machine_run(m, &end, e);
+
+		machine_destroy(m);
+		if (ret)
+			return report(e);
+		machine_end_log(&end);
+	} while (end.reason == STOP_RESET && c->on_reboot == ON_REBOOT_RESTART);
+	return machine_end_status(&end);
+}
+
+int main(int argc, char **argv)
+{
+	struct err e = { 0 };
+	struct vm_config config;
+	int status = 0;
+
+	signal(SIGPIPE, SIG_IGN); /* a closed reader is an EPIPE, not our end */
+	switch (config_parse(&config, argc, argv, &e)) {
+	case CONFIG_RUN:
+		status = start_log(&config, &e) ? report(&e) : run(&config, &e);
+		break;
+	case CONFIG_VERSION:
+		puts("minivmm " MINIVMM_VERSION);
+		break;
+	case CONFIG_DONE:
+		break;
+	default:
+		status = report(&e);
+	}
+	vm_config_fini(&config);
+	return status;
+}
