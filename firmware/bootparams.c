@@ -10,8 +10,9 @@
  *	         that also chips below 4 GiB can be reached
  *	0xf000   setup_data: a seed for the random number generator
  *	0x20000  command line
+ *	0xffff0  reset vector
  *
- * All of it is in RAM that e820 calls free: the kernel copies what it wants before
+ * All but the last of it is in RAM that e820 calls free: the kernel copies what it wants before
  * it frees the rest. [Linux Documentation/arch/x86/boot.rst, "64-bit Boot
  * Protocol"; zero-page.rst]
  */
@@ -42,6 +43,10 @@ enum {
 
 /* Between the page tables and the command line. */
 #define BOOT_SETUP_DATA (LAYOUT_PD + 4 * PAGE)
+
+/* f000:fff0, where an x86 processor starts [SDM 3A 10.1.4]; in the last 16 bytes of the
+ * first MiB, which e820 reserves. */
+#define RESET_VECTOR 0xffff0ull
 
 /* Where a real-mode stack and heap would end, less 0x200; nobody uses it in the
  * 64-bit protocol, but the field is obligatory. */
@@ -162,6 +167,30 @@ static int write_seed(struct guest_mem *gm, const uint8_t *seed)
 	return guest_mem_write(gm, BOOT_SETUP_DATA, data, sizeof(data));
 }
 
+/*
+ * What a guest finds where the BIOS would start, in 16-bit code: a write of RESET_VALUE
+ * to the reset port. Linux jumps there when it restarts a machine that is
+ * HW-reduced and has no EFI, without trying ACPI first (arch/x86/kernel/reboot.c,
+ * efi_reboot_required), unless reboot= says otherwise; in zeroed RAM it would run in
+ * circles for ever.
+ */
+static int write_reset_vector(struct guest_mem *gm)
+{
+	static const uint8_t code[] = {
+		0xba,
+		LAYOUT_RESET & 0xff,
+		LAYOUT_RESET >> 8, /* mov dx, 0xcf9 */
+		0xb0,
+		0x06, /* mov al, 6 */
+		0xee, /* out dx, al */
+		0xf4, /* hlt */
+		0xeb,
+		0xfd, /* jmp to the hlt */
+	};
+
+	return guest_mem_write(gm, RESET_VECTOR, code, sizeof(code));
+}
+
 int boot_setup(const struct boot_config *c, struct guest_mem *gm, struct boot_entry *entry,
 	       struct err *e)
 {
@@ -183,6 +212,8 @@ int boot_setup(const struct boot_config *c, struct guest_mem *gm, struct boot_en
 		ret = write_zero_page(gm, c);
 	if (!ret && c->seed)
 		ret = write_seed(gm, c->seed);
+	if (!ret)
+		ret = write_reset_vector(gm);
 	if (!ret)
 		ret = guest_mem_write(gm, LAYOUT_CMDLINE, c->cmdline, cmdline_len);
 	if (ret)

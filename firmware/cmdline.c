@@ -5,10 +5,11 @@
  *	console=ttyS0      where a person reads; all messages stay (no `quiet`)
  *	panic=-1           restart at once on a panic: that ends the VM, where the
  *	                   kernel's own default is to hang for ever
+ *	reboot=a           restart by FADT's RESET_REG: on a HW-reduced machine Linux
+ *	                   prefers EFI, which is not there, and then a BIOS
  *	root=/dev/vda rw   the first disk, unless somebody else knows better
  *
- * Deliberately absent, because the tables say it: i8042.* (FADT: no 8042),
- * reboot= (FADT's RESET_REG is what Linux tries first), no_timer_check (a
+ * Deliberately absent, because the tables say it: i8042.* (FADT: no 8042), no_timer_check (a
  * HW-reduced machine has no PIT to check), pci= (MCFG, PNP0C02), tsc= (CPUID and
  * kvm-clock), random.trust_* (the zero page carries a seed).
  */
@@ -83,8 +84,8 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 	if (c->cmdline)
 		len = snprintf(buf, size, "%s%s%s", c->cmdline, *append ? " " : "", append);
 	else
-		len = snprintf(buf, size, "%spanic=-1%s%s%s", console, root, *append ? " " : "",
-			       append);
+		len = snprintf(buf, size, "%spanic=-1 reboot=a%s%s%s", console, root,
+			       *append ? " " : "", append);
 	if (len < 0)
 		return err_host(e, -EINVAL, "cannot format the kernel's command line");
 	if (max > size - 1)

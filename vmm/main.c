@@ -34,7 +34,7 @@ static int start_log(const struct vm_config *c, struct err *e)
 /* One machine after the other, as long as the guest reboots and that means so. */
 static int run(const struct vm_config *c, struct err *e)
 {
-	struct machine_end end = { 0 };
+	struct machine_end end = {0};
 
 	do {
 		struct machine *m;
@@ -53,7 +53,7 @@ static int run(const struct vm_config *c, struct err *e)
 
 int main(int argc, char **argv)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 	struct vm_config config;
 	int status = 0;
 

@@ -22,10 +22,10 @@ enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE
 
 struct block_req {
 	enum block_op op;
-	bool unmap;      /* WRITE_ZEROES: the range may be deallocated */
-	bool stable;     /* WRITE, WRITE_ZEROES: durable before done (no flush will come) */
-	uint64_t offset; /* bytes; within the disk, checked by the device */
-	uint64_t len;    /* bytes; for READ and WRITE the sum of the iovec */
+	bool unmap;        /* WRITE_ZEROES: the range may be deallocated */
+	bool stable;       /* WRITE, WRITE_ZEROES: durable before done (no flush will come) */
+	uint64_t offset;   /* bytes; within the disk, checked by the device */
+	uint64_t len;      /* bytes; for READ and WRITE the sum of the iovec */
 	struct iovec *iov; /* the backend may change the entries as it goes */
 	int n_iov;
 	/* `result`: 0 or a negative errno; a read or write is whole or failed. */

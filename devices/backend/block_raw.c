@@ -44,11 +44,11 @@ static int check_kind(const char *path, mode_t mode, struct err *e)
 	if (S_ISREG(mode) || S_ISBLK(mode))
 		return 0;
 	if (S_ISDIR(mode))
-		return err_usage(e, -EISDIR,
-				 "--disk %s: is a directory; give a raw disk image or a block device",
-				 path);
-	return err_usage(e, -EINVAL,
-			 "--disk %s: is a %s; give a raw disk image or a block device", path,
+		return err_usage(
+			e, -EISDIR,
+			"--disk %s: is a directory; give a raw disk image or a block device", path);
+	return err_usage(e, -EINVAL, "--disk %s: is a %s; give a raw disk image or a block device",
+			 path,
 			 S_ISFIFO(mode)   ? "FIFO"
 			 : S_ISCHR(mode)  ? "character device"
 			 : S_ISSOCK(mode) ? "socket"
@@ -65,14 +65,13 @@ static int explain_open(const char *path, bool read_only, int code, struct err *
 				 "--disk %s: does not exist; correct the path, or make an image "
 				 "with 'truncate -s 1G'",
 				 path);
-	if (refused && !read_only && !access(path, R_OK))
+	if (refused && !read_only && !eaccess(path, R_OK))
 		return err_usage(e, code,
 				 "--disk %s: cannot be written (%s); give readonly=on, or make it "
 				 "writable",
 				 path, strerror(-code));
 	if (refused)
-		return err_usage(e, code, "--disk %s: no permission to read it; see 'ls -l'",
-				 path);
+		return err_usage(e, code, "--disk %s: no permission to read it; see 'ls -l'", path);
 	return err_usage(e, code, "--disk %s: cannot be opened: %s", path, strerror(-code));
 }
 
@@ -105,12 +104,13 @@ static int lock_disk(int fd, const char *path, bool read_only, struct err *e)
 	if (!fcntl(fd, F_OFD_SETLK, &lock))
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
-		return err_usage(e, -EBUSY,
-				 read_only ? "--disk %s: is open for writing elsewhere; stop that "
-					     "VM, or use a copy"
-					   : "--disk %s: is in use by another VM or given twice; "
-					     "stop the other, use a copy, or give readonly=on to both",
-				 path);
+		return err_usage(
+			e, -EBUSY,
+			read_only ? "--disk %s: is open for writing elsewhere; stop that "
+				    "VM, or use a copy"
+				  : "--disk %s: is in use by another VM or given twice; "
+				    "stop the other, use a copy, or give readonly=on to both",
+			path);
 	log_warn("--disk %s: the file system has no locks (%s): take care that nobody else "
 		 "writes to it",
 		 path, strerror(errno));

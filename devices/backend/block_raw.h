@@ -21,9 +21,9 @@ struct block_raw {
 	struct block block;
 	const struct block_raw_sys *sys;
 	int fd;
-	bool device; /* a block device, not a file */
+	bool device;                            /* a block device, not a file */
 	bool no_punch, no_zero_range, no_dsync; /* the host said EOPNOTSUPP once */
-	int sync_error; /* of the first failed sync: never forgotten */
+	int sync_error;                         /* of the first failed sync: never forgotten */
 };
 
 /* block_raw_open() with `sys` (which outlives it) in place of the host's calls. */

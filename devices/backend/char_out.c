@@ -34,6 +34,7 @@
 
 enum {
 	CHUNK = 16 * 1024,
+	MARK_MAX = 96,
 	LINGER_NS = 500 * 1000,
 	GOODBYE_MS = 200, /* how long destroy waits for a writer to come out of write(2) */
 };
@@ -49,7 +50,8 @@ struct char_out_fd {
 	uint8_t *ring;       /* its pages come as they are first used */
 	uint64_t head, tail; /* bytes ever put in and taken out; head - tail wait */
 	uint64_t dropped;    /* since the last mark */
-	uint64_t marking;    /* what the mark in `chunk` says, or 0 if it holds output */
+	uint64_t marking;    /* what the mark at the start of `chunk` says, if there is one */
+	size_t mark_len;     /* its length, or 0 */
 	uint64_t lost;       /* in all */
 	uint64_t progress;   /* counts the writer's steps */
 	bool sleeping;       /* the writer needs a wake-up */
@@ -60,7 +62,7 @@ struct char_out_fd {
 	bool exited;    /* the thread is done with this object */
 	bool abandoned; /* destroy has gone: the thread frees the object */
 
-	uint8_t chunk[CHUNK];
+	uint8_t chunk[MARK_MAX + CHUNK];
 };
 
 /* --- the vCPU's side --------------------------------------------------------- */
@@ -108,20 +110,21 @@ static void char_out_send(void *ctx, const uint8_t *bytes, size_t len)
 
 /* --- the writer -------------------------------------------------------------- */
 
-/* Take the next bytes to write: a mark if some were dropped, else a piece of
- * the ring. Under the lock; 0 when there is nothing. */
+/* Take the next bytes to write: a mark, if some were dropped, and a piece of the
+ * ring. Under the lock. */
 static size_t take_chunk(struct char_out_fd *o)
 {
-	if (o->dropped) {
-		int n = snprintf((char *)o->chunk, CHUNK,
-				 "%s[minivmm: %llu bytes of console output dropped]%s", o->eol,
-				 (unsigned long long)o->dropped, o->eol);
+	uint8_t *to = o->chunk;
 
-		o->marking = o->dropped;
+	o->mark_len = 0;
+	o->marking = o->dropped;
+	if (o->dropped) {
+		o->mark_len = (size_t)snprintf((char *)to, MARK_MAX,
+					       "%s[minivmm: %llu bytes of console output dropped]%s",
+					       o->eol, (unsigned long long)o->dropped, o->eol);
 		o->dropped = 0;
-		return (size_t)n;
+		to += o->mark_len;
 	}
-	o->marking = 0;
 	size_t at = o->tail % CHAR_OUT_RING;
 	size_t n = o->head - o->tail;
 
@@ -129,10 +132,20 @@ static size_t take_chunk(struct char_out_fd *o)
 		n = CHUNK;
 	size_t first = n < CHAR_OUT_RING - at ? n : CHAR_OUT_RING - at;
 
-	memcpy(o->chunk, o->ring + at, first);
-	memcpy(o->chunk + first, o->ring, n - first);
+	memcpy(to, o->ring + at, first);
+	memcpy(to + first, o->ring, n - first);
 	o->tail += n;
-	return n;
+	return o->mark_len + n;
+}
+
+/* What is left of the chunk after `done` of `len` bytes will not be written.
+ * Under the lock. */
+static void lose_rest(struct char_out_fd *o, size_t done, size_t len)
+{
+	size_t output = len - (done > o->mark_len ? done : o->mark_len);
+
+	o->lost += output;
+	o->dropped += output + (done < o->mark_len ? o->marking : 0);
 }
 
 /* One write(2): bytes written, or a negative errno. Somebody else may have made
@@ -166,17 +179,15 @@ static void write_chunk(struct char_out_fd *o, size_t len)
 		o->progress++;
 		if (n > 0) {
 			done += (size_t)n;
-		} else if (n == -ENOSPC || n == -EDQUOT) {
-			/* A full disk may have room again: only this chunk goes. */
-			o->dropped += o->marking ? o->marking : len - done;
-			o->lost += o->marking ? 0 : len - done;
-			done = len;
 		} else {
-			o->broken = true;
-			o->lost += (o->marking ? 0 : len - done) + (o->head - o->tail);
-			o->tail = o->head;
-			o->dropped = 0;
+			lose_rest(o, done, len);
 			done = len;
+			/* A full disk may have room again; other errors are for good. */
+			if (n != -ENOSPC && n != -EDQUOT) {
+				o->broken = true;
+				o->lost += o->head - o->tail;
+				o->tail = o->head;
+			}
 		}
 		/* Nobody waits for the rest of a writer that was left behind. */
 		if (o->stop)

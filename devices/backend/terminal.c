@@ -26,6 +26,7 @@
 #include "vmm/base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -312,10 +313,6 @@ static int watch_fd(struct terminal *t, struct err *e)
 		fd_close(&t->epoll);
 		if (ret == -EPERM)
 			return loop_post(t->c.loop, read_unwatched, t);
-		if (ret == -EBADF) {
-			t->readable = false;
-			return 0;
-		}
 		return err_host(e, ret, "standard input: %s", strerror(-ret));
 	}
 	t->watch = loop_fd_add(t->c.loop, t->epoll, LOOP_READ, on_readable, t);
@@ -333,7 +330,9 @@ struct terminal *terminal_create(int fd, struct err *e)
 	}
 	t->fd = fd;
 	t->epoll = -1;
-	t->readable = t->present = true;
+	t->present = true;
+	/* Now, before something else is opened under a number that is free. */
+	t->readable = fcntl(fd, F_GETFD) >= 0;
 	if (!isatty(fd))
 		return t;
 	/* Before the guardian looks at the terminal, and for all threads to come. */
@@ -355,6 +354,8 @@ int terminal_start(struct terminal *t, const struct terminal_config *c, struct e
 	int ret;
 
 	t->c = *c;
+	if (!t->readable)
+		return 0;
 	ret = watch_fd(t, e);
 	if (ret || !t->guard)
 		return ret;

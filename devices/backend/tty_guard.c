@@ -37,7 +37,7 @@
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE};
 
-enum { SAY_RAW = 'r', SAY_RESTORED = 'c', ALT_STACK = 64 * 1024 };
+enum { SAY_READY = 'g', SAY_RAW = 'r', SAY_RESTORED = 'c', ALT_STACK = 64 * 1024 };
 
 struct tty_guard {
 	int fd;
@@ -45,6 +45,7 @@ struct tty_guard {
 	_Atomic bool is_raw;
 	int wire; /* our end of the guardian's socket */
 	pid_t guardian;
+	bool guardian_ready;
 	void *alt_stack; /* NULL if the thread had one already */
 	struct sigaction before[ARRAY_LEN(fatal_signals)];
 };
@@ -72,7 +73,7 @@ static _Noreturn void guard(const struct tty_guard *g, int wire)
 {
 	bool raw = false;
 	struct termios now;
-	char said;
+	char said = SAY_READY;
 	ssize_t n;
 
 	setsid();
@@ -83,7 +84,7 @@ static _Noreturn void guard(const struct tty_guard *g, int wire)
 	if (tty_high < 0 || wire_high < 0 || dup2(tty_high, 0) < 0 || dup2(wire_high, 1) < 0)
 		_exit(1);
 	close_from(2);
-	if (chdir("/"))
+	if (chdir("/") || write(1, &said, 1) != 1)
 		_exit(1);
 	while ((n = read(1, &said, 1)) == 1 || (n < 0 && errno == EINTR))
 		if (n == 1)
@@ -206,8 +207,19 @@ struct tty_guard *tty_guard_create(int fd, struct err *e)
 	return g;
 }
 
+/* The guardian has long been in its own session when this is asked; if not, a
+ * kill of our process group could still take it along. */
+static void await_guardian(struct tty_guard *g)
+{
+	char said;
+
+	while (!g->guardian_ready)
+		g->guardian_ready = recv(g->wire, &said, 1, 0) >= 0 || errno != EINTR;
+}
+
 int tty_guard_raw(struct tty_guard *g)
 {
+	await_guardian(g);
 	/* In this order there is no moment in which the terminal is raw and nobody
 	 * would restore it. */
 	tell_guardian(g, SAY_RAW);

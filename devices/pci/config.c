@@ -56,7 +56,7 @@ int pci_dev_add_bar(struct pci_dev *d, unsigned index, uint64_t size, bool is64,
 	d->bars[index] = (struct pci_bar){.size = size, .is64 = is64, .ops = ops};
 	/* Bits below the size read zero: writing all ones tells the driver how big
 	 * it is [PCI 3.0 6.2.5.1, implementation note on sizing]. */
-	pci_dev_define(d, off, 4, is64 ? BAR_TYPE_64 : 0, (uint32_t)~(size - 1));
+	pci_dev_define(d, off, 4, is64 ? BAR_TYPE_64 : 0, (uint32_t) ~(size - 1));
 	if (is64)
 		pci_dev_define(d, off + 4, 4, 0, (uint32_t)(~(size - 1) >> 32));
 	pci_dev_seal(d);
@@ -104,7 +104,7 @@ void pci_config_write(struct pci_dev *d, unsigned off, unsigned size, uint64_t v
 		uint8_t mask = d->writable[off + i];
 		uint8_t new = (uint8_t)(val >> (8 * i));
 
-		d->config[off + i] = (uint8_t)((d->config[off + i] & ~mask) | (new & mask));
+		d->config[off + i] = (uint8_t)((d->config[off + i] & ~mask) | (new &mask));
 		heard |= mask;
 	}
 	if (heard && d->ops && d->ops->config_written)
@@ -161,8 +161,9 @@ int pci_dev_load_check(const struct pci_dev *d, struct state_reader *r, struct p
 	if (r->error)
 		return err_host(e, r->error, "saved state: '%s' is cut short", d->name);
 	if (slot != d->slot)
-		return err_host(e, -EBADMSG, "saved state: '%s' was in PCI slot %u, here it is in %u",
-				d->name, slot, d->slot);
+		return err_host(e, -EBADMSG,
+				"saved state: '%s' was in PCI slot %u, here it is in %u", d->name,
+				slot, d->slot);
 	/* What the guest cannot change says which device this is. */
 	for (unsigned i = 0; i < PCI_CONFIG_LEN; i++)
 		if ((out->config[i] ^ d->config[i]) & ~d->writable[i])

@@ -56,7 +56,7 @@ enum {
 enum { PCI_CAP_ID_VENDOR = 0x09, PCI_CAP_ID_MSIX = 0x11 };
 
 enum {
-	PCI_CONFIG_LEN = 256,   /* bytes that exist */
+	PCI_CONFIG_LEN = 256,    /* bytes that exist */
 	PCI_FUNCTION_LEN = 4096, /* bytes of ECAM that one function answers for */
 	PCI_BARS = 6,
 };

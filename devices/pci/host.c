@@ -15,7 +15,8 @@ static bool in_windows(const struct pci_host *h, uint64_t addr, uint64_t size)
 {
 	const struct pci_layout *l = &h->layout;
 
-	return (addr >= l->mmio32_base && range_within(addr - l->mmio32_base, size, l->mmio32_len)) ||
+	return (addr >= l->mmio32_base &&
+		range_within(addr - l->mmio32_base, size, l->mmio32_len)) ||
 	       (addr >= l->mmio64_base && range_within(addr - l->mmio64_base, size, l->mmio64_len));
 }
 
@@ -71,8 +72,10 @@ static void map_bar(struct pci_host *h, struct pci_dev *d, unsigned i)
 	int ret = bus_add(h->mmio, b->wanted, b->size, b->ops, d->dev, d->name);
 
 	if (ret) {
-		log_guest(&h->complaints, "pci: %s: BAR %u at 0x%llx is in the way of another "
-			  "device and stays unmapped", d->name, i, (unsigned long long)b->wanted);
+		log_guest(&h->complaints,
+			  "pci: %s: BAR %u at 0x%llx is in the way of another "
+			  "device and stays unmapped",
+			  d->name, i, (unsigned long long)b->wanted);
 		return;
 	}
 	b->mapped = b->wanted;
@@ -141,7 +144,7 @@ static void ecam_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 	pthread_mutex_unlock(&h->lock);
 }
 
-static const struct io_ops ecam_ops = {.read = ecam_read, .write = ecam_write};
+const struct io_ops pci_host_ecam_ops = {.read = ecam_read, .write = ecam_write};
 
 /* --- set-up ---------------------------------------------------------------------- */
 
@@ -159,7 +162,7 @@ int pci_host_init(struct pci_host *h, struct bus *mmio, const struct pci_layout 
 
 	memset(h, 0, sizeof(*h));
 	h->layout = *layout;
-	ret = bus_add(mmio, layout->ecam_base, PCI_ECAM_LEN, &ecam_ops, h, "pci-ecam");
+	ret = bus_add(mmio, layout->ecam_base, PCI_ECAM_LEN, &pci_host_ecam_ops, h, "pci-ecam");
 	if (ret)
 		return ret;
 	h->mmio = mmio;
@@ -281,9 +284,10 @@ int pci_host_assign(struct pci_host *h, struct err *e)
 			pci_bar_set_address(d, i, addr);
 			pci_dev_seal(d);
 		} else {
-			ret = err_usage(e, -ENOSPC,
-					"pci: no room for %s's BAR %u of %llu bytes; use fewer devices",
-					d->name, i, (unsigned long long)d->bars[i].size);
+			ret = err_usage(
+				e, -ENOSPC,
+				"pci: no room for %s's BAR %u of %llu bytes; use fewer devices",
+				d->name, i, (unsigned long long)d->bars[i].size);
 		}
 	}
 	pthread_mutex_unlock(&h->lock);

@@ -73,6 +73,10 @@ int pci_host_assign(struct pci_host *h, struct err *e);
 void pci_host_reset(struct pci_dev *d);
 void pci_host_restore(struct pci_dev *d, const struct pci_saved *saved);
 
+/* Configuration space by its offset in ECAM, below PCI_ECAM_LEN; `dev` is the struct
+ * pci_host. What the ECAM window does, for other ways in. Any thread. */
+extern const struct io_ops pci_host_ecam_ops;
+
 /* The bridge's own life (`dev` is the struct pci_host); put it on the list of
  * devices before the functions. */
 extern const struct device_ops pci_host_device_ops;

@@ -302,7 +302,8 @@ int msix_load_check(const struct msix *m, struct state_reader *r, const struct p
 	unsigned n = state_get_u16(r);
 
 	if (!r->error && n != m->n)
-		return err_host(e, -EBADMSG, "saved state: '%s' had %u MSI-X vectors, here it has %u",
+		return err_host(e, -EBADMSG,
+				"saved state: '%s' had %u MSI-X vectors, here it has %u",
 				m->pci->name, n, m->n);
 	for (unsigned i = 0; i < m->n && !r->error; i++) {
 		struct msix_saved *v = &out[i];
@@ -313,9 +314,8 @@ int msix_load_check(const struct msix *m, struct state_reader *r, const struct p
 		v->masked = state_get_bool(r);
 		v->pending = state_get_bool(r);
 		/* Only what is enabled and masked can have been waiting. */
-		if (v->addr_lo & 3 ||
-		    (v->pending && (!(control & MSIX_CONTROL_ENABLE) ||
-				    !(v->masked || control & MSIX_CONTROL_MASK))))
+		if (v->addr_lo & 3 || (v->pending && (!(control & MSIX_CONTROL_ENABLE) ||
+						      !(v->masked || control & MSIX_CONTROL_MASK))))
 			return err_host(e, -EBADMSG,
 					"saved state: '%s': MSI-X vector %u is not possible",
 					m->pci->name, i);

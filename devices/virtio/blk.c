@@ -157,8 +157,10 @@ static void publish(struct virtio_blk *b)
 static const char *op_name(enum block_op op)
 {
 	static const char *const names[] = {
-		[BLOCK_READ] = "read",	     [BLOCK_WRITE] = "write",
-		[BLOCK_FLUSH] = "flush",     [BLOCK_DISCARD] = "discard",
+		[BLOCK_READ] = "read",
+		[BLOCK_WRITE] = "write",
+		[BLOCK_FLUSH] = "flush",
+		[BLOCK_DISCARD] = "discard",
 		[BLOCK_WRITE_ZEROES] = "write zeroes",
 	};
 

@@ -430,8 +430,8 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio *v, const struct virtio_
 	pci_dev_init(&p->pci, &ids, &pci_ops, p, v->name);
 	ret = pci_dev_add_bar(&p->pci, VIRTIO_PCI_BAR, VIRTIO_PCI_BAR_LEN, true, &bar_ops);
 	if (!ret)
-		ret = msix_init(&p->msix, &p->pci, v->n_queues + 1, VIRTIO_PCI_BAR, TABLE_OFF, PBA_OFF,
-				&env->msi);
+		ret = msix_init(&p->msix, &p->pci, v->n_queues + 1, VIRTIO_PCI_BAR, TABLE_OFF,
+				PBA_OFF, &env->msi);
 	if (!ret)
 		ret = add_structures(p);
 	if (ret) {
@@ -534,7 +534,8 @@ static int check_registers(const struct virtio_pci *p, struct state_reader *r,
 	if (r->error)
 		return err_host(e, r->error, "saved state: '%s' is cut short", p->v->name);
 	if (!possible)
-		return err_host(e, -EBADMSG, "saved state: '%s' has registers that are not possible",
+		return err_host(e, -EBADMSG,
+				"saved state: '%s' has registers that are not possible",
 				p->v->name);
 	return 0;
 }

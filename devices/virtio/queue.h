@@ -52,11 +52,11 @@ struct virtq {
 	bool running;
 	struct guest_mem *gm;
 	bool event_idx, indirect;
-	uint8_t *desc, *avail, *used; /* hva */
-	uint16_t last_avail;          /* next avail entry to pop */
-	uint16_t used_next;           /* next used entry to fill */
-	uint16_t used_published;      /* used.idx as the driver sees it */
-	uint16_t in_flight;           /* popped and not yet pushed */
+	uint8_t *desc, *avail, *used;       /* hva */
+	uint16_t last_avail;                /* next avail entry to pop */
+	uint16_t used_next;                 /* next used entry to fill */
+	uint16_t used_published;            /* used.idx as the driver sees it */
+	uint16_t in_flight;                 /* popped and not yet pushed */
 	uint64_t busy[VIRTQ_SIZE_MAX / 64]; /* the heads of those */
 };
 
@@ -71,7 +71,7 @@ struct virtq_seg {
  * writes [virtio 1.3 2.7.4.2]. */
 struct virtq_chain {
 	uint16_t head;
-	uint16_t n_read, n_write; /* segments; empty ones are left out */
+	uint16_t n_read, n_write;     /* segments; empty ones are left out */
 	uint64_t read_len, write_len; /* bytes */
 	struct virtq_seg segs[VIRTQ_SEGS_MAX];
 };

@@ -99,8 +99,8 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const
 		.loop = loop,
 		.config_len = config_len,
 		.n_queues = n_queues,
-		.offered = offered | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC |
-			   VIRTIO_F_EVENT_IDX,
+		.offered =
+			offered | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX,
 		.control = -1,
 	};
 	pthread_mutex_init(&v->lock, NULL);

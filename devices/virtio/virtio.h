@@ -118,7 +118,7 @@ struct virtio {
 	struct loop *loop;
 	uint32_t config_len;
 	unsigned n_queues;
-	struct virtq *queues; /* n_queues of them, owned */
+	struct virtq *queues;              /* n_queues of them, owned */
 	struct virtio_doorbell *doorbells; /* likewise */
 
 	const struct virtio_transport_ops *transport_ops;

@@ -233,34 +233,6 @@ static bool try_all(const struct boot_options *o, const struct candidates *cs)
 	return false;
 }
 
-/* A named root is mounted or the end: trying again would not help. */
-static bool try_named(const struct boot_options *o, const struct root_spec *spec,
-		      const struct candidates *cs)
-{
-	const struct root_candidate *found = NULL;
-	int rc;
-
-	for (unsigned i = 0; i < cs->n; i++) {
-		if (!root_spec_matches(spec, &cs->list[i]))
-			continue;
-		if (!found)
-			found = &cs->list[i];
-		else
-			complain("root=%s: /dev/%s has that name too; taking /dev/%s", o->root,
-				 cs->list[i].name, found->name);
-	}
-	if (!found)
-		return false;
-	rc = mount_device(o, found->name, found->has_fs ? &found->sb : NULL);
-	if (rc == -ENODEV)
-		give_up("root=%s: the kernel has no driver for its file system (%s)", o->root,
-			found->has_fs ? found->sb.type : o->rootfstype);
-	if (rc)
-		give_up("root=%s: mounting /dev/%s (%s): %s", o->root, found->name,
-			found->has_fs ? found->sb.type : "no known file system", strerror(-rc));
-	return true;
-}
-
 static void describe(const struct candidates *cs, char *out, size_t size)
 {
 	size_t used = 0;
@@ -279,6 +251,43 @@ static void describe(const struct candidates *cs, char *out, size_t size)
 	}
 	if (!cs->n)
 		snprintf(out, size, "none");
+}
+
+/* A named root is mounted or the end: trying again would not help. */
+static bool try_named(const struct boot_options *o, const struct root_spec *spec,
+		      const struct candidates *cs)
+{
+	const struct root_candidate *found = NULL;
+	const char *type;
+	int rc;
+
+	for (unsigned i = 0; i < cs->n; i++) {
+		if (!root_spec_matches(spec, &cs->list[i]))
+			continue;
+		if (!found)
+			found = &cs->list[i];
+		else
+			complain("root=%s: /dev/%s has that name too; taking /dev/%s", o->root,
+				 cs->list[i].name, found->name);
+	}
+	if (!found)
+		return false;
+	rc = mount_device(o, found->name, found->has_fs ? &found->sb : NULL);
+	type = o->rootfstype[0] ? o->rootfstype : found->has_fs ? found->sb.type : NULL;
+	if (rc && !type) {
+		static char others[700];
+
+		describe(cs, others, sizeof(others));
+		give_up("root=%s: /dev/%s has no file system that is known; block devices: %s",
+			o->root, found->name, others);
+	}
+	if (rc == -ENODEV)
+		give_up("root=%s: /dev/%s: the kernel has no driver for %s", o->root, found->name,
+			type);
+	if (rc)
+		give_up("root=%s: mounting /dev/%s as %s: %s", o->root, found->name, type,
+			strerror(-rc));
+	return true;
 }
 
 static uint64_t now_ms(void)

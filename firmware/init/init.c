@@ -22,6 +22,8 @@
 /* /dev/kmsg takes 10 records in 5 s, each up to 976 bytes [Linux
  * kernel/printk/printk.c, devkmsg_write]. A new root without /dev has none: then
  * standard error, which is the console, does. */
+static void put(int level, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
+
 static void put(int level, const char *fmt, va_list args)
 {
 	char line[960];

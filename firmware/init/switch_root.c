@@ -111,7 +111,7 @@ static void delete_initramfs(void)
 }
 
 /* A root that lacks the mount point does without, as it would without us. */
-static void move_mount(const char *from)
+static void move_to_root(const char *from)
 {
 	char to[32];
 
@@ -147,9 +147,9 @@ void switch_root(const struct boot_options *o, char **argv)
 			o->init[0] ? o->init : "/sbin/init, /etc/init, /bin/init or /bin/sh");
 	if (chdir(NEW_ROOT))
 		give_up("%s: %s", NEW_ROOT, strerror(errno));
-	move_mount("/dev");
-	move_mount("/proc");
-	move_mount("/sys");
+	move_to_root("/dev");
+	move_to_root("/proc");
+	move_to_root("/sys");
 	delete_initramfs();
 	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
 		give_up("moving the root to /: %s", strerror(errno));

@@ -206,8 +206,9 @@ static int list_module(struct walk *w, struct module_entry *x, const char *name,
 	size_t len = 0;
 	int rc;
 
-	if (w->m->reads++ >= MODULES_READS_MAX || w->m->read_bytes >= MODULES_BYTES_MAX)
+	if (w->m->reads >= MODULES_READS_MAX || w->m->read_bytes >= MODULES_BYTES_MAX)
 		return too_many(w);
+	w->m->reads++;
 	rc = read_module(w->m, x, &bytes, &len);
 	if (rc == -ENOENT)
 		return missing(w, name);

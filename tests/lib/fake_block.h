@@ -14,7 +14,7 @@ enum { FAKE_BLOCK_PENDING_MAX = 1024 };
 
 struct fake_block {
 	struct block block;
-	uint8_t *data; /* owned, block.size bytes */
+	uint8_t *data;  /* owned, block.size bytes */
 	bool immediate; /* finish inside submit, with `result` */
 	int result;
 	struct block_req *pending[FAKE_BLOCK_PENDING_MAX]; /* oldest first */

@@ -87,11 +87,10 @@ static int route_set(void *ctx, int route, const struct msi_msg *msg)
 	assert(route >= 0 && route < FAKE_MSI_ROUTES && f->routes[route].used);
 	f->sets++;
 	ret = f->fail_set;
-	if (!ret) {
-		f->routes[route].armed = msg;
-		if (msg)
-			f->routes[route].msg = *msg;
-	}
+	/* After a failure the route carries nothing that the caller may count on. */
+	f->routes[route].armed = !ret && msg;
+	if (f->routes[route].armed)
+		f->routes[route].msg = *msg;
 	pthread_mutex_unlock(&f->lock);
 	return ret;
 }

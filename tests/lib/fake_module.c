@@ -30,15 +30,17 @@ uint8_t *fake_packed(const uint8_t *in, size_t len, enum fake_packing packing, s
 			      .next_out = out,
 			      .avail_out = (uInt)room};
 
-		assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+		assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY),
+				 Z_OK);
 		assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
 		n = z.total_out;
 		deflateEnd(&z);
 		break;
 	}
 	case PACK_XZ:
-		assert_int_equal(lzma_easy_buffer_encode(6, LZMA_CHECK_CRC32, NULL, in, len, out, &n, room),
-				 LZMA_OK);
+		assert_int_equal(
+			lzma_easy_buffer_encode(6, LZMA_CHECK_CRC32, NULL, in, len, out, &n, room),
+			LZMA_OK);
 		break;
 	case PACK_ZST:
 		n = ZSTD_compress(out, room, in, len, 3);
@@ -58,11 +60,15 @@ uint8_t *fake_module(const char *info, size_t padding, enum fake_packing packing
 	uint8_t *raw = calloc(1, total), *out;
 	Elf64_Shdr sh[3] = {
 		{.sh_type = SHT_NULL},
-		{.sh_name = 1, .sh_type = SHT_STRTAB, .sh_offset = names_at, .sh_size = sizeof(names)},
+		{.sh_name = 1,
+		 .sh_type = SHT_STRTAB,
+		 .sh_offset = names_at,
+		 .sh_size = sizeof(names)},
 		{.sh_name = 11, .sh_type = SHT_PROGBITS, .sh_offset = info_at, .sh_size = info_len},
 	};
 	Elf64_Ehdr eh = {
-		.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+		.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+			    EV_CURRENT},
 		.e_type = ET_REL,
 		.e_machine = EM_X86_64,
 		.e_version = EV_CURRENT,

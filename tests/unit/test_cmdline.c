@@ -29,24 +29,24 @@ static void test_defaults(void **state)
 {
 	struct cmdline_config c = {0};
 
-	assert_string_equal(build(&c), "panic=-1");
+	assert_string_equal(build(&c), "panic=-1 reboot=a");
 	c.serial = true;
-	assert_string_equal(build(&c), "console=ttyS0 panic=-1");
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a");
 	c.disk = true;
-	assert_string_equal(build(&c), "console=ttyS0 panic=-1 root=/dev/vda rw");
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda rw");
 	c.disk_readonly = true;
-	assert_string_equal(build(&c), "console=ttyS0 panic=-1 root=/dev/vda ro");
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda ro");
 	c.initrd = true;
-	assert_string_equal(build(&c), "console=ttyS0 panic=-1");
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a");
 }
 
 static void test_append(void **state)
 {
 	struct cmdline_config c = {.serial = true, .disk = true, .append = "quiet"};
 
-	assert_string_equal(build(&c), "console=ttyS0 panic=-1 root=/dev/vda rw quiet");
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda rw quiet");
 	c.append = "";
-	assert_string_equal(build(&c), "console=ttyS0 panic=-1 root=/dev/vda rw");
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda rw");
 }
 
 static void test_root_in_append(void **state)
@@ -107,8 +107,8 @@ static void test_limit(void **state)
 	c = (struct cmdline_config){.serial = true, .append = "quiet"};
 	assert_int_equal(cmdline_build(line, sizeof(line), &c, 10, &e), -E2BIG);
 	assert_non_null(strstr(e.text, "--append"));
-	assert_int_equal(cmdline_build(line, 29, &c, UINT32_MAX, NULL), 28);
-	assert_int_equal(cmdline_build(line, 28, &c, UINT32_MAX, NULL), -E2BIG);
+	assert_int_equal(cmdline_build(line, 38, &c, UINT32_MAX, NULL), 37);
+	assert_int_equal(cmdline_build(line, 37, &c, UINT32_MAX, NULL), -E2BIG);
 }
 
 static void test_control_characters(void **state)

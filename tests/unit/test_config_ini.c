@@ -422,6 +422,14 @@ static void relative_paths_start_from_the_file(void **state)
 	assert_string_equal(c.kernel, "k");
 	vm_config_fini(&c);
 
+	/* Not every word is a path. */
+	snprintf(name, sizeof(name), "%s/vm.ini", dir);
+	write_file("vm.ini", "[boot]\nkernel=k\nmodules=none\n", 29);
+	argv[3] = NULL;
+	assert_int_equal(parse_argv(argv), CONFIG_RUN);
+	assert_string_equal(c.modules, "none");
+	vm_config_fini(&c);
+
 	/* A cmdline-file is read at once, so its path must be right already. */
 	snprintf(name, sizeof(name), "%s/vm.ini", dir);
 	write_file("line", "from file\n", 10);
@@ -509,7 +517,7 @@ static void random_bytes(void **state)
 	char text[sizeof(good) + 64];
 	unsigned seed = 1, accepted = 0;
 
-	for (int round = 0; round < 20000; round++) {
+	for (int round = 0; round < 5000; round++) {
 		size_t len = sizeof(good) - 1;
 
 		memcpy(text, good, len);
@@ -543,7 +551,7 @@ static void random_bytes(void **state)
 		accepted += parse_argv(argv) == CONFIG_RUN;
 		vm_config_fini(&c);
 	}
-	assert_in_range(accepted, 500, 19000);
+	assert_in_range(accepted, 500, 4500);
 }
 
 int main(void)

@@ -189,24 +189,24 @@ static void firmware_assigns_bars(void **state)
 
 static void firmware_packs_mixed_sizes(void **state)
 {
-	static const uint64_t lens[] = {0x10, 0x40000, 0x1000, 0x80000, 0x4000};
-	static struct probe many[5];
+	static const uint64_t lens[] = {0x10, 0x40000, 0x1000, 0x80000, 0x20, 0x4000, 0x10};
+	static struct probe many[ARRAY_LEN(lens)];
 	struct rig *r = *state;
 
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < ARRAY_LEN(lens); i++) {
 		make_probe(&many[i], i, lens[i]);
 		assert_true(pci_host_add(&r->host, -1, &many[i].pci) > 0);
 	}
 	assert_int_equal(pci_host_assign(&r->host, NULL), 0);
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < ARRAY_LEN(lens); i++) {
 		uint64_t addr = pci_bar_address(&many[i].pci, 0);
 
 		assert_true(addr >= MMIO32 && addr + lens[i] <= MMIO32 + WINDOW);
 		assert_int_equal(addr % lens[i], 0);
 		assert_int_equal(addr % 4096, 0);
 		for (unsigned j = 0; j < i; j++)
-			assert_false(ranges_overlap(addr, lens[i],
-						    pci_bar_address(&many[j].pci, 0), lens[j]));
+			assert_false(ranges_overlap(addr, lens[i], pci_bar_address(&many[j].pci, 0),
+						    lens[j]));
 	}
 }
 
@@ -285,9 +285,17 @@ static void bar_over_ram_is_unmapped(void **state)
 {
 	struct rig *r = *state;
 	/* RAM lies below and above the windows; the edges are the interesting places. */
-	static const uint64_t bad[] = {0, 0x4000, 0x7fff0000, MMIO32 - BAR_LEN, MMIO32 + WINDOW,
-				       0x100000000ull, MMIO64 - BAR_LEN, MMIO64 + WINDOW,
-				       UINT64_MAX & ~(BAR_LEN - 1), 0xfee00000, 0xfec00000};
+	static const uint64_t bad[] = {0,
+				       0x4000,
+				       0x7fff0000,
+				       MMIO32 - BAR_LEN,
+				       MMIO32 + WINDOW,
+				       0x100000000ull,
+				       MMIO64 - BAR_LEN,
+				       MMIO64 + WINDOW,
+				       UINT64_MAX & ~(BAR_LEN - 1),
+				       0xfee00000,
+				       0xfec00000};
 	unsigned n;
 
 	enable(r, 1, true);

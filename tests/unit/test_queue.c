@@ -81,8 +81,7 @@ static void test_empty(void **state)
 static void test_direct_chain(void **state)
 {
 	struct fixture *f = *state;
-	const struct vd_buf bufs[] = {
-		{DATA, 16, false}, {HIGH, 4096, false}, {DATA + 64, 1, true}};
+	const struct vd_buf bufs[] = {{DATA, 16, false}, {HIGH, 4096, false}, {DATA + 64, 1, true}};
 	uint16_t head = virtq_driver_offer(&f->d, bufs, 3);
 
 	assert_int_equal(virtq_pop(&f->q, &f->c), 1);
@@ -318,11 +317,11 @@ static void test_doorbells_by_event_idx(void **state)
 
 /* --- hostile ------------------------------------------------------------------------- */
 
-#define assert_refused(f)                                                                           \
-	do {                                                                                       \
-		struct virtq before_ = (f)->q;                                                     \
-		assert_int_equal(virtq_pop(&(f)->q, &(f)->c), -EPROTO);                            \
-		assert_memory_equal(&before_, &(f)->q, sizeof(before_));                           \
+#define assert_refused(f)                                                \
+	do {                                                             \
+		struct virtq before_ = (f)->q;                           \
+		assert_int_equal(virtq_pop(&(f)->q, &(f)->c), -EPROTO);  \
+		assert_memory_equal(&before_, &(f)->q, sizeof(before_)); \
 	} while (0)
 
 static void test_chain_to_itself(void **state)

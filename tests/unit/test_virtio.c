@@ -260,7 +260,8 @@ static void test_features_refused(void **state)
 static void test_status_out_of_order_is_ignored(void **state)
 {
 	struct virtio *v = &((struct fixture *)*state)->e.v;
-	const uint8_t bad[] = {DRIVER, OK, FEAT, DRIVER | FEAT, ACK | FEAT, ACK | OK, 0x10, 0x20, 64};
+	const uint8_t bad[] = {DRIVER, OK,   FEAT, DRIVER | FEAT, ACK | FEAT, ACK | OK,
+			       0x10,   0x20, 64};
 
 	for (unsigned i = 0; i < sizeof(bad); i++) {
 		virtio_set_status(v, bad[i]);
@@ -289,9 +290,8 @@ static void test_queue_registers(void **state)
 		virtio_queue_set(v, 1, field, 0x1000u + (unsigned)field);
 		assert_int_equal(virtio_queue_get(v, 1, field), 0x1000u + (unsigned)field);
 	}
-	assert_int_equal(v->queues[1].config.avail,
-			 (0x1000ull + VIRTIO_QUEUE_AVAIL_HI) << 32 |
-				 (0x1000 + VIRTIO_QUEUE_AVAIL_LO));
+	assert_int_equal(v->queues[1].config.avail, (0x1000ull + VIRTIO_QUEUE_AVAIL_HI) << 32 |
+							    (0x1000 + VIRTIO_QUEUE_AVAIL_LO));
 	/* Out of range. */
 	virtio_queue_set(v, QUEUES, VIRTIO_QUEUE_SIZE, 4);
 	virtio_queue_set(v, 0xffffffff, VIRTIO_QUEUE_ENABLE, 1);
@@ -474,9 +474,10 @@ static void test_config_every_offset_and_size(void **state)
 			assert_int_equal(val, want);
 			virtio_config_write(v, off, size, UINT64_MAX);
 			for (unsigned i = 0; i < CONFIG_LEN; i++)
-				assert_int_equal(f->e.config[i], inside && i >= off && i < off + size
-									 ? 0xff
-									 : 0x11 * (i + 1));
+				assert_int_equal(f->e.config[i],
+						 inside && i >= off && i < off + size
+							 ? 0xff
+							 : 0x11 * (i + 1));
 		}
 		assert_int_equal(virtio_config_read(v, UINT64_MAX - size + 1, size), 0);
 		assert_int_equal(virtio_config_read(v, 1ull << 32, size), 0);
@@ -550,7 +551,8 @@ static void test_reset_before_the_loop_heard_of_the_start(void **state)
 	assert_int_equal(virtio_status(v), LIVE);
 }
 
-/* --- pause ------------------------------------------------------------------------------------- */
+/* --- pause -------------------------------------------------------------------------------------
+ */
 
 struct io {
 	struct fixture *f;
@@ -652,7 +654,8 @@ static void test_pause_that_takes_too_long(void **state)
 	end_thread(f, &io);
 }
 
-/* --- saved state ----------------------------------------------------------------------------------- */
+/* --- saved state
+ * ----------------------------------------------------------------------------------- */
 
 static void save(struct virtio *v, struct state_writer *w)
 {
@@ -764,7 +767,8 @@ static void test_load_hostile(void **state)
 	state_writer_fini(&w);
 }
 
-/* --- threads ------------------------------------------------------------------------------------------ */
+/* --- threads
+ * ------------------------------------------------------------------------------------------ */
 
 struct mutator {
 	struct fixture *f;
@@ -785,8 +789,8 @@ static void *mutate(void *arg)
 		x ^= x >> 7;
 		x ^= x << 17;
 		unsigned q = x & 1, at = (unsigned)(x >> 8) % (2 * SIZE);
-		/* Often plausible: an address in RAM, a short buffer, a small next. */
-		uint64_t val = at % 2 ? (x & 0x0007000700000fffull) : (x & 0x3ffff0ull);
+		/* Often plausible: an address near RAM, a short buffer, a small next. */
+		uint64_t val = at % 2 ? (x & 0x0007000700000fffull) : 0x200000 | (x & 0x3ffff0ull);
 
 		__atomic_store_n(&words[q][at], val, __ATOMIC_RELAXED);
 		if (!(x >> 20 & 63)) {

@@ -43,7 +43,9 @@ static int explain_short(const char *word, struct err *e)
 		if (near.name)
 			return err_usage(e, -EINVAL, "%.80s: unknown option; did you mean --%s?",
 					 word, near.name);
-		return err_usage(e, -EINVAL, "-%.1s: unknown option; see minivmm --help", p);
+		/* `-smp` is no -s with something behind it. */
+		return err_usage(e, -EINVAL, "-%.*s: unknown option; see minivmm --help",
+				 p == word + 1 ? 40 : 1, p);
 	}
 	return err_usage(e, -EINVAL, "%.80s: not understood; see minivmm --help", word);
 }

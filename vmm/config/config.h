@@ -35,7 +35,7 @@ struct vm_config {
 	/* boot */
 	char *kernel;  /* required */
 	char *initrd;  /* NULL: pack one if the kernel needs modules */
-	char *modules; /* NULL: look for /lib/modules/VERSION, or next to the kernel */
+	char *modules; /* NULL: look for /lib/modules/VERSION, or next to the kernel; "none" */
 	char *cmdline; /* replaces the default command line; NULL: the default */
 	char *append;  /* every --append, joined by blanks; NULL: none */
 

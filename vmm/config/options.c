@@ -107,6 +107,17 @@ static int set_path(struct vm_config *c, const char *value, const struct origin 
 	return option_path(FIELD(c, o, char *), value, o, e);
 }
 
+/* "none" says that there are none to look for; ./none names a folder of that name. */
+static int set_modules(struct vm_config *c, const char *value, const struct origin *o,
+		       struct err *e)
+{
+	struct level here = {.kind = o->level->kind, .file = o->level->file};
+	struct origin unmoved = *o;
+
+	unmoved.level = &here;
+	return option_path(&c->modules, value, strcmp(value, "none") == 0 ? &unmoved : o, e);
+}
+
 static int set_text(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
 {
 	char **text = FIELD(c, o, char *);
@@ -333,7 +344,7 @@ static int set_quiet(struct vm_config *c, const char *value, const struct origin
 	int err = value ? option_on_off(&quiet, value, o, e) : 0;
 
 	if (!err)
-		c->log_level = quiet ? LOG_QUIET : LOG_WARN;
+		c->log_level = quiet ? LOG_ERROR : LOG_WARN;
 	return err;
 }
 
@@ -353,10 +364,10 @@ const struct option_def options[] = {
 	  "its initramfs; without one, a small one is made\n"
 	  "if the kernel needs modules for its disks",
 	  .set = set_path, AT(initrd) },
-	{ "modules", KEY_MODULES, "DIR", "boot",
+	{ "modules", KEY_MODULES, "DIR|none", "boot",
 	  "the kernel's modules, if not where they are\n"
-	  "usually installed",
-	  .set = set_path, AT(modules) },
+	  "usually installed; none: all is built in",
+	  .set = set_modules },
 	{ "append", KEY_APPEND, "TEXT", "boot",
 	  "add to the default command line; repeatable",
 	  .set = set_append, .clear = clear_append },

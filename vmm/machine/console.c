@@ -35,8 +35,14 @@ static int open_output(struct console *c, const struct vm_config *config, struct
 int console_open(struct console *c, const struct vm_config *config, struct loop *loop,
 		 struct err *e)
 {
-	*c = (struct console){ .kind = config->serial, .fd = -1 };
+	*c = (struct console){.kind = config->serial, .fd = -1, .loop = loop};
 	panic_watch_init(&c->watch);
+	/* The terminal first: it forks, and the output has a thread. */
+	if (config->serial == SERIAL_TTY) {
+		c->terminal = terminal_create(STDIN_FILENO, e);
+		if (!c->terminal)
+			return e->code;
+	}
 	return open_output(c, config, e);
 }
 
@@ -46,7 +52,7 @@ static void discard(void *ctx, const uint8_t *bytes, size_t len)
 
 struct char_out console_out(struct console *c)
 {
-	struct char_out next = { discard, NULL };
+	struct char_out next = {discard, NULL};
 
 	if (c->out)
 		next = char_out_port(c->out);
@@ -55,13 +61,21 @@ struct char_out console_out(struct console *c)
 
 struct char_room console_room(struct console *c)
 {
-	return (struct char_room){ NULL, NULL };
+	return c->terminal ? terminal_room(c->terminal) : (struct char_room){0};
 }
 
-int console_start(struct console *c, const struct char_in *in, void (*leave)(void *ctx),
-		  void *ctx, struct err *e)
+int console_start(struct console *c, const struct console_wishes *wishes, struct err *e)
 {
-	return 0;
+	const struct terminal_config config = {
+		.loop = c->loop,
+		.in = wishes->in,
+		.leave = wishes->leave,
+		.send_break = wishes->send_break,
+		.ctx = wishes->ctx,
+		.log_on_tty = isatty(STDERR_FILENO),
+	};
+
+	return c->terminal ? terminal_start(c->terminal, &config, e) : 0;
 }
 
 bool console_panicked(const struct console *c, char *buf, size_t size)
@@ -74,6 +88,8 @@ bool console_panicked(const struct console *c, char *buf, size_t size)
 
 void console_close(struct console *c)
 {
+	terminal_destroy(c->terminal);
+	c->terminal = NULL;
 	if (c->out && !char_out_drain(c->out, DRAIN_MS))
 		log_warn("console: its reader took no more; %lu bytes of output are lost",
 			 char_out_lost(c->out));

@@ -10,12 +10,11 @@
 
 #include "devices/backend/char_out.h"
 #include "devices/backend/panic_watch.h"
+#include "devices/backend/terminal.h"
 #include "vmm/base/err.h"
 #include "vmm/config/config.h"
 #include "vmm/core/char_port.h"
 #include "vmm/core/loop.h"
-
-struct terminal;
 
 struct console {
 	enum serial_kind kind;
@@ -23,6 +22,7 @@ struct console {
 	struct char_out_fd *out;
 	struct panic_watch watch;
 	struct terminal *terminal; /* NULL: no input */
+	struct loop *loop;
 };
 
 /* Open where the output goes, and look at stdin; nothing is read and the terminal
@@ -36,9 +36,16 @@ int console_open(struct console *c, const struct vm_config *config, struct loop 
 struct char_out console_out(struct console *c);
 struct char_room console_room(struct console *c);
 
-/* Input from here on goes to `in`; `leave` is called for Ctrl-a x (main loop). */
-int console_start(struct console *c, const struct char_in *in, void (*leave)(void *ctx),
-		  void *ctx, struct err *e);
+/* What the console asks of the machine, all called on the main loop. */
+struct console_wishes {
+	struct char_in in;             /* takes the input */
+	void (*send_break)(void *ctx); /* Ctrl-a b */
+	void (*leave)(void *ctx);      /* Ctrl-a x */
+	void *ctx;
+};
+
+/* Read input from here on. */
+int console_start(struct console *c, const struct console_wishes *wishes, struct err *e);
 
 /* Did the guest's kernel say on the console that it panicked? Then the rest of
  * that line is in buf. */

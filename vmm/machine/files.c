@@ -31,15 +31,17 @@ static int open_initrd(struct boot_files *f, const char *path, struct err *e)
 /* A stock kernel's drivers are modules: pack those that lead to the root. */
 static int pack_initramfs(struct machine *m, struct err *e)
 {
-	static const char *const drivers[] = { "virtio_pci", "virtio_blk" };
-	static const char *const extras[] = { "virtio_rng" };
+	static const char *const drivers[] = {"virtio_pci", "virtio_blk"};
+	static const char *const extras[] = {"virtio_rng"};
 	const struct vm_config *c = m->config;
 	const char *disks[CONFIG_DISKS_MAX];
 	const struct initramfs_request request = {
 		.kernel = c->kernel,
 		.version = kernel_version(&m->files.kernel),
 		.modules = c->modules,
-		.cmdline = c->cmdline ? c->cmdline : c->append ? c->append : "",
+		.cmdline = c->cmdline  ? c->cmdline
+			   : c->append ? c->append
+				       : "",
 		.drivers = drivers,
 		.n_drivers = ARRAY_LEN(drivers),
 		.extras = extras,
@@ -66,8 +68,8 @@ int machine_open_files(struct machine *m, struct err *e)
 	if (!m->disks && c->n_disks)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_disks && !ret; i++)
-		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path,
-				     c->disks[i].readonly, e);
+		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path, c->disks[i].readonly,
+				     e);
 	if (ret)
 		return ret;
 	return c->initrd ? open_initrd(&m->files, c->initrd, e) : pack_initramfs(m, e);

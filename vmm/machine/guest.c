@@ -25,8 +25,8 @@ static int load_initrd(struct machine *m, uint64_t *gpa, uint64_t *len, struct e
 	ret = guest_mem_pread(&m->ram, *gpa, f->initrd_fd, 0, *len);
 	if (ret)
 		return err_host(e, ret, "--initrd %s: %s", m->config->initrd,
-				ret == -ENODATA ? "became shorter while it was read" :
-						  strerror(-ret));
+				ret == -ENODATA ? "became shorter while it was read"
+						: strerror(-ret));
 	return 0;
 }
 
@@ -85,6 +85,7 @@ int machine_load_guest(struct machine *m, struct err *e)
 	ret = boot_setup(&boot, &m->ram, &entry, e);
 	if (ret)
 		return ret;
+	initramfs_fini(&m->files.packed); /* it is in the guest's RAM now */
 	cpuid_model_set_tsc(&m->cpuid, vcpu_tsc_khz(&m->vcpus.vcpus[0]));
 	ret = set_cpus(m, &entry);
 	if (ret)

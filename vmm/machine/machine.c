@@ -79,8 +79,8 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 		return err_host(e, ret, "out of memory");
 	m->config = config;
 	m->vm.kvm_fd = m->vm.vm_fd = -1;
-	m->stop = (struct stop_sink){ on_stop, m };
-	m->exits = (struct exit_env){ .pio = &m->pio, .mmio = &m->mmio, .stop = m->stop };
+	m->stop = (struct stop_sink){on_stop, m};
+	m->exits = (struct exit_env){.pio = &m->pio, .mmio = &m->mmio, .stop = m->stop};
 	if (log_enabled(LOG_DEBUG)) {
 		m->exits.hook = count_exit;
 		m->exits.hook_ctx = m;

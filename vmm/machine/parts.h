@@ -9,6 +9,7 @@
 #define VMM_MACHINE_PARTS_H
 
 #include "devices/irq/ioapic.h"
+#include "devices/pci/conf1.h"
 #include "devices/pci/host.h"
 #include "devices/power/power.h"
 #include "devices/ps2/i8042.h"
@@ -86,6 +87,7 @@ struct machine {
 	struct i8042 i8042;
 	struct power power;
 	struct pci_host pci;
+	struct pci_conf1 conf1;
 	struct io_thread *light_io; /* serves the devices that are no burden */
 	struct virtio_rng rng;
 	struct virtio_pci rng_pci;

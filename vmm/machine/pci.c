@@ -71,8 +71,7 @@ static unsigned queue_count(const struct machine *m, const struct disk_config *c
 	return m->config->cpus < DEFAULT_MAX ? m->config->cpus : DEFAULT_MAX;
 }
 
-static int make_disk(struct machine *m, struct disk *d, const struct disk_config *c,
-		     struct err *e)
+static int make_disk(struct machine *m, struct disk *d, const struct disk_config *c, struct err *e)
 {
 	struct virtio_pci_env env = transport_env(m);
 	struct virtio_blk_options options = {
@@ -120,8 +119,14 @@ int machine_make_pci(struct machine *m, struct err *e)
 	};
 	int ret = pci_host_init(&m->pci, &m->mmio, &layout);
 
+	pci_conf1_init(&m->conf1, &m->pci, &power_reset_io_ops, &m->power);
+	if (!ret)
+		ret = bus_add(&m->pio, LAYOUT_PCI_CONF1, PCI_CONF1_PORTS, &pci_conf1_io_ops,
+			      &m->conf1, "pci-conf1");
 	if (!ret)
 		ret = device_list_add(&m->devices, "pci", &pci_host_device_ops, &m->pci);
+	if (!ret)
+		ret = device_list_add(&m->devices, "pci-conf1", &pci_conf1_device_ops, &m->conf1);
 	if (ret)
 		return err_host(e, ret, "the PCI host bridge: %s", strerror(-ret));
 	for (unsigned i = 0; i < m->config->n_disks && !ret; i++)

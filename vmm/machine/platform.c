@@ -8,7 +8,7 @@
 
 static struct irq_line pin(struct machine *m, unsigned gsi)
 {
-	return (struct irq_line){ ioapic_set, &m->ioapic, gsi };
+	return (struct irq_line){ioapic_set, &m->ioapic, gsi};
 }
 
 static void on_eoi(void *ioapic, uint8_t vector)
@@ -41,14 +41,12 @@ int machine_make_platform(struct machine *m, struct err *e)
 	m->exits.ioapic = &m->ioapic;
 
 	const struct placement placements[] = {
-		{ &m->mmio, LAYOUT_IOAPIC, LAYOUT_IOAPIC_LEN, &ioapic_io_ops, &m->ioapic, "ioapic" },
-		{ &m->pio, LAYOUT_CMOS, LAYOUT_CMOS_LEN, &cmos_io_ops, &m->cmos, "cmos" },
-		{ &m->pio, LAYOUT_I8042_DATA, I8042_PORTS, &i8042_io_ops, &m->i8042, "i8042" },
-		{ &m->pio, LAYOUT_ACPI_SLEEP, LAYOUT_ACPI_PORT_LEN, &power_acpi_io_ops, &m->power,
-		  "power" },
-		{ &m->pio, LAYOUT_RESET, POWER_RESET_PORTS, &power_reset_io_ops, &m->power,
-		  "reset" },
-		{ &m->pio, LAYOUT_COM1, LAYOUT_COM1_LEN, &uart16550_io_ops, &m->uart, "com1" },
+		{&m->mmio, LAYOUT_IOAPIC, LAYOUT_IOAPIC_LEN, &ioapic_io_ops, &m->ioapic, "ioapic"},
+		{&m->pio, LAYOUT_CMOS, LAYOUT_CMOS_LEN, &cmos_io_ops, &m->cmos, "cmos"},
+		{&m->pio, LAYOUT_I8042_DATA, I8042_PORTS, &i8042_io_ops, &m->i8042, "i8042"},
+		{&m->pio, LAYOUT_ACPI_SLEEP, LAYOUT_ACPI_PORT_LEN, &power_acpi_io_ops, &m->power,
+		 "power"},
+		{&m->pio, LAYOUT_COM1, LAYOUT_COM1_LEN, &uart16550_io_ops, &m->uart, "com1"},
 	};
 	/* Without a serial port the last row is nobody's. */
 	unsigned n = ARRAY_LEN(placements) - !m->board.serial;

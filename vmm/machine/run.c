@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const int stop_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
+static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
 struct run {
 	struct machine *m;
@@ -64,6 +64,13 @@ static void on_leave(void *ctx)
 	stop_request(&r->m->stop, STOP_USER, NULL);
 }
 
+static void on_break(void *ctx)
+{
+	struct run *r = ctx;
+
+	uart16550_receive_break(&r->m->uart);
+}
+
 static int listen(struct run *r, struct err *e)
 {
 	struct machine *m = r->m;
@@ -80,9 +87,14 @@ static int listen(struct run *r, struct err *e)
 	if (m->config->timeout_s)
 		loop_timer_start(r->timeout, m->config->timeout_s * 1000ull);
 
-	const struct char_in in = { uart16550_receive, &m->uart };
+	const struct console_wishes wishes = {
+		.in = {uart16550_receive, &m->uart},
+		.send_break = on_break,
+		.leave = on_leave,
+		.ctx = r,
+	};
 
-	return console_start(&m->console, &in, on_leave, r, e);
+	return console_start(&m->console, &wishes, e);
 }
 
 static void unlisten(struct run *r)
@@ -109,7 +121,7 @@ static void judge_by_console(struct machine *m)
 
 int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 {
-	struct run r = { .m = m };
+	struct run r = {.m = m};
 	int ret = listen(&r, e);
 
 	if (!ret)
