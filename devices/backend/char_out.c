@@ -119,9 +119,9 @@ static size_t take_chunk(struct char_out_fd *o)
 	o->mark_len = 0;
 	o->marking = o->dropped;
 	if (o->dropped) {
-		o->mark_len = (size_t)snprintf((char *)to, MARK_MAX,
-					       "%s[minivmm: %llu bytes of console output dropped]%s",
-					       o->eol, (unsigned long long)o->dropped, o->eol);
+		o->mark_len = (size_t)snprintf(
+			(char *)to, MARK_MAX, "%s[minivmm: %llu bytes of console output dropped]%s",
+			o->eol, (unsigned long long)o->dropped, o->eol);
 		o->dropped = 0;
 		to += o->mark_len;
 	}

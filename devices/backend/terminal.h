@@ -20,8 +20,8 @@ enum { TERMINAL_BUFFER = 64 * 1024 }; /* bytes of typed-ahead input that may wai
 struct terminal;
 
 struct terminal_config {
-	struct loop *loop; /* the main loop; all callbacks come from it */
-	struct char_in in; /* who gets the input */
+	struct loop *loop;             /* the main loop; all callbacks come from it */
+	struct char_in in;             /* who gets the input */
 	void (*leave)(void *ctx);      /* Ctrl-a x */
 	void (*send_break)(void *ctx); /* Ctrl-a b; may be NULL */
 	void *ctx;

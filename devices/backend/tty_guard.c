@@ -142,7 +142,8 @@ static void on_fatal_signal(int signum, siginfo_t *info, void *context)
 
 static void catch_fatal_signals(struct tty_guard *g)
 {
-	struct sigaction sa = {.sa_sigaction = on_fatal_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	struct sigaction sa = {.sa_sigaction = on_fatal_signal,
+			       .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	stack_t none = {0}, mine = {.ss_size = ALT_STACK};
 
 	/* A stack that has overflown is no place for a handler. Threads without an
@@ -165,8 +166,7 @@ static void release_fatal_signals(struct tty_guard *g)
 
 	for (size_t i = 0; i < ARRAY_LEN(fatal_signals); i++) {
 		/* Whoever came later keeps the signal. */
-		if (!sigaction(fatal_signals[i], NULL, &now) &&
-		    now.sa_sigaction == on_fatal_signal)
+		if (!sigaction(fatal_signals[i], NULL, &now) && now.sa_sigaction == on_fatal_signal)
 			sigaction(fatal_signals[i], &g->before[i], NULL);
 	}
 	atomic_store(&guarded, NULL);

@@ -36,16 +36,16 @@ enum { IOAPICID = 0, IOAPICVER = 1, IOAPICARB = 2, IOREDTBL = 0x10 };
 
 enum { VERSION = 0x20, ID_SHIFT = 24, MAX_ENTRY_SHIFT = 16 };
 
-#define RTE_VECTOR      0xffull
-#define RTE_DELIVERY    (7ull << 8)
-#define RTE_LOGICAL     (1ull << 11)
-#define RTE_POLARITY    (1ull << 13)
-#define RTE_REMOTE_IRR  (1ull << 14)
-#define RTE_LEVEL       (1ull << 15)
-#define RTE_MASKED      (1ull << 16)
-#define RTE_DEST_SHIFT  56
-#define RTE_DEST        (0xffull << RTE_DEST_SHIFT)
-#define RTE_WRITABLE                                                                               \
+#define RTE_VECTOR     0xffull
+#define RTE_DELIVERY   (7ull << 8)
+#define RTE_LOGICAL    (1ull << 11)
+#define RTE_POLARITY   (1ull << 13)
+#define RTE_REMOTE_IRR (1ull << 14)
+#define RTE_LEVEL      (1ull << 15)
+#define RTE_MASKED     (1ull << 16)
+#define RTE_DEST_SHIFT 56
+#define RTE_DEST       (0xffull << RTE_DEST_SHIFT)
+#define RTE_WRITABLE \
 	(RTE_VECTOR | RTE_DELIVERY | RTE_LOGICAL | RTE_POLARITY | RTE_LEVEL | RTE_MASKED | RTE_DEST)
 
 enum { DELIVERY_LOWEST = 1 << 8 };
@@ -81,8 +81,9 @@ static void send(struct ioapic *a, unsigned pin)
 
 	/* A destination that no local APIC has is the guest's choice. */
 	if (ret < 0)
-		log_guest(&a->complaints, "ioapic: pin %u: message %#x to %#llx was not delivered: %s",
-			  pin, m.data, (unsigned long long)m.addr, strerror(-ret));
+		log_guest(&a->complaints,
+			  "ioapic: pin %u: message %#x to %#llx was not delivered: %s", pin, m.data,
+			  (unsigned long long)m.addr, strerror(-ret));
 }
 
 static void service(struct ioapic *a, unsigned pin)

@@ -61,8 +61,9 @@ static void acpi_write8(void *dev, uint64_t off, uint8_t val)
 	if (type == POWER_SLP_TYP_S5)
 		stop_request(&p->stop, STOP_POWEROFF, "the guest powered off");
 	else
-		log_guest(&p->complaints, "power: the guest asked for sleep type %u, which this "
-					  "machine does not have",
+		log_guest(&p->complaints,
+			  "power: the guest asked for sleep type %u, which this "
+			  "machine does not have",
 			  type);
 }
 

@@ -106,7 +106,8 @@ static void fields_of(int64_t seconds, struct fields *f)
 	int64_t day_of_era = z - era * 146097;
 	int64_t year_of_era =
 		(day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-	int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+	int64_t day_of_year =
+		day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
 	int64_t m = (5 * day_of_year + 2) / 153;
 
 	f->day = (unsigned)(day_of_year - (153 * m + 2) / 5 + 1);
@@ -244,8 +245,7 @@ static void write_control(struct cmos *c, uint8_t reg, uint8_t val)
 	c->ram[REG_A] = a;
 	c->ram[REG_B] = b;
 	if (c->halted && runs(a, b))
-		take_time(c, divider_starts ? NS_PER_S / 2
-					    : fraction_of(now));
+		take_time(c, divider_starts ? NS_PER_S / 2 : fraction_of(now));
 	c->halted = !runs(a, b);
 }
 
@@ -257,8 +257,10 @@ static bool alarm_matches(const struct cmos *c, int64_t seconds)
 	struct fields f;
 
 	fields_of(seconds, &f);
-	return (c->ram[SECONDS_ALARM] >= ALARM_ANY || c->ram[SECONDS_ALARM] == encode(b, f.second)) &&
-	       (c->ram[MINUTES_ALARM] >= ALARM_ANY || c->ram[MINUTES_ALARM] == encode(b, f.minute)) &&
+	return (c->ram[SECONDS_ALARM] >= ALARM_ANY ||
+		c->ram[SECONDS_ALARM] == encode(b, f.second)) &&
+	       (c->ram[MINUTES_ALARM] >= ALARM_ANY ||
+		c->ram[MINUTES_ALARM] == encode(b, f.minute)) &&
 	       (c->ram[HOURS_ALARM] >= ALARM_ANY || c->ram[HOURS_ALARM] == encode_hour(b, f.hour));
 }
 
@@ -314,8 +316,7 @@ static uint8_t read_register(struct cmos *c, uint8_t reg)
 		return read_reg_c(c);
 	if (reg == REG_A && !c->halted) {
 		now = guest_now(c);
-		return c->ram[REG_A] |
-		       (fraction_of(now) >= NS_PER_S - UIP_NS ? A_UIP : 0);
+		return c->ram[REG_A] | (fraction_of(now) >= NS_PER_S - UIP_NS ? A_UIP : 0);
 	}
 	if (is_time_register(reg) && !c->halted)
 		show_time(c, guest_now(c));

@@ -85,8 +85,7 @@ static unsigned capacity(const struct uart16550 *u)
 
 static bool guest_listens(const struct uart16550 *u)
 {
-	return !(u->mcr & MCR_LOOP) &&
-	       (u->ier & IER_ERBFI || u->idle_polls >= POLLS_THAT_LISTEN);
+	return !(u->mcr & MCR_LOOP) && (u->ier & IER_ERBFI || u->idle_polls >= POLLS_THAT_LISTEN);
 }
 
 static uint8_t line_status(const struct uart16550 *u)
@@ -450,8 +449,8 @@ static void uart16550_save(void *dev, struct state_writer *w)
 
 static bool plausible(const struct uart16550 *s)
 {
-	if (s->ier & ~IER_BITS || s->mcr & ~MCR_BITS || s->msr_delta & 0xf0 ||
-	    s->fcr & ~FCR_KEPT || (s->fcr && !fifo_on(s)))
+	if (s->ier & ~IER_BITS || s->mcr & ~MCR_BITS || s->msr_delta & 0xf0 || s->fcr & ~FCR_KEPT ||
+	    (s->fcr && !fifo_on(s)))
 		return false;
 	for (unsigned i = 0; i < s->n_rx; i++)
 		if (s->rx[i].lsr & ~LSR_CHAR_ERRORS)

@@ -220,7 +220,7 @@ static void test_binary_and_twelve_hours(void **state)
 	assert_int_equal(get(r, 0), 58);
 	assert_int_equal(get(r, 4), 23);
 	assert_int_equal(get(r, CMOS_CENTURY), 20);
-	set(r, 11, 0x00); /* BCD, 12 h */
+	set(r, 11, 0x00);                  /* BCD, 12 h */
 	assert_int_equal(get(r, 4), 0x91); /* 11 pm */
 	fake_clock_advance(&r->clock, 2 * S);
 	assert_int_equal(get(r, 4), 0x12); /* midnight is 12 am */
@@ -378,7 +378,7 @@ static void test_save_load_save(void **state)
 	set(r, 0x50, 0x17);
 	round_trip(r);
 	set(r, 11, 0x82); /* and in the middle of being set */
-	set(r, 7, 0x11); /* a week earlier: the weekday stays true */
+	set(r, 7, 0x11);  /* a week earlier: the weekday stays true */
 	round_trip(r);
 }
 

@@ -194,12 +194,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(test_s5_powers_off),
-		T(test_other_sleep_types_do_nothing),
-		T(test_acpi_reset),
-		T(test_reboot_p_in_two_steps),
-		T(test_power_button),
-		T(test_hostile_every_offset_and_size),
+		T(test_s5_powers_off),  T(test_other_sleep_types_do_nothing),
+		T(test_acpi_reset),     T(test_reboot_p_in_two_steps),
+		T(test_power_button),   T(test_hostile_every_offset_and_size),
 		T(test_save_load_save),
 	};
 

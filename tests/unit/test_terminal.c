@@ -31,6 +31,8 @@ struct guest {
 	struct char_room room;
 	size_t appetite, n, want;
 	unsigned leaves, breaks;
+	bool faults;
+	_Atomic bool done; /* for give_room() */
 	uint8_t got[300000];
 };
 
@@ -59,6 +61,8 @@ static void on_break(void *ctx)
 {
 	struct guest *g = ctx;
 
+	if (g->faults)
+		__builtin_trap();
 	g->breaks++;
 }
 
@@ -295,6 +299,7 @@ static pid_t spawn_raw_child(int slave)
 		setpgid(0, 0);
 		struct guest *g = start(slave);
 
+		g->faults = true;
 		if (write(ready[1], "r", 1) != 1)
 			_exit(9);
 		loop_run(g->loop);
@@ -386,6 +391,25 @@ static void test_crashes_restore_even_without_the_guardian(void **state)
 		close(master);
 		close(slave);
 	}
+}
+
+static void test_a_faulting_instruction_restores_and_dies(void **state)
+{
+	int master, slave;
+
+	open_pty(&master, &slave);
+	pid_t pid = spawn_raw_child(slave), guardian = guardian_of(pid);
+
+	if (guardian > 0)
+		kill(guardian, SIGKILL);
+	type(master,
+	     "\x01"
+	     "b",
+	     2);
+	reap(pid, SIGILL);
+	assert_false(raw(slave));
+	close(master);
+	close(slave);
 }
 
 static void test_guardian_holds_nothing_but_the_terminal(void **state)
@@ -514,7 +538,7 @@ static void *give_room(void *arg)
 {
 	struct guest *g = arg;
 
-	for (int i = 0; i < 100000 && __atomic_load_n(&g->n, __ATOMIC_RELAXED) < g->want; i++) {
+	for (int i = 0; i < 100000 && !g->done; i++) {
 		g->room.room(g->room.ctx);
 		usleep(50);
 	}
@@ -539,6 +563,7 @@ static void test_pipe_with_back_pressure(void **state)
 	g->want = sizeof(input);
 	pthread_create(&thread, NULL, give_room, g);
 	run(g, PATIENCE_MS);
+	g->done = true;
 	pthread_join(thread, NULL);
 	assert_int_equal(g->n, sizeof(input));
 	assert_memory_equal(g->got, input, sizeof(input));
@@ -564,6 +589,7 @@ static void test_regular_file(void **state)
 	g->appetite = 3000;
 	pthread_create(&thread, NULL, give_room, g);
 	run(g, PATIENCE_MS);
+	g->done = true;
 	pthread_join(thread, NULL);
 	assert_int_equal(g->n, sizeof(input));
 	assert_memory_equal(g->got, input, sizeof(input));
@@ -624,6 +650,7 @@ int main(void)
 		cmocka_unit_test(test_kill_9_restores),
 		cmocka_unit_test(test_kill_9_of_the_process_group_restores),
 		cmocka_unit_test(test_crashes_restore_even_without_the_guardian),
+		cmocka_unit_test(test_a_faulting_instruction_restores_and_dies),
 		cmocka_unit_test(test_guardian_holds_nothing_but_the_terminal),
 		cmocka_unit_test(test_job_control),
 		cmocka_unit_test(test_pipe_with_back_pressure),
