@@ -42,11 +42,9 @@ enum {
 };
 
 /* Between the page tables and the command line. */
-#define BOOT_SETUP_DATA (LAYOUT_PD + 4 * PAGE)
 
 /* f000:fff0, where an x86 processor starts [SDM 3A 10.1.4]; in the last 16 bytes of the
  * first MiB, which e820 reserves. */
-#define RESET_VECTOR 0xffff0ull
 
 /* Where a real-mode stack and heap would end, less 0x200; nobody uses it in the
  * 64-bit protocol, but the field is obligatory. */
@@ -151,7 +149,7 @@ static int write_zero_page(struct guest_mem *gm, const struct boot_config *c)
 	le32_put(zero + HDR_RAMDISK_IMAGE, (uint32_t)c->initrd);
 	le32_put(zero + HDR_RAMDISK_SIZE, (uint32_t)c->initrd_len);
 	le32_put(zero + HDR_CMD_LINE_PTR, (uint32_t)LAYOUT_CMDLINE);
-	le64_put(zero + HDR_SETUP_DATA, c->seed ? BOOT_SETUP_DATA : 0);
+	le64_put(zero + HDR_SETUP_DATA, c->seed ? LAYOUT_SETUP_DATA : 0);
 	le64_put(zero + ZP_ACPI_RSDP_ADDR, c->rsdp);
 	put_e820(zero, c->board);
 	return guest_mem_write(gm, LAYOUT_ZERO_PAGE, zero, sizeof(zero));
@@ -164,7 +162,7 @@ static int write_seed(struct guest_mem *gm, const uint8_t *seed)
 	le32_put(data + 8, SETUP_RNG_SEED);
 	le32_put(data + 12, BOOT_SEED_LEN);
 	memcpy(data + SETUP_DATA_HEADER, seed, BOOT_SEED_LEN);
-	return guest_mem_write(gm, BOOT_SETUP_DATA, data, sizeof(data));
+	return guest_mem_write(gm, LAYOUT_SETUP_DATA, data, sizeof(data));
 }
 
 /*
@@ -188,7 +186,7 @@ static int write_reset_vector(struct guest_mem *gm)
 		0xfd, /* jmp to the hlt */
 	};
 
-	return guest_mem_write(gm, RESET_VECTOR, code, sizeof(code));
+	return guest_mem_write(gm, LAYOUT_RESET_CODE, code, sizeof(code));
 }
 
 int boot_setup(const struct boot_config *c, struct guest_mem *gm, struct boot_entry *entry,

@@ -7,7 +7,8 @@
  *	                   kernel's own default is to hang for ever
  *	reboot=a           restart by FADT's RESET_REG: on a HW-reduced machine Linux
  *	                   prefers EFI, which is not there, and then a BIOS
- *	root=/dev/vda rw   the first disk, unless somebody else knows better
+ *	root=/dev/vda rw   the first disk, or its partition that looks like a root,
+ *	                   unless the user says another
  *
  * Deliberately absent, because the tables say it: i8042.* (FADT: no 8042), no_timer_check (a
  * HW-reduced machine has no PIT to check), pci= (MCFG, PNP0C02), tsc= (CPUID and
@@ -18,6 +19,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { CMDLINE_ROOT_MAX = 64 };
 
 int cmdline_check(const char *text, size_t len, const char *option, struct err *e)
 {
@@ -70,7 +73,7 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 {
 	const char *append = c->append ? c->append : "";
 	const char *console = c->serial ? "console=ttyS0 " : "";
-	const char *root = "";
+	char root[CMDLINE_ROOT_MAX + 16] = "";
 	int ret, len;
 
 	ret = cmdline_check(append, strlen(append), "--append", e);
@@ -79,8 +82,9 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 	if (ret)
 		return ret;
 
-	if (c->disk && !c->initrd && !has_param(append, "root"))
-		root = c->disk_readonly ? " root=/dev/vda ro" : " root=/dev/vda rw";
+	if (c->root && !has_param(append, "root"))
+		snprintf(root, sizeof(root), "%s%.*s %s", *c->root ? " root=" : "",
+			 CMDLINE_ROOT_MAX, c->root, c->root_readonly ? "ro" : "rw");
 	if (c->cmdline)
 		len = snprintf(buf, size, "%s%s%s", c->cmdline, *append ? " " : "", append);
 	else

@@ -12,9 +12,10 @@ struct cmdline_config {
 	const char *cmdline; /* --cmdline: instead of the defaults; NULL: the defaults */
 	const char *append;  /* --append: after them; NULL: nothing */
 	bool serial;         /* COM1 is there */
-	bool disk;           /* there is a /dev/vda */
-	bool disk_readonly;  /* and it cannot be written */
-	bool initrd;         /* the user's own initrd finds the root by itself */
+	/* What root= says if the user gives none: "/dev/vda"; "": the init finds it by
+	 * itself; NULL: there is no disk. */
+	const char *root;
+	bool root_readonly; /* the first disk cannot be written */
 };
 
 /* Write the line, NUL-terminated, to buf[size] and give its length. `max`: what the

@@ -107,7 +107,7 @@ int main(int argc, char **argv)
 	char *text, *save = NULL, *word, **words, *dir;
 	char cgroup[64];
 	size_t n = 0, i, room;
-	struct timespec tick = { 0, 2000000 };
+	struct timespec tick = {0, 2000000};
 	int status, gone = 0;
 	sigset_t set, old;
 	pid_t child;
@@ -188,7 +188,7 @@ int main(int argc, char **argv)
 	if (getppid() == 1)
 		raise(SIGTERM);
 	for (;;) {
-		struct timespec grace = { GRACE_SECONDS, 0 };
+		struct timespec grace = {GRACE_SECONDS, 0};
 		int sig;
 		pid_t pid = waitpid(child, &status, WNOHANG);
 

@@ -59,7 +59,7 @@ static void acpi_write8(void *dev, uint64_t off, uint8_t val)
 	if (!(val & SLP_EN))
 		return;
 	if (type == POWER_SLP_TYP_S5)
-		stop_request(&p->stop, STOP_POWEROFF, "the guest powered off");
+		stop_request(&p->stop, STOP_POWEROFF, NULL);
 	else
 		log_guest(&p->complaints,
 			  "power: the guest asked for sleep type %u, which this "
@@ -110,7 +110,7 @@ static void reset_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 	p->reset_control = val & RST_BITS;
 	pthread_mutex_unlock(&p->lock);
 	if (fires)
-		stop_request(&p->stop, STOP_RESET, "the guest wrote the reset control register");
+		stop_request(&p->stop, STOP_RESET, "by the reset control register");
 }
 
 const struct io_ops power_reset_io_ops = {reset_read, reset_write};

@@ -150,9 +150,7 @@ static void write8(void *dev, uint64_t off, uint8_t val)
 		reset = write_command(k, val);
 	pthread_mutex_unlock(&k->lock);
 	if (reset)
-		stop_request(&k->stop, STOP_RESET,
-			     "the guest pulsed the keyboard controller's "
-			     "reset line");
+		stop_request(&k->stop, STOP_RESET, "by the keyboard controller");
 }
 
 static uint64_t i8042_read(void *dev, uint64_t off, unsigned size)

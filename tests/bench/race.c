@@ -78,7 +78,7 @@ static void run(struct contender *c, const char *marker, int round)
 	pid_t pid = start(c->argv, &out);
 
 	for (;;) {
-		struct pollfd p = { .fd = out, .events = POLLIN };
+		struct pollfd p = {.fd = out, .events = POLLIN};
 		int left = (int)(begin + LIMIT_MS - now_ms());
 		ssize_t n;
 
@@ -122,7 +122,7 @@ static void row(const char *name, const char *half, double *t, int n, double *fi
 
 int main(int argc, char **argv)
 {
-	struct contender field[COMMANDS_MAX] = { 0 };
+	struct contender field[COMMANDS_MAX] = {0};
 	int runs = argc > 1 ? atoi(argv[1]) : 0, n = 0;
 	double first_up = 0, first_down = 0;
 

@@ -48,7 +48,6 @@ void guest_main(void)
 {
 	uint32_t version = ioapic_read(IOAPICVER);
 
-	printf("version %#x, %u pins\n", version & 0xff, (version >> 16 & 0xff) + 1);
 	printf("%u pins\n", (version >> 16 & 0xff) + 1);
 	apic_enable();
 	idt_set(VECTOR, on_interrupt);

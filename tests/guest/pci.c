@@ -63,7 +63,8 @@ void guest_main(void)
 		printf("%u: %04x:%04x class %06x, subsystem %08x\n", slot, id & 0xffff, id >> 16,
 		       pci_read32(slot, 8) >> 8, pci_read32(slot, 0x2c));
 		if (pci_read16(slot, 6) & 0x10)
-			for (unsigned at = pci_read8(slot, 0x34); at; at = pci_read8(slot, at + 1)) {
+			for (unsigned at = pci_read8(slot, 0x34); at;
+			     at = pci_read8(slot, at + 1)) {
 				expect(at >= 0x40 && at % 4 == 0);
 				expect(++caps < 48);
 			}

@@ -78,7 +78,8 @@ void guest_main(void)
 		while (rtc_second() == second)
 			;
 		khz = (rdtsc() - start) / 1000;
-		printf("TSC: CPUID says %u kHz, the RTC %lu kHz; APIC bus %u kHz\n", r[0], khz, r[1]);
+		printf("TSC: CPUID says %u kHz, the RTC %lu kHz; APIC bus %u kHz\n", r[0], khz,
+		       r[1]);
 		expect(khz > r[0] * 8ul / 10 && khz < r[0] * 12ul / 10);
 	}
 	puts("frequencies agree\n");

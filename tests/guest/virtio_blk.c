@@ -41,7 +41,8 @@ static uint8_t data[512], status;
 static uint8_t request(uint32_t type, uint64_t sector)
 {
 	unsigned before = interrupts;
-	struct virtio_buf bufs[3] = {{&header, 16, false}, {data, 512, type == IN}, {&status, 1, true}};
+	struct virtio_buf bufs[3] = {
+		{&header, 16, false}, {data, 512, type == IN}, {&status, 1, true}};
 	unsigned n = 3;
 
 	if (type == FLUSH) {

@@ -116,7 +116,8 @@ static int setup(void **state)
 		.hook = on_exit_seen,
 		.hook_ctx = f,
 	};
-	f->v = (struct vcpu){.index = 5, .fd = -1, .run = f->run, .env = &f->env, .group = &f->group};
+	f->v = (struct vcpu){
+		.index = 5, .fd = -1, .run = f->run, .env = &f->env, .group = &f->group};
 	*state = f;
 	return 0;
 }
@@ -191,8 +192,8 @@ static void a_port_of_nobody_reads_all_ones(void **state)
 	const struct {
 		uint16_t port;
 		uint8_t size;
-	} cases[] = {{0x80, 1}, {PORT - 1, 1}, {PORT - 1, 2}, {PORT + 8, 1}, {PORT + 7, 2},
-		     {PORT + 6, 4}, {0xffff, 1}, {0xffff, 4}, {0, 4}};
+	} cases[] = {{0x80, 1},     {PORT - 1, 1}, {PORT - 1, 2}, {PORT + 8, 1}, {PORT + 7, 2},
+		     {PORT + 6, 4}, {0xffff, 1},   {0xffff, 4},   {0, 4}};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		uint8_t *data = set_io(f, KVM_EXIT_IO_IN, cases[i].port, cases[i].size, 1);
@@ -224,8 +225,7 @@ static void string_output_comes_in_order(void **state)
 			uint64_t byte = i + 1;
 
 			assert_int_equal(f->log[i].off, 0);
-			assert_true(f->log[i].val ==
-				    (byte * 0x01010101ull & size_mask(size)));
+			assert_true(f->log[i].val == (byte * 0x01010101ull & size_mask(size)));
 		}
 	}
 }

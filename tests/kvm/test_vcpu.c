@@ -52,8 +52,8 @@ enum {
 
 /* --- the guests ------------------------------------------------------------------ */
 
-#define GUEST(name, body)                                                                          \
-	extern const uint8_t name[], name##_end[];                                                 \
+#define GUEST(name, body)                          \
+	extern const uint8_t name[], name##_end[]; \
 	__asm__(".pushsection .rodata\n" #name ":\n" body "\n" #name "_end:\n.popsection\n")
 
 GUEST(guest_ports, "	mov $0x1000, %edx\n"
@@ -373,8 +373,8 @@ static void make_cpus(struct fixture *f, unsigned n, unsigned running, const uin
 			continue;
 		assert_int_equal(regs_set_entry(f->cpus.vcpus[i].fd, &entry), 0);
 		if (i)
-			assert_int_equal(
-				kvm_ioctl(f->cpus.vcpus[i].fd, KVM_SET_MP_STATE, &state), 0);
+			assert_int_equal(kvm_ioctl(f->cpus.vcpus[i].fd, KVM_SET_MP_STATE, &state),
+					 0);
 		f->tallies[i].last = LOAD;
 	}
 }
@@ -420,8 +420,8 @@ static int setup(void **state)
 		return -1;
 	}
 	guest_mem_init(&f->ram, GUEST_MEM_ANON);
-	if (guest_mem_add(&f->ram, 0, 4 * MiB, -1, 0, &e) || kvm_vm_attach_ram(&f->vm, &f->ram, &e) ||
-	    irqchip_init(&f->irqchip, &f->vm, &e)) {
+	if (guest_mem_add(&f->ram, 0, 4 * MiB, -1, 0, &e) ||
+	    kvm_vm_attach_ram(&f->vm, &f->ram, &e) || irqchip_init(&f->irqchip, &f->vm, &e)) {
 		print_error("%s\n", e.text);
 		return -1;
 	}
@@ -701,10 +701,10 @@ static void start_irq_guest(struct fixture *f)
 	wait_done(f, 1);
 }
 
-#define expect_irq(f, vector, n)                                                                   \
-	do {                                                                                       \
-		assert_true(wait_ms(&(f)->irq, 30000));                                            \
-		assert_int_equal((f)->irqs[vector], n);                                            \
+#define expect_irq(f, vector, n)                        \
+	do {                                            \
+		assert_true(wait_ms(&(f)->irq, 30000)); \
+		assert_int_equal((f)->irqs[vector], n); \
 	} while (0)
 
 static void messages_reach_the_handler(void **state)
@@ -809,7 +809,8 @@ static void an_edge_pin_comes_once(void **state)
 	vcpus_quit(&f->cpus);
 }
 
-/* --- doorbells ----------------------------------------------------------------------------------- */
+/* --- doorbells -----------------------------------------------------------------------------------
+ */
 
 static uint64_t rings(int fd)
 {
@@ -858,7 +859,8 @@ static void a_doorbell_takes_stores_of_every_size(void **state)
 	close(fd);
 }
 
-/* --- making and unmaking ---------------------------------------------------------------------------- */
+/* --- making and unmaking
+ * ---------------------------------------------------------------------------- */
 
 static void more_cpus_than_kvm_has_are_refused(void **state)
 {

@@ -16,8 +16,8 @@
 #define STEP (2 * MiB)
 
 static const uint64_t sizes[] = {
-	32 * MiB,	3 * GiB - STEP, 3 * GiB, 3 * GiB + STEP, 4 * GiB - STEP, 4 * GiB,
-	4 * GiB + STEP, 5 * GiB,	64 * GiB,
+	32 * MiB, 3 * GiB - STEP, 3 * GiB, 3 * GiB + STEP, 4 * GiB - STEP,
+	4 * GiB,  4 * GiB + STEP, 5 * GiB, 64 * GiB,
 };
 
 static void no_byte_is_lost_and_none_is_in_the_hole(void **state)
@@ -86,9 +86,9 @@ static void too_few_address_bits_are_refused(void **state)
 		unsigned bits;
 		bool fits;
 	} cases[] = {
-		{63 * GiB, 36, false},	  {63 * GiB, 37, true},	     {62 * GiB, 36, true},
-		{62 * GiB + STEP, 36, false}, {3 * GiB, 32, false}, {3 * GiB, 33, true},
-		{1024 * GiB, 40, false},  {1024 * GiB, 41, true}, {1024 * GiB, 64, true},
+		{63 * GiB, 36, false},        {63 * GiB, 37, true},   {62 * GiB, 36, true},
+		{62 * GiB + STEP, 36, false}, {3 * GiB, 32, false},   {3 * GiB, 33, true},
+		{1024 * GiB, 40, false},      {1024 * GiB, 41, true}, {1024 * GiB, 64, true},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -89,9 +89,9 @@ static void every_edge_of_every_region(void **state)
 	const struct {
 		uint64_t base, len;
 	} at[] = {
-		{0x60, 1},		{0x61, 3}, /* adjacent */
-		{0x70, 2},		{0xfec00000, 0x1000},
-		{4 * GiB - 8, 16},	{UINT64_MAX - 7, 8}, /* ends at 2^64 */
+		{0x60, 1},         {0x61, 3}, /* adjacent */
+		{0x70, 2},         {0xfec00000, 0x1000},
+		{4 * GiB - 8, 16}, {UINT64_MAX - 7, 8}, /* ends at 2^64 */
 	};
 	const unsigned order[] = {3, 5, 0, 4, 2, 1}; /* not sorted: the bus sorts */
 	struct probe probes[ARRAY_LEN(at)];
@@ -102,8 +102,8 @@ static void every_edge_of_every_region(void **state)
 		unsigned o = order[i];
 
 		probes[o] = (struct probe){.id = 0x1000000010001000 + o * 0x11};
-		assert_int_equal(
-			bus_add(b, at[o].base, at[o].len, &probe_ops, &probes[o], "probe"), 0);
+		assert_int_equal(bus_add(b, at[o].base, at[o].len, &probe_ops, &probes[o], "probe"),
+				 0);
 	}
 	for (unsigned i = 1; i < b->n; i++)
 		assert_true(b->regions[i - 1].base < b->regions[i].base);
@@ -117,7 +117,8 @@ static void every_edge_of_every_region(void **state)
 				int owner = -1;
 
 				for (size_t i = 0; i < ARRAY_LEN(at); i++) {
-					unsigned __int128 first = at[i].base, end = first + at[i].len;
+					unsigned __int128 first = at[i].base,
+							  end = first + at[i].len;
 
 					if (addr >= first && (unsigned __int128)addr + size <= end)
 						owner = (int)i;
@@ -195,8 +196,8 @@ static void a_full_table_says_so(void **state)
 	uint64_t val;
 
 	for (unsigned i = 0; i < BUS_REGIONS_MAX; i++) /* from the top down: the worst order */
-		assert_int_equal(
-			bus_add(b, (BUS_REGIONS_MAX - i) * 16, 16, &probe_ops, &p, "p"), 0);
+		assert_int_equal(bus_add(b, (BUS_REGIONS_MAX - i) * 16, 16, &probe_ops, &p, "p"),
+				 0);
 	assert_int_equal(bus_add(b, 0, 16, &probe_ops, &p, "p"), -ENOSPC);
 	for (unsigned i = 1; i <= BUS_REGIONS_MAX; i++) {
 		assert_true(bus_read(b, i * 16 + 15, 1, &val));

@@ -32,17 +32,17 @@ static void test_defaults(void **state)
 	assert_string_equal(build(&c), "panic=-1 reboot=a");
 	c.serial = true;
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a");
-	c.disk = true;
+	c.root = "/dev/vda";
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda rw");
-	c.disk_readonly = true;
+	c.root_readonly = true;
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda ro");
-	c.initrd = true;
-	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a");
+	c.root = "";
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a ro");
 }
 
 static void test_append(void **state)
 {
-	struct cmdline_config c = {.serial = true, .disk = true, .append = "quiet"};
+	struct cmdline_config c = {.serial = true, .root = "/dev/vda", .append = "quiet"};
 
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda rw quiet");
 	c.append = "";
@@ -64,7 +64,7 @@ static void test_root_in_append(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct cmdline_config c = {.disk = true, .append = cases[i].append};
+		struct cmdline_config c = {.root = "/dev/vda", .append = cases[i].append};
 		bool ours = strstr(build(&c), "root=/dev/vda rw") != NULL;
 
 		if (ours != cases[i].ours)
@@ -75,7 +75,7 @@ static void test_root_in_append(void **state)
 
 static void test_cmdline_replaces(void **state)
 {
-	struct cmdline_config c = {.serial = true, .disk = true, .cmdline = "init=/bin/sh"};
+	struct cmdline_config c = {.serial = true, .root = "/dev/vda", .cmdline = "init=/bin/sh"};
 
 	assert_string_equal(build(&c), "init=/bin/sh");
 	c.append = "quiet";

@@ -168,11 +168,11 @@ static void bad_regions_are_refused(void **state)
 		{64 * PAGE, PAGE + 1, 0},
 		{64 * PAGE, PAGE, 1},
 		{-(uint64_t)PAGE, 2 * PAGE, 0}, /* wraps */
-		{15 * PAGE, PAGE, 0},		/* the last page of one */
-		{19 * PAGE, 2 * PAGE, 0},	/* over an end */
-		{4 * GiB - PAGE, 2 * PAGE, 0},	/* over a beginning */
-		{0, 8 * GiB, 0},		/* around everything */
-		{4 * GiB, 70 * PAGE, 0},	/* the same again */
+		{15 * PAGE, PAGE, 0},           /* the last page of one */
+		{19 * PAGE, 2 * PAGE, 0},       /* over an end */
+		{4 * GiB - PAGE, 2 * PAGE, 0},  /* over a beginning */
+		{0, 8 * GiB, 0},                /* around everything */
+		{4 * GiB, 70 * PAGE, 0},        /* the same again */
 	};
 	struct guest_mem gm;
 
@@ -180,9 +180,9 @@ static void bad_regions_are_refused(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		struct err e = {0};
 
-		assert_int_equal(guest_mem_add(&gm, bad[i].gpa, bad[i].len, -1, bad[i].fd_offset,
-					       &e),
-				 -EINVAL);
+		assert_int_equal(
+			guest_mem_add(&gm, bad[i].gpa, bad[i].len, -1, bad[i].fd_offset, &e),
+			-EINVAL);
 		assert_int_equal(e.code, -EINVAL);
 		assert_true(e.text[0]);
 		assert_int_equal(gm.n_regions, ARRAY_LEN(map));
@@ -191,8 +191,8 @@ static void bad_regions_are_refused(void **state)
 	assert_int_equal(guest_mem_add(&gm, 20 * PAGE, PAGE, -1, 0, NULL), 0);
 	assert_int_equal(guest_mem_add(&gm, 4 * GiB - PAGE, PAGE, -1, 0, NULL), 0);
 	while (gm.n_regions < GUEST_MEM_REGIONS_MAX)
-		assert_int_equal(
-			guest_mem_add(&gm, (100 + gm.n_regions) * PAGE, PAGE, -1, 0, NULL), 0);
+		assert_int_equal(guest_mem_add(&gm, (100 + gm.n_regions) * PAGE, PAGE, -1, 0, NULL),
+				 0);
 	assert_int_equal(guest_mem_add(&gm, 200 * PAGE, PAGE, -1, 0, NULL), -ENOSPC);
 	guest_mem_fini(&gm);
 	guest_mem_fini(&gm); /* twice is harmless */
@@ -412,7 +412,8 @@ static int witness_added(void *ctx, unsigned slot, const struct guest_mem_region
 static void listeners_hear_of_old_and_new_regions(void **state)
 {
 	struct witness early = {0}, late = {0};
-	struct guest_mem_listener a = {witness_added, &early, NULL}, b = {witness_added, &late, NULL};
+	struct guest_mem_listener a = {witness_added, &early, NULL},
+				  b = {witness_added, &late, NULL};
 	struct guest_mem gm;
 
 	guest_mem_init(&gm, GUEST_MEM_ANON);

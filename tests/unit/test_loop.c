@@ -302,7 +302,7 @@ static void readiness_is_level_triggered(void **state)
 	struct watch w = {.l = *state, .fd = eventfd(1, EFD_CLOEXEC)};
 
 	w.self = loop_fd_add(*state, w.fd, LOOP_READ, watch_five_times, &w);
-	loop_run(*state); /* nobody reads the eventfd: it stays ready */
+	loop_run(*state);          /* nobody reads the eventfd: it stays ready */
 	assert_true(w.calls >= 5); /* a stop lets the turn of the loop end */
 	loop_fd_del(w.self);
 	close(w.fd);
@@ -506,7 +506,8 @@ static void io_threads_come_and_go_under_load(void **state)
 		struct io_thread *t = io_thread_create("io-churn", &ret);
 
 		assert_non_null(t);
-		struct flood f[2] = {{io_thread_loop(t), &ticks, 0}, {io_thread_loop(t), &ticks, 0}};
+		struct flood f[2] = {{io_thread_loop(t), &ticks, 0},
+				     {io_thread_loop(t), &ticks, 0}};
 		pthread_t threads[2];
 
 		for (int i = 0; i < 2; i++)

@@ -20,16 +20,15 @@ enum { HEADER = 32 };
 
 static void layout_is_as_documented(void **state)
 {
-	static const uint8_t want[] =
-		"chip\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" /* name, 24 */
-		"\x03\x00\x00\x00"			       /* version */
-		"\x13\x00\x00\x00"			       /* length */
-		"\xab"
-		"\x34\x12"
-		"\xef\xbe\xad\xde"
-		"\x08\x07\x06\x05\x04\x03\x02\x01"
-		"\x01"
-		"xyz";
+	static const uint8_t want[] = "chip\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" /* name, 24 */
+				      "\x03\x00\x00\x00"                             /* version */
+				      "\x13\x00\x00\x00"                             /* length */
+				      "\xab"
+				      "\x34\x12"
+				      "\xef\xbe\xad\xde"
+				      "\x08\x07\x06\x05\x04\x03\x02\x01"
+				      "\x01"
+				      "xyz";
 	struct state_writer w;
 
 	state_writer_init(&w);

@@ -4,7 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static int fill(struct err *e, enum err_kind kind, int code, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static int fill(struct err *e, enum err_kind kind, int code,
+						      const char *fmt, va_list ap)
 {
 	if (e && e->kind == ERR_NONE) {
 		e->kind = kind;

@@ -33,7 +33,8 @@ bool log_enabled(enum log_level level)
 	return level <= (enum log_level)atomic_load_explicit(&level_now, memory_order_relaxed);
 }
 
-static void emit(const char *fmt, va_list ap, const char *tail)
+__attribute__((format(printf, 1, 0))) static void emit(const char *fmt, va_list ap,
+						       const char *tail)
 {
 	char line[LINE_MAX_BYTES];
 	const char *eol = atomic_load(&raw_tty) ? "\r\n" : "\n";

@@ -44,8 +44,10 @@ struct msi_msg {
  * message; firing it is one write to an eventfd (KVM's irqfd), which costs no
  * exit and no lock, and which vhost could do as well.
  *
- *   route_new   a new route, not armed; gives its number >= 0 or a negative errno
- *   route_set   arm it with *msg, or disarm it with NULL: 0 or a negative errno
+ *   route_new   a new route, not armed; gives its number >= 0 or a negative errno.
+ *               Any thread
+ *   route_set   arm it with *msg, or disarm it with NULL: 0, or a negative errno and
+ *               the route is as it was. Any thread
  *   route_fire  interrupt the guest; a disarmed route fires nothing. Any thread.
  *   route_free  give the number back
  *   send        one message now, without a route (an ioctl). Any thread.

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -282,11 +283,16 @@ void loop_signal_del(struct loop_signal *s)
 struct io_thread {
 	struct loop *loop;
 	pthread_t thread;
+	char name[16];
 };
 
 static void *io_main(void *arg)
 {
-	loop_run(arg);
+	struct io_thread *t = arg;
+
+	/* Its own name is one prctl; another thread's is a file in /proc. */
+	pthread_setname_np(pthread_self(), t->name);
+	loop_run(t->loop);
 	return NULL;
 }
 
@@ -301,12 +307,13 @@ struct io_thread *io_thread_create(const char *name, int *err_out)
 		*err_out = -ENOMEM;
 		return NULL;
 	}
+	snprintf(t->name, sizeof(t->name), "%s", name);
 	/* Signals are the main loop's; a new thread inherits the mask. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 256 * 1024);
-	int ret = pthread_create(&t->thread, &attr, io_main, t->loop);
+	int ret = pthread_create(&t->thread, &attr, io_main, t);
 
 	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -316,7 +323,6 @@ struct io_thread *io_thread_create(const char *name, int *err_out)
 		*err_out = -ret;
 		return NULL;
 	}
-	pthread_setname_np(t->thread, name);
 	return t;
 }
 

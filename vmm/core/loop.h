@@ -32,7 +32,9 @@ void loop_stop(struct loop *l);
  * dropped by loop_destroy(). */
 int loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
 
-/* Call cb whenever `fd` (borrowed) is readable (and/or writable). Level-triggered. */
+/* Call cb whenever `fd` (borrowed) is readable (and/or writable). Level-triggered.
+ * Beware: libuv makes the descriptor non-blocking, and that belongs to the open file,
+ * which others may share: never hand in the user's terminal or an inherited pipe. */
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 struct loop_fd *loop_fd_add(struct loop *l, int fd, int events, void (*cb)(void *ctx, int events),
 			    void *ctx);

@@ -120,7 +120,10 @@ static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
 	struct vcpu_group *g = v->group;
+	char name[16];
 
+	snprintf(name, sizeof(name), "vcpu%u", v->index);
+	pthread_setname_np(pthread_self(), name);
 	run_guest(v);
 	pthread_mutex_lock(&g->lock);
 	g->alive--;
@@ -150,15 +153,12 @@ int vcpus_start(struct vcpu_group *g, struct err *e)
 	pthread_mutex_lock(&g->lock);
 	for (unsigned i = 0; i < g->n && !ret; i++) {
 		struct vcpu *v = &g->vcpus[i];
-		char name[16];
 
 		ret = pthread_create(&v->thread, &attr, vcpu_main, v);
 		if (ret)
 			break;
 		v->started = true;
 		g->alive++;
-		snprintf(name, sizeof(name), "vcpu%u", v->index);
-		pthread_setname_np(v->thread, name);
 	}
 	pthread_mutex_unlock(&g->lock);
 	pthread_attr_destroy(&attr);

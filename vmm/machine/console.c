@@ -36,7 +36,8 @@ int console_open(struct console *c, const struct vm_config *config, struct loop 
 		 struct err *e)
 {
 	*c = (struct console){.kind = config->serial, .fd = -1, .loop = loop};
-	panic_watch_init(&c->watch);
+	phrase_watch_init(&c->panic, "Kernel panic - not syncing");
+	phrase_watch_init(&c->reboot, "Restarting system");
 	/* The terminal first: it forks, and the output has a thread. */
 	if (config->serial == SERIAL_TTY) {
 		c->terminal = terminal_create(STDIN_FILENO, e);
@@ -56,7 +57,8 @@ struct char_out console_out(struct console *c)
 
 	if (c->out)
 		next = char_out_port(c->out);
-	return panic_watch_tap(&c->watch, &next);
+	next = phrase_watch_tap(&c->reboot, &next);
+	return phrase_watch_tap(&c->panic, &next);
 }
 
 struct char_room console_room(struct console *c)
@@ -80,10 +82,15 @@ int console_start(struct console *c, const struct console_wishes *wishes, struct
 
 bool console_panicked(const struct console *c, char *buf, size_t size)
 {
-	if (!panic_watch_seen(&c->watch))
+	if (!phrase_watch_seen(&c->panic))
 		return false;
-	panic_watch_line(&c->watch, buf, size);
+	phrase_watch_line(&c->panic, buf, size);
 	return true;
+}
+
+bool console_rebooted(const struct console *c)
+{
+	return phrase_watch_seen(&c->reboot);
 }
 
 void console_close(struct console *c)

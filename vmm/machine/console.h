@@ -2,14 +2,14 @@
 /*
  * console: the guest's serial port on one side, a person or a file on the other.
  *
- *	UART -> panic watch -> ring -> writer thread -> stdout or FILE
+ *	UART -> phrase watches -> ring -> writer thread -> stdout or FILE
  *	UART <- terminal (raw mode, Ctrl-a keys) <- stdin
  */
 #ifndef VMM_MACHINE_CONSOLE_H
 #define VMM_MACHINE_CONSOLE_H
 
 #include "devices/backend/char_out.h"
-#include "devices/backend/panic_watch.h"
+#include "devices/backend/phrase_watch.h"
 #include "devices/backend/terminal.h"
 #include "vmm/base/err.h"
 #include "vmm/config/config.h"
@@ -20,7 +20,7 @@ struct console {
 	enum serial_kind kind;
 	int fd; /* of the output; owned if it is a file, -1 if there is none */
 	struct char_out_fd *out;
-	struct panic_watch watch;
+	struct phrase_watch panic, reboot;
 	struct terminal *terminal; /* NULL: no input */
 	struct loop *loop;
 };
@@ -50,6 +50,9 @@ int console_start(struct console *c, const struct console_wishes *wishes, struct
 /* Did the guest's kernel say on the console that it panicked? Then the rest of
  * that line is in buf. */
 bool console_panicked(const struct console *c, char *buf, size_t size);
+
+/* Did it say that it restarts? */
+bool console_rebooted(const struct console *c);
 
 /* Write out what waits, give the terminal back. Fine on zeroes. */
 void console_close(struct console *c);

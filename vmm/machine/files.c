@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -28,6 +29,16 @@ static int open_initrd(struct boot_files *f, const char *path, struct err *e)
 	return 0;
 }
 
+/* The user's part of the command line: it may name the root. */
+static char *user_cmdline(const struct vm_config *c)
+{
+	char *line = NULL;
+
+	if (asprintf(&line, "%s %s", c->cmdline ? c->cmdline : "", c->append ? c->append : "") < 0)
+		return NULL;
+	return line;
+}
+
 /* A stock kernel's drivers are modules: pack those that lead to the root. */
 static int pack_initramfs(struct machine *m, struct err *e)
 {
@@ -35,13 +46,18 @@ static int pack_initramfs(struct machine *m, struct err *e)
 	static const char *const extras[] = {"virtio_rng"};
 	const struct vm_config *c = m->config;
 	const char *disks[CONFIG_DISKS_MAX];
+	char *cmdline = user_cmdline(c);
+
+	if (!cmdline)
+		return err_host(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < c->n_disks; i++)
+		disks[i] = c->disks[i].path;
+
 	const struct initramfs_request request = {
 		.kernel = c->kernel,
 		.version = kernel_version(&m->files.kernel),
 		.modules = c->modules,
-		.cmdline = c->cmdline  ? c->cmdline
-			   : c->append ? c->append
-				       : "",
+		.cmdline = cmdline,
 		.drivers = drivers,
 		.n_drivers = ARRAY_LEN(drivers),
 		.extras = extras,
@@ -49,10 +65,10 @@ static int pack_initramfs(struct machine *m, struct err *e)
 		.disks = disks,
 		.n_disks = c->n_disks,
 	};
+	int ret = initramfs_pack(&m->files.packed, &request, e);
 
-	for (unsigned i = 0; i < c->n_disks; i++)
-		disks[i] = c->disks[i].path;
-	return initramfs_pack(&m->files.packed, &request, e);
+	free(cmdline);
+	return ret;
 }
 
 int machine_open_files(struct machine *m, struct err *e)

@@ -30,16 +30,19 @@ static int load_initrd(struct machine *m, uint64_t *gpa, uint64_t *len, struct e
 	return 0;
 }
 
+/* The root is what the packer saw on the disks. Where it could not tell, the init
+ * that it packed looks for one; without that, it is the first disk. */
 static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *e)
 {
 	const struct vm_config *c = m->config;
+	const struct initramfs *packed = &m->files.packed;
+	const char *root = packed->len || packed->root[0] ? packed->root : "/dev/vda";
 	const struct cmdline_config wishes = {
 		.cmdline = c->cmdline,
 		.append = c->append,
 		.serial = m->board.serial,
-		.disk = c->n_disks,
-		.disk_readonly = c->n_disks && c->disks[0].readonly,
-		.initrd = c->initrd,
+		.root = c->n_disks ? root : NULL,
+		.root_readonly = c->n_disks && c->disks[0].readonly,
 	};
 
 	return cmdline_build(buf, size, &wishes, m->files.kernel.cmdline_max, e);

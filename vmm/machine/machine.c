@@ -129,6 +129,12 @@ void machine_destroy(struct machine *m)
 		return;
 	vcpus_quit(&m->vcpus);
 	log_exits(m);
+	if (m->stuck) {
+		/* A thread of ours is inside a system call that may never return, with
+		 * the guest's RAM as its buffer. It ends with the process. */
+		console_close(&m->console);
+		return;
+	}
 	device_list_fini(&m->devices);
 	machine_end_pci(m);
 	vcpus_destroy(&m->vcpus);

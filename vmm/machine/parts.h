@@ -81,6 +81,7 @@ struct machine {
 	/* its devices */
 	struct bus pio, mmio;
 	struct device_list devices;
+	bool stuck; /* a device did not let go of its I/O: its thread may never end */
 	struct ioapic ioapic;
 	struct uart16550 uart;
 	struct cmos cmos;

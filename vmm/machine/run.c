@@ -6,6 +6,7 @@
  */
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
+#include "vmm/core/clock.h"
 #include "vmm/machine/parts.h"
 
 #include <errno.h>
@@ -13,11 +14,14 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { ECHO_NS = 200000000 };
+
 static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
 struct run {
 	struct machine *m;
-	int signum; /* of the first signal, once there was one */
+	int signum; /* of the last signal, once there was one */
+	uint64_t signalled_ns;
 	struct loop_timer *stop_timer, *timeout;
 	struct loop_signal *signals[ARRAY_LEN(stop_signals)];
 };
@@ -28,13 +32,19 @@ static void stop_by_signal(struct run *r, const char *detail)
 	stop_request(&r->m->stop, STOP_SIGNAL, detail);
 }
 
-/* The first signal asks the guest nicely; the second, or SIGQUIT, does not ask. */
+/* The first signal asks the guest nicely; the second, or SIGQUIT, does not ask.
+ * timeout(1) and others signal the process and then its group: what comes within
+ * a moment of the first is its echo. */
 static void on_signal(void *ctx, int signum)
 {
 	struct run *r = ctx;
+	uint64_t now = clock_monotonic_ns(&clock_host);
 	bool first = !r->signum;
 
+	if (!first && signum == r->signum && now - r->signalled_ns < ECHO_NS)
+		return;
 	r->signum = signum;
+	r->signalled_ns = now;
 	if (!first || signum == SIGQUIT || !r->m->config->stop_timeout_s) {
 		stop_by_signal(r, first ? NULL : "a second one");
 		return;
@@ -109,14 +119,30 @@ static void unlisten(struct run *r)
  * panicked kernel resets like a rebooting one, and reboot=t is a triple fault. */
 static void judge_by_console(struct machine *m)
 {
-	char line[PANIC_WATCH_LINE];
+	char line[PHRASE_WATCH_LINE + 1];
 
 	if (m->end.reason != STOP_RESET && m->end.reason != STOP_TRIPLE_FAULT)
 		return;
 	if (console_panicked(&m->console, line, sizeof(line))) {
 		m->end.reason = STOP_PANIC;
 		snprintf(m->end.detail, sizeof(m->end.detail), "%s", line);
+	} else if (m->end.reason == STOP_TRIPLE_FAULT && console_rebooted(&m->console)) {
+		m->end.reason = STOP_RESET;
+		snprintf(m->end.detail, sizeof(m->end.detail), "by a triple fault");
 	}
+}
+
+/* With the vCPUs gone: what was in flight ends, or its host is at fault. */
+static void drain(struct machine *m)
+{
+	int ret = device_list_pause(&m->devices);
+
+	if (!ret)
+		return;
+	m->stuck = true;
+	m->end.reason = STOP_HOST_ERROR;
+	snprintf(m->end.detail, sizeof(m->end.detail), "a disk does not finish its I/O: %s",
+		 strerror(-ret));
 }
 
 int machine_run(struct machine *m, struct machine_end *end, struct err *e)
@@ -131,6 +157,7 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 	vcpus_quit(&m->vcpus);
 	unlisten(&r);
 	judge_by_console(m);
+	drain(m);
 	*end = m->end;
 	return ret;
 }

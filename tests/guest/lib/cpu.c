@@ -104,7 +104,7 @@ void ioapic_route(unsigned pin, uint8_t vector, bool level)
 
 void ioapic_mask(unsigned pin)
 {
-	ioapic_write(REDIRECTION + pin * 2, 1u << 16);
+	ioapic_write(REDIRECTION + pin * 2, ioapic_read(REDIRECTION + pin * 2) | 1u << 16);
 }
 
 /* --- processors ------------------------------------------------------------------------ */

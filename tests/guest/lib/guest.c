@@ -129,7 +129,8 @@ static void print_args(const char *fmt, __builtin_va_list args)
 			puts(__builtin_va_arg(args, const char *));
 			break;
 		case 'd': {
-			int64_t d = longs ? __builtin_va_arg(args, long) : __builtin_va_arg(args, int);
+			int64_t d =
+				longs ? __builtin_va_arg(args, long) : __builtin_va_arg(args, int);
 
 			put_number(d < 0 ? -(uint64_t)d : (uint64_t)d, 10, d < 0, width, pad);
 			break;
@@ -198,7 +199,12 @@ void triple_fault(void)
  * says in FADT where its own register is, there. */
 void poweroff(void)
 {
-	enum { FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_SLEEP_CONTROL = 244, HW_REDUCED = 1 << 20 };
+	enum {
+		FADT_PM1A_CNT = 64,
+		FADT_FLAGS = 112,
+		FADT_SLEEP_CONTROL = 244,
+		HW_REDUCED = 1 << 20
+	};
 	const uint8_t *fadt = acpi_table("FACP");
 	uint16_t port = 0x600, pm1a = 0;
 
@@ -334,7 +340,8 @@ const uint8_t *acpi_table(const char *signature)
 	if (!rsdp)
 		return NULL;
 	bool wide = rsdp[RSDP_REVISION] >= 2;
-	uint64_t root = wide ? read64((uint64_t)rsdp + RSDP_XSDT) : read32((uint64_t)rsdp + RSDP_RSDT);
+	uint64_t root =
+		wide ? read64((uint64_t)rsdp + RSDP_XSDT) : read32((uint64_t)rsdp + RSDP_RSDT);
 	unsigned step = wide ? 8 : 4;
 
 	for (uint64_t at = root + ENTRIES; at < root + read32(root + LENGTH); at += step) {

@@ -27,17 +27,17 @@ void printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Say why and end with a triple fault, which gives exit status 3. */
 _Noreturn void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-#define expect(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			fail("%s:%d: %s", __FILE_NAME__, __LINE__, #cond);                         \
+#define expect(cond)                                                       \
+	do {                                                               \
+		if (!(cond))                                               \
+			fail("%s:%d: %s", __FILE_NAME__, __LINE__, #cond); \
 	} while (0)
-#define expect_equal(got, want)                                                                    \
-	do {                                                                                       \
-		unsigned long got_ = (unsigned long)(got), want_ = (unsigned long)(want);          \
-		if (got_ != want_)                                                                 \
-			fail("%s:%d: %s is %#lx, not %#lx", __FILE_NAME__, __LINE__, #got, got_,   \
-			     want_);                                                               \
+#define expect_equal(got, want)                                                                  \
+	do {                                                                                     \
+		unsigned long got_ = (unsigned long)(got), want_ = (unsigned long)(want);        \
+		if (got_ != want_)                                                               \
+			fail("%s:%d: %s is %#lx, not %#lx", __FILE_NAME__, __LINE__, #got, got_, \
+			     want_);                                                             \
 	} while (0)
 
 void *memcpy(void *to, const void *from, size_t n);
@@ -88,23 +88,23 @@ static inline void outl(uint16_t port, uint32_t v)
 }
 
 /* MMIO as plain MOVs of one size: KVM's emulators know those best. */
-#define DEFINE_MMIO(bits)                                                                          \
-	static inline uint##bits##_t read##bits(uint64_t addr)                                     \
-	{                                                                                          \
-		uint##bits##_t v;                                                                  \
-                                                                                                   \
-		__asm__ volatile("mov %1, %0"                                                      \
-				 : "=r"(v)                                                         \
-				 : "m"(*(volatile uint##bits##_t *)addr)                           \
-				 : "memory");                                                      \
-		return v;                                                                          \
-	}                                                                                          \
-	static inline void write##bits(uint64_t addr, uint##bits##_t v)                            \
-	{                                                                                          \
-		__asm__ volatile("mov %1, %0"                                                      \
-				 : "=m"(*(volatile uint##bits##_t *)addr)                          \
-				 : "r"(v)                                                          \
-				 : "memory");                                                      \
+#define DEFINE_MMIO(bits)                                                 \
+	static inline uint##bits##_t read##bits(uint64_t addr)            \
+	{                                                                 \
+		uint##bits##_t v;                                         \
+                                                                          \
+		__asm__ volatile("mov %1, %0"                             \
+				 : "=r"(v)                                \
+				 : "m"(*(volatile uint##bits##_t *)addr)  \
+				 : "memory");                             \
+		return v;                                                 \
+	}                                                                 \
+	static inline void write##bits(uint64_t addr, uint##bits##_t v)   \
+	{                                                                 \
+		__asm__ volatile("mov %1, %0"                             \
+				 : "=m"(*(volatile uint##bits##_t *)addr) \
+				 : "r"(v)                                 \
+				 : "memory");                             \
 	}
 DEFINE_MMIO(8)
 DEFINE_MMIO(16)

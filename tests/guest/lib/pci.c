@@ -171,8 +171,7 @@ bool virtio_open(struct virtio_dev *d, unsigned type, uint64_t wanted)
 {
 	unsigned slot = 0;
 
-	while (slot < PCI_SLOTS &&
-	       pci_read32(slot, 0) != ((0x1040u + type) << 16 | 0x1af4))
+	while (slot < PCI_SLOTS && pci_read32(slot, 0) != ((0x1040u + type) << 16 | 0x1af4))
 		slot++;
 	if (slot == PCI_SLOTS)
 		return false;

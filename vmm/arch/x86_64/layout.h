@@ -26,11 +26,13 @@
 #define LAYOUT_PML4        0x9000ull
 #define LAYOUT_PDPT        0xa000ull
 #define LAYOUT_PD          0xb000ull /* four pages: 4 GiB in 2 MiB pages */
+#define LAYOUT_SETUP_DATA  0xf000ull
 #define LAYOUT_CMDLINE     0x20000ull
 #define LAYOUT_CMDLINE_MAX 0x10000ull
 #define LAYOUT_EBDA        0x9fc00ull /* from here to 1 MiB: reserved in e820 */
 #define LAYOUT_ACPI        0xe0000ull /* RSDP first, then the tables */
 #define LAYOUT_ACPI_LEN    0x20000ull
+#define LAYOUT_RESET_CODE  0xffff0ull /* the reset vector, below 1 MiB */
 #define LAYOUT_KERNEL      0x100000ull
 
 /* --- the hole ---------------------------------------------------------------- */
@@ -63,7 +65,6 @@
 enum {
 	LAYOUT_GSI_COM1 = 4,
 	LAYOUT_GSI_GED = 5,
-	LAYOUT_GSI_RTC = 8,
 	LAYOUT_IOAPIC_PINS = 24,
 	LAYOUT_IOAPIC_ID = 0, /* its own number space in x2APIC and MADT */
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* panic_watch against every way to cut the output into pieces. */
-#include "devices/backend/panic_watch.h"
+/* phrase_watch against every way to cut the output into pieces. */
+#include "devices/backend/phrase_watch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,46 +15,46 @@ static const char console[] =
 	"[    1.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100 \r\n"
 	"[    1.2] Kernel panic - not syncing: the echo\r\n";
 
-static void feed(struct panic_watch *w, const char *s, size_t n)
+static void feed(struct phrase_watch *w, const char *s, size_t n)
 {
-	panic_watch_feed(w, (const uint8_t *)s, n);
+	phrase_watch_feed(w, (const uint8_t *)s, n);
 }
 
-static void assert_line(const struct panic_watch *w, const char *want)
+static void assert_line(const struct phrase_watch *w, const char *want)
 {
-	char line[PANIC_WATCH_LINE + 1];
+	char line[PHRASE_WATCH_LINE + 1];
 
-	panic_watch_line(w, line, sizeof(line));
+	phrase_watch_line(w, line, sizeof(line));
 	assert_string_equal(line, want);
 }
 
 static void test_found_across_every_boundary(void **state)
 {
 	for (size_t piece = 1; piece <= sizeof(console); piece++) {
-		struct panic_watch w;
+		struct phrase_watch w;
 
-		panic_watch_init(&w);
+		phrase_watch_init(&w, "Kernel panic - not syncing");
 		for (size_t at = 0; at < strlen(console); at += piece) {
 			size_t n = strlen(console) - at;
 
 			feed(&w, console + at, n < piece ? n : piece);
 		}
-		assert_true(panic_watch_seen(&w));
+		assert_true(phrase_watch_seen(&w));
 		assert_line(&w, "Attempted to kill init! exitcode=0x00000100");
 	}
 }
 
 static void test_seen_before_the_line_ends(void **state)
 {
-	struct panic_watch w;
+	struct phrase_watch w;
 
-	panic_watch_init(&w);
-	assert_false(panic_watch_seen(&w));
+	phrase_watch_init(&w, "Kernel panic - not syncing");
+	assert_false(phrase_watch_seen(&w));
 	assert_line(&w, "");
 	feed(&w, "Kernel panic - not syncin", 25);
-	assert_false(panic_watch_seen(&w));
+	assert_false(phrase_watch_seen(&w));
 	feed(&w, "g", 1);
-	assert_true(panic_watch_seen(&w));
+	assert_true(phrase_watch_seen(&w));
 	assert_line(&w, "");
 	feed(&w, ": VFS: Un", 9);
 	assert_line(&w, "VFS: Un");
@@ -62,36 +62,36 @@ static void test_seen_before_the_line_ends(void **state)
 
 static void test_false_starts(void **state)
 {
-	struct panic_watch w;
+	struct phrase_watch w;
 
-	panic_watch_init(&w);
+	phrase_watch_init(&w, "Kernel panic - not syncing");
 	static const char misses[] = "Kernel panic - not\nsyncing Kernel panicKernel Panic - "
 				     "not syncing Kernel panic - not sync";
 
 	feed(&w, misses, strlen(misses));
-	assert_false(panic_watch_seen(&w));
+	assert_false(phrase_watch_seen(&w));
 	feed(&w, "KKernel KKernel panic - not syncing: yes\n", 41);
-	assert_true(panic_watch_seen(&w));
+	assert_true(phrase_watch_seen(&w));
 	assert_line(&w, "yes");
 }
 
 static void test_line_is_bounded_and_printable(void **state)
 {
-	struct panic_watch w;
+	struct phrase_watch w;
 	char small[8];
 
-	panic_watch_init(&w);
+	phrase_watch_init(&w, "Kernel panic - not syncing");
 	feed(&w, "Kernel panic - not syncing: \x1b[2J\x80", 33);
 	for (int i = 0; i < 100000; i++)
 		feed(&w, "x", 1);
-	char line[PANIC_WATCH_LINE + 1];
+	char line[PHRASE_WATCH_LINE + 1];
 
-	panic_watch_line(&w, line, sizeof(line));
-	assert_int_equal(strlen(line), PANIC_WATCH_LINE);
+	phrase_watch_line(&w, line, sizeof(line));
+	assert_int_equal(strlen(line), PHRASE_WATCH_LINE);
 	assert_memory_equal(line, "?[2J?xxx", 8);
-	panic_watch_line(&w, small, sizeof(small));
+	phrase_watch_line(&w, small, sizeof(small));
 	assert_string_equal(small, "?[2J?xx");
-	panic_watch_line(&w, small, 0);
+	phrase_watch_line(&w, small, 0);
 }
 
 static void collect(void *ctx, const uint8_t *bytes, size_t len)
@@ -101,16 +101,16 @@ static void collect(void *ctx, const uint8_t *bytes, size_t len)
 
 static void test_tap_passes_everything_on(void **state)
 {
-	struct panic_watch w;
+	struct phrase_watch w;
 	char got[sizeof(console)] = "";
 	struct char_out out;
 
-	panic_watch_init(&w);
-	out = panic_watch_tap(&w, &(struct char_out){collect, got});
+	phrase_watch_init(&w, "Kernel panic - not syncing");
+	out = phrase_watch_tap(&w, &(struct char_out){collect, got});
 	for (const char *p = console; *p; p++)
 		out.send(out.ctx, (const uint8_t *)p, 1);
 	assert_string_equal(got, console);
-	assert_true(panic_watch_seen(&w));
+	assert_true(phrase_watch_seen(&w));
 }
 
 int main(void)

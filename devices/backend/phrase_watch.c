@@ -5,27 +5,26 @@
  * did not fit: no table of prefixes, nothing to go back to.
  *
  * The line is kept in a buffer that only grows: a byte is stored before
- * line_len counts it (release; pairs with the acquire in panic_watch_line), so
- * readers need no lock. Only the first panic counts; the second is its echo.
+ * line_len counts it (release; pairs with the acquire in phrase_watch_line), so
+ * readers need no lock. Only the first time counts; the second is its echo.
  */
-#include "devices/backend/panic_watch.h"
+#include "devices/backend/phrase_watch.h"
 
+#include <assert.h>
 #include <string.h>
 
-static const char phrase[] = "Kernel panic - not syncing";
-
-enum { PHRASE_LEN = sizeof(phrase) - 1 };
-
-void panic_watch_init(struct panic_watch *w)
+void phrase_watch_init(struct phrase_watch *w, const char *phrase)
 {
 	memset(w, 0, sizeof(*w));
+	assert(*phrase && !strchr(phrase + 1, *phrase));
+	w->phrase = phrase;
 }
 
-static void keep(struct panic_watch *w, uint8_t c)
+static void keep(struct phrase_watch *w, uint8_t c)
 {
 	unsigned n = atomic_load_explicit(&w->line_len, memory_order_relaxed);
 
-	if (c == '\n' || c == '\r' || n == PANIC_WATCH_LINE) {
+	if (c == '\n' || c == '\r' || n == PHRASE_WATCH_LINE) {
 		w->line_done = true;
 		return;
 	}
@@ -36,26 +35,26 @@ static void keep(struct panic_watch *w, uint8_t c)
 	atomic_store_explicit(&w->line_len, n + 1, memory_order_release);
 }
 
-void panic_watch_feed(struct panic_watch *w, const uint8_t *bytes, size_t len)
+void phrase_watch_feed(struct phrase_watch *w, const uint8_t *bytes, size_t len)
 {
 	for (size_t i = 0; i < len && !w->line_done; i++) {
-		if (w->matched == PHRASE_LEN)
+		if (!w->phrase[w->matched])
 			keep(w, bytes[i]);
-		else if (bytes[i] == (uint8_t)phrase[w->matched])
+		else if (bytes[i] == (uint8_t)w->phrase[w->matched])
 			w->matched++;
 		else
-			w->matched = bytes[i] == (uint8_t)phrase[0];
-		if (w->matched == PHRASE_LEN)
+			w->matched = bytes[i] == (uint8_t)w->phrase[0];
+		if (!w->phrase[w->matched])
 			atomic_store_explicit(&w->seen, true, memory_order_release);
 	}
 }
 
-bool panic_watch_seen(const struct panic_watch *w)
+bool phrase_watch_seen(const struct phrase_watch *w)
 {
 	return atomic_load_explicit(&w->seen, memory_order_acquire);
 }
 
-void panic_watch_line(const struct panic_watch *w, char *buf, size_t size)
+void phrase_watch_line(const struct phrase_watch *w, char *buf, size_t size)
 {
 	size_t n = atomic_load_explicit(&w->line_len, memory_order_acquire);
 
@@ -71,14 +70,14 @@ void panic_watch_line(const struct panic_watch *w, char *buf, size_t size)
 
 static void tap_send(void *ctx, const uint8_t *bytes, size_t len)
 {
-	struct panic_watch *w = ctx;
+	struct phrase_watch *w = ctx;
 
-	panic_watch_feed(w, bytes, len);
+	phrase_watch_feed(w, bytes, len);
 	if (w->next.send)
 		w->next.send(w->next.ctx, bytes, len);
 }
 
-struct char_out panic_watch_tap(struct panic_watch *w, const struct char_out *next)
+struct char_out phrase_watch_tap(struct phrase_watch *w, const struct char_out *next)
 {
 	w->next = *next;
 	return (struct char_out){tap_send, w};

@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# The kernels and the ways to start them: stock bzImages, an uncompressed ELF, an
+# initrd of one's own, or the one that minivmm packs.
+
+hello='echo "release $(uname -r)"; echo "root $(cut -d" " -f1-3 /proc/mounts | grep " / ")"'
+
+test_cloud_initrd() {
+	kernel cloud
+	guest "$hello"
+	boots 0 60 -k "$REPLY" -i "$initrd" --append quiet
+	says '^release .*cloud-amd64$'
+	says '^@@ end$'
+}
+
+test_generic_initrd() {
+	kernel generic
+	guest "$hello"
+	boots 0 90 -k "$REPLY" -i "$initrd" --append quiet
+	says '^release .*[0-9]-amd64$'
+}
+
+test_vmlinux_initrd() {
+	kernel vmlinux
+	guest "$hello"
+	boots 0 60 -k "$REPLY" -i "$initrd" --append quiet
+	says '^release .*cloud-amd64$'
+}
+
+# stdout is the guest's alone: its first byte to its last.
+test_stdout_is_the_guests() {
+	kernel cloud
+	guest 'echo only this'
+	boots 0 60 -k "$REPLY" -i "$initrd" --append quiet -vv
+	says '^only this$'
+	says_not 'minivmm'
+	[ -s "$vm_dir/err" ] || fail "-vv says nothing on stderr"
+}
+
+test_cloud_packed_initramfs() {
+	tiny_disk "$vm_dir/root.img"
+	kernel cloud
+	local vmlinuz=$REPLY
+	encoded "$hello"
+	boots 0 60 -k "$vmlinuz" -d "$vm_dir/root.img" --append "quiet run=$REPLY"
+	says '^root /dev/(vda|root) / ext4'
+}
+
+test_generic_packed_initramfs() {
+	tiny_disk "$vm_dir/root.img"
+	kernel generic
+	local vmlinuz=$REPLY
+	encoded "$hello"
+	boots 0 90 -k "$vmlinuz" -d "$vm_dir/root.img" --append "quiet run=$REPLY"
+	says '^root /dev/(vda|root) / ext4'
+}
+
+# --modules names a tree that is not where packages put it.
+test_modules_option() {
+	tiny_disk "$vm_dir/root.img"
+	kernel cloud
+	cp "$REPLY" "$vm_dir/vmlinuz"
+	encoded "$hello"
+	boots 0 60 -k "$vm_dir/vmlinuz" --modules "$("$here/fetch-kernel" --modules cloud)" \
+		-d "$vm_dir/root.img" --append "quiet run=$REPLY"
+	says '^root /dev/(vda|root) / ext4'
+}

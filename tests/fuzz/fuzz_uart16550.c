@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The serial port: a hostile driver on one side, a host that types on the other, and
+ * the watch for panics that reads along. */
+#include "devices/backend/panic_watch.h"
+#include "devices/serial/uart16550.h"
+#include "tests/fuzz/lib/fuzz.h"
+#include "tests/lib/fake_irq.h"
+
+#include <string.h>
+
+enum { COM1 = 0x3f8, PIN = 4, IIR = 2, IIR_NO_INTERRUPT = 1 };
+
+struct wires {
+	struct fake_irq irq;
+	unsigned sent, rooms;
+};
+
+static void count_sent(void *ctx, const uint8_t *bytes, size_t len)
+{
+	fuzz_check(len == 1);
+	((struct wires *)ctx)->sent++;
+}
+
+static void count_room(void *ctx)
+{
+	((struct wires *)ctx)->rooms++;
+}
+
+static void receive(struct fuzz_in *in, struct uart16550 *u)
+{
+	const uint8_t *bytes;
+	size_t len = fuzz_bytes(in, fuzz_u8(in) % 24, &bytes);
+
+	fuzz_check(uart16550_receive(u, bytes, len) <= len);
+}
+
+static void check_panic_line(const struct panic_watch *w)
+{
+	char line[PANIC_WATCH_LINE + 1];
+
+	panic_watch_line(w, line, sizeof(line));
+	fuzz_check(panic_watch_seen(w) || !*line);
+	for (const char *c = line; *c; c++)
+		fuzz_check(*c >= ' ' && *c <= '~');
+}
+
+void fuzz_one(struct fuzz_in *in)
+{
+	const struct device_ops *ops = &uart16550_device_ops;
+	struct wires w = {0};
+	struct panic_watch watch;
+	struct uart16550 u;
+	struct bus pio;
+
+	bus_init(&pio, "pio");
+	fake_irq_init(&w.irq);
+	const struct irq_line line = fake_irq_line(&w.irq, PIN);
+	const struct char_out end = {count_sent, &w};
+
+	panic_watch_init(&watch);
+	const struct char_out tap = panic_watch_tap(&watch, &end);
+
+	uart16550_init(&u, &line, &tap, &(struct char_room){count_room, &w});
+	fuzz_check(!bus_add(&pio, COM1, UART16550_PORTS, &uart16550_io_ops, &u, "com1"));
+	while (fuzz_more(in)) {
+		bool up = fake_irq_level(&w.irq, PIN);
+		const uint8_t *text;
+		uint64_t val;
+		size_t len;
+
+		switch (fuzz_u8(in) % 8) {
+		case 0:
+			receive(in, &u);
+			break;
+		case 1:
+			uart16550_receive_break(&u);
+			break;
+		case 2:
+			/* The line is up exactly while IIR has something to show. */
+			bus_read(&pio, COM1 + IIR, 1, &val);
+			fuzz_check(up == !(val & IIR_NO_INTERRUPT));
+			break;
+		case 3:
+			ops->reset(&u);
+			fuzz_check(!fake_irq_level(&w.irq, PIN));
+			break;
+		case 4:
+			fuzz_state(in, ops, &u);
+			break;
+		case 5:
+			fuzz_round_trip(ops, &u);
+			break;
+		case 6:
+			len = fuzz_bytes(in, fuzz_u8(in), &text);
+			for (size_t i = 0; i < len; i++)
+				bus_write(&pio, COM1, 1, text[i]);
+			break;
+		default:
+			fuzz_access(in, &pio, COM1 - 8, UART16550_PORTS + 16);
+		}
+		fuzz_check(u.n_rx <= UART16550_FIFO);
+	}
+	check_panic_line(&watch);
+	ops->fini(&u);
+	fake_irq_fini(&w.irq);
+	bus_fini(&pio);
+}
