@@ -11,7 +11,6 @@
  * interleaved: A B C A B C. One row a command: minimum, median and maximum in
  * milliseconds, and the median over that of the first command.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -3,9 +3,9 @@
 # *.sh here; tests/boot/run calls each in a subshell of its own, in a directory
 # of its own ($vm_dir), with everything from scripts/vm.sh at hand.
 #
-#   kernel cloud | generic | vmlinux    path of a stock kernel, into REPLY
+#   kernel cloud | generic | vmlinux    path of a stock kernel, into $kernel
 #   guest SCRIPT                        initrd=FILE: busybox, whose init runs SCRIPT
-#   run=BASE64                          for a guest that boots from the tiny disk
+#   encoded SCRIPT                      run=BASE64 into $run, for a guest with the tiny disk as root
 #   boots STATUS SECONDS ARGUMENT...    runs minivmm to its end; STATUS is wanted
 #   says REGEX, says_not REGEX          about the console's output
 #   told REGEX                          about minivmm's messages
@@ -16,8 +16,8 @@ skip() { echo "$*" >"$vm_dir/why"; exit 77; }
 
 kernel() {
 	case $1 in
-	vmlinux) REPLY=$("$here/fetch-kernel" --vmlinux cloud) ;;
-	*) REPLY=$("$here/fetch-kernel" "$1") ;;
+	vmlinux) kernel=$("$here/fetch-kernel" --vmlinux cloud) ;;
+	*) kernel=$("$here/fetch-kernel" "$1") ;;
 	esac
 }
 
@@ -28,7 +28,7 @@ guest() {
 	{ cat "$REPLY"; (cd "$vm_dir" && echo test.sh | cpio -o -H newc --quiet -R 0:0); } >"$initrd"
 }
 
-encoded() { REPLY=$(printf '%s' "$1" | base64 -w0); }
+encoded() { run=run=$(printf '%s' "$1" | base64 -w0); }
 
 # tiny_disk FILE [OPTION...]: a disk whose root is the busybox guest.
 tiny_disk() {

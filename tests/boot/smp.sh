@@ -8,7 +8,7 @@ echo "@@ warnings"; warnings'
 cpus() { # cpus N SECONDS
 	kernel cloud
 	guest "$look"
-	boots 0 "$2" -k "$REPLY" -i "$initrd" -c "$1" --append quiet
+	boots 0 "$2" -k "$kernel" -i "$initrd" -c "$1" --append quiet
 	says "^cpus $1\$"
 	clean_dmesg
 }
@@ -21,7 +21,7 @@ test_5_gib() {
 	kernel cloud
 	# A page at the very top and one in the middle: beyond the 4 GiB line too.
 	guest "$look"'; mount -t tmpfs -o size=90% t /tmp; head -c 64M /dev/zero >/tmp/x && echo filled'
-	boots 0 90 -k "$REPLY" -i "$initrd" -m 5G --append quiet
+	boots 0 90 -k "$kernel" -i "$initrd" -m 5G --append quiet
 	says '^filled$'
 	kib=$(console | sed -n 's/^memory //p')
 	[ "$kib" -gt $((4800 * 1024)) ] || fail "MemTotal is $kib KiB of 5 GiB"
@@ -31,14 +31,14 @@ test_5_gib() {
 test_small_memory() {
 	kernel cloud
 	guest "$look"
-	boots 0 60 -k "$REPLY" -i "$initrd" -m 128 --append quiet
+	boots 0 60 -k "$kernel" -i "$initrd" -m 128 --append quiet
 	says '^@@ end$'
 }
 
 test_generic_2_cpus() {
 	kernel generic
 	guest "$look"
-	boots 0 90 -k "$REPLY" -i "$initrd" -c 2 --append quiet
+	boots 0 90 -k "$kernel" -i "$initrd" -c 2 --append quiet
 	says '^cpus 2$'
 	clean_dmesg
 }

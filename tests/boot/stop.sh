@@ -6,7 +6,7 @@ ends() {
 	local status=$1 script=$2; shift 2
 	kernel cloud
 	guest "$script"
-	boots "$status" 60 -k "$REPLY" -i "$initrd" "$@"
+	boots "$status" 60 -k "$kernel" -i "$initrd" "$@"
 }
 
 test_poweroff() { ends 0 'poweroff -f' --append quiet; told 'powered off'; }
@@ -31,8 +31,8 @@ test_on_reboot_restart() {
 	encoded 'n=$(dd if=/dev/vdb bs=1 count=1 2>/dev/null | tr -d "\0"); echo "boot number ${n:-0}"
 [ "${n:-0}" = 2 ] && poweroff -f
 printf "$((${n:-0} + 1))" | dd of=/dev/vdb conv=fsync 2>/dev/null; reboot -f'
-	boots 0 120 -k "$("$here/fetch-kernel")" -d "$vm_dir/root.img" -d "$vm_dir/data" --on-reboot restart \
-		--append "quiet run=$REPLY"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" -d "$vm_dir/data" --on-reboot restart \
+		--append "quiet $run"
 	says '^boot number 0$'
 	says '^boot number 1$'
 	says '^boot number 2$'
@@ -42,7 +42,7 @@ printf "$((${n:-0} + 1))" | dd of=/dev/vdb conv=fsync 2>/dev/null; reboot -f'
 test_second_sigterm() {
 	kernel cloud
 	guest 'echo up; while :; do sleep 1; done'
-	vm_start -k "$REPLY" -i "$initrd" --append quiet --stop-timeout 60
+	vm_start -k "$kernel" -i "$initrd" --append quiet --stop-timeout 60
 	vm_expect '^up' 60 || fail "$vm_why"
 	vm_signal TERM
 	sleep 1
@@ -54,7 +54,7 @@ test_second_sigterm() {
 test_stop_timeout() {
 	kernel cloud
 	guest 'echo up; while :; do sleep 1; done'
-	vm_start -k "$REPLY" -i "$initrd" --append quiet --stop-timeout 2
+	vm_start -k "$kernel" -i "$initrd" --append quiet --stop-timeout 2
 	vm_expect '^up' 60 || fail "$vm_why"
 	vm_signal TERM
 	vm_wait 15 || fail "$vm_why"

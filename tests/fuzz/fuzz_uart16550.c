@@ -1,24 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The serial port: a hostile driver on one side, a host that types on the other, and
  * the watch for panics that reads along. */
-#include "devices/backend/panic_watch.h"
+#include "devices/backend/phrase_watch.h"
 #include "devices/serial/uart16550.h"
 #include "tests/fuzz/lib/fuzz.h"
 #include "tests/lib/fake_irq.h"
 
 #include <string.h>
 
+#define PHRASE "Kernel panic"
+
 enum { COM1 = 0x3f8, PIN = 4, IIR = 2, IIR_NO_INTERRUPT = 1 };
 
 struct wires {
 	struct fake_irq irq;
-	unsigned sent, rooms;
+	unsigned rooms;
+	uint8_t sent[4096];
+	size_t n_sent;
 };
 
-static void count_sent(void *ctx, const uint8_t *bytes, size_t len)
+static void keep_sent(void *ctx, const uint8_t *bytes, size_t len)
 {
+	struct wires *w = ctx;
+
 	fuzz_check(len == 1);
-	((struct wires *)ctx)->sent++;
+	if (w->n_sent < sizeof(w->sent))
+		w->sent[w->n_sent++] = *bytes;
 }
 
 static void count_room(void *ctx)
@@ -34,12 +41,16 @@ static void receive(struct fuzz_in *in, struct uart16550 *u)
 	fuzz_check(uart16550_receive(u, bytes, len) <= len);
 }
 
-static void check_panic_line(const struct panic_watch *w)
+static void check_watch(const struct phrase_watch *w, const struct wires *wires)
 {
-	char line[PANIC_WATCH_LINE + 1];
+	char line[PHRASE_WATCH_LINE + 1];
 
-	panic_watch_line(w, line, sizeof(line));
-	fuzz_check(panic_watch_seen(w) || !*line);
+	if (wires->n_sent < sizeof(wires->sent))
+		fuzz_check(phrase_watch_seen(w) ==
+			   !!memmem(wires->sent, wires->n_sent, PHRASE, strlen(PHRASE)));
+
+	phrase_watch_line(w, line, sizeof(line));
+	fuzz_check(phrase_watch_seen(w) || !*line);
 	for (const char *c = line; *c; c++)
 		fuzz_check(*c >= ' ' && *c <= '~');
 }
@@ -47,18 +58,19 @@ static void check_panic_line(const struct panic_watch *w)
 void fuzz_one(struct fuzz_in *in)
 {
 	const struct device_ops *ops = &uart16550_device_ops;
-	struct wires w = {0};
-	struct panic_watch watch;
+	struct wires w;
+	struct phrase_watch watch;
 	struct uart16550 u;
 	struct bus pio;
 
+	memset(&w, 0, sizeof(w));
 	bus_init(&pio, "pio");
 	fake_irq_init(&w.irq);
 	const struct irq_line line = fake_irq_line(&w.irq, PIN);
-	const struct char_out end = {count_sent, &w};
+	const struct char_out end = {keep_sent, &w};
 
-	panic_watch_init(&watch);
-	const struct char_out tap = panic_watch_tap(&watch, &end);
+	phrase_watch_init(&watch, PHRASE);
+	const struct char_out tap = phrase_watch_tap(&watch, &end);
 
 	uart16550_init(&u, &line, &tap, &(struct char_room){count_room, &w});
 	fuzz_check(!bus_add(&pio, COM1, UART16550_PORTS, &uart16550_io_ops, &u, "com1"));
@@ -100,7 +112,7 @@ void fuzz_one(struct fuzz_in *in)
 		}
 		fuzz_check(u.n_rx <= UART16550_FIFO);
 	}
-	check_panic_line(&watch);
+	check_watch(&watch, &w);
 	ops->fini(&u);
 	fake_irq_fini(&w.irq);
 	bus_fini(&pio);

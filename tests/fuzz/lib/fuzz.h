@@ -31,9 +31,9 @@ void fuzz_one(struct fuzz_in *in);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-#define fuzz_check(condition)                                       \
-	do {                                                        \
-		if (!(condition))                                   \
+#define fuzz_check(condition)                                        \
+	do {                                                         \
+		if (!(condition))                                    \
 			fuzz_broken(__FILE__, __LINE__, #condition); \
 	} while (0)
 _Noreturn void fuzz_broken(const char *file, int line, const char *what);
