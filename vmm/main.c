@@ -10,6 +10,20 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+/* Whoever starts us may have closed 0, 1 or 2. The next file to be opened would get
+ * that number, and the guest's console would be written into a disk. */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
 
 /* An error's kind is its exit status. */
 static int report(const struct err *e)
@@ -31,7 +45,8 @@ static int start_log(const struct vm_config *c, struct err *e)
 	return 0;
 }
 
-/* One machine after the other, as long as the guest reboots and that means so. */
+/* One machine after the other, as long as the guest reboots and that means so. A
+ * guest that was asked to power off and reboots instead is not started again. */
 static int run(const struct vm_config *c, struct err *e)
 {
 	struct machine_end end = {0};
@@ -47,7 +62,7 @@ static int run(const struct vm_config *c, struct err *e)
 		if (ret)
 			return report(e);
 		machine_end_log(&end);
-	} while (end.reason == STOP_RESET && c->on_reboot == ON_REBOOT_RESTART);
+	} while (end.reason == STOP_RESET && !end.signum && c->on_reboot == ON_REBOOT_RESTART);
 	return machine_end_status(&end);
 }
 
@@ -57,6 +72,7 @@ int main(int argc, char **argv)
 	struct vm_config config;
 	int status = 0;
 
+	fill_standard_fds();
 	signal(SIGPIPE, SIG_IGN); /* a closed reader is an EPIPE, not our end */
 	switch (config_parse(&config, argc, argv, &e)) {
 	case CONFIG_RUN:

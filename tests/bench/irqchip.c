@@ -2,7 +2,7 @@
 /*
  * irqchip: what the choice of interrupt controllers costs over a VM's life.
  *
- * Usage: bench-irqchip [ROUNDS]
+ * Usage: bench-irqchip [ROUNDS [KIND]]       KIND: only full, full+pit or split
  *
  * Each round makes one VM of each kind and takes it down again: descriptors,
  * memory slot, irqchip, vCPUs, CPUID, one run to the first OUT, close. The kinds
@@ -161,6 +161,7 @@ static void print_column(double *v, unsigned n)
 int main(int argc, char **argv)
 {
 	unsigned rounds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : ROUNDS;
+	const char *only = argc > 2 ? argv[2] : NULL;
 	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
@@ -169,7 +170,7 @@ int main(int argc, char **argv)
 		return 77;
 	}
 	if (!rounds || rounds > ROUNDS_MAX || !cpuid) {
-		fprintf(stderr, "Usage: bench-irqchip [ROUNDS], 1 to %d\n", ROUNDS_MAX);
+		fprintf(stderr, "Usage: bench-irqchip [ROUNDS [KIND]], 1 to %d\n", ROUNDS_MAX);
 		return 2;
 	}
 	cpuid->nent = 256;
@@ -182,6 +183,8 @@ int main(int argc, char **argv)
 	/* One round more, whose figures are thrown away: caches and slabs. */
 	for (unsigned round = 0; round <= rounds; round++)
 		for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+			if (only && strcmp(only, kinds[i].name) != 0)
+				continue;
 			struct times t = live(kvm, &kinds[i], cpuid, run_size);
 			double *row = &all[i * 4 * rounds];
 
@@ -196,6 +199,8 @@ int main(int argc, char **argv)
 	printf("%-9s %-6s %4s  %23s  %23s  %23s  %23s\n", "irqchip", "first", "CPUs", "create",
 	       "first exit", "destroy", "all");
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (only && strcmp(only, kinds[i].name) != 0)
+			continue;
 		printf("%-9s %-6s %4u", kinds[i].name, kinds[i].memory_first ? "memory" : "chip",
 		       kinds[i].cpus);
 		for (unsigned column = 0; column < 4; column++)

@@ -20,7 +20,7 @@ test_5_gib() {
 	local kib
 	kernel cloud
 	# A page at the very top and one in the middle: beyond the 4 GiB line too.
-	guest "$look"'; mount -t tmpfs -o size=90% t /tmp; head -c 64M /dev/zero >/tmp/x && echo filled'
+	guest "$look"'; mount -t tmpfs -o size=90% t /tmp; dd if=/dev/zero of=/tmp/x bs=1M count=64 && echo filled'
 	boots 0 90 -k "$kernel" -i "$initrd" -m 5G --append quiet
 	says '^filled$'
 	kib=$(console | sed -n 's/^memory //p')

@@ -30,7 +30,7 @@ void fuzz_one(struct fuzz_in *in)
 			ops->reset(&k);
 			break;
 		case 1:
-			fuzz_state(in, ops, &k);
+			fuzz_state(in, ops, &k, true);
 			break;
 		case 2:
 			fuzz_round_trip(ops, &k);

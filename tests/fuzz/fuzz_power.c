@@ -55,7 +55,7 @@ void fuzz_one(struct fuzz_in *in)
 			ops->reset(&p);
 			break;
 		case 3:
-			fuzz_state(in, ops, &p);
+			fuzz_state(in, ops, &p, true);
 			break;
 		case 4:
 			fuzz_round_trip(ops, &p);

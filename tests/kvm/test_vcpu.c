@@ -682,7 +682,7 @@ static void no_exit_is_lost_by_parking(void **state)
 static void signal_storm(struct fixture *f)
 {
 	for (unsigned i = 0; i < 10 * rounds(); i++)
-		pthread_kill(f->cpus.vcpus[i % CPUS].thread, SIGRTMIN);
+		pthread_kill(f->cpus.vcpus[i % CPUS].thread, VCPU_KICK);
 }
 
 /* hostile-cases: "signal storm on vCPU threads". */

@@ -7,7 +7,7 @@
  * a value. Nobody there: reads give all ones, writes go nowhere, as on a PC.
  *
  * The table is built before vCPUs run. What may change it afterwards (a BAR
- * that the guest moves) calls bus_move(), the one place that does.
+ * that the guest moves) is taken out with bus_remove() and put back elsewhere.
  */
 #ifndef VMM_CORE_BUS_H
 #define VMM_CORE_BUS_H

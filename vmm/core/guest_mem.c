@@ -68,6 +68,9 @@ int guest_mem_add(struct guest_mem *gm, uint64_t gpa, uint64_t len, int fd, uint
 		return err_host(e, ret, "--memory: the host cannot map %lu MiB: %s", len / MiB,
 				strerror(-ret));
 	}
+	/* A helper that we fork must neither see the guest's RAM nor make each of its
+	 * pages copy-on-write. */
+	madvise(hva, len, MADV_DONTFORK);
 	*r = (struct guest_mem_region){gpa, len, hva, owned, fd_offset};
 	for (struct guest_mem_listener *l = gm->listeners; l; l = l->next) {
 		int ret = l->added(l->ctx, gm->n_regions, r);

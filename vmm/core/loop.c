@@ -9,12 +9,16 @@
  */
 #include "vmm/core/loop.h"
 
+#include "vmm/base/fd.h"
+
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uv.h>
 
 struct task {
@@ -81,24 +85,57 @@ static void on_wake(uv_async_t *wake)
 		uv_stop(&l->uv);
 }
 
+/* libuv's first loop needs an epoll and then a pipe for the process, and where it
+ * does not get the pipe it aborts: see first whether there are three to be had. */
+static int probe_descriptors(void)
+{
+	int fds[2];
+	int ret = 0;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	int third = dup(fds[0]);
+
+	if (third < 0)
+		ret = -errno;
+	fd_close(&third);
+	fd_close(&fds[0]);
+	fd_close(&fds[1]);
+	return ret;
+}
+
+static int loop_init(struct loop *l)
+{
+	int ret = probe_descriptors();
+
+	if (!ret)
+		ret = uv_loop_init(&l->uv);
+	if (ret)
+		return ret;
+	l->last = &l->first;
+	l->wake.data = l;
+	ret = uv_async_init(&l->uv, &l->wake, on_wake);
+	if (ret) {
+		uv_loop_close(&l->uv);
+		return ret;
+	}
+	pthread_mutex_init(&l->lock, NULL);
+	return 0;
+}
+
 struct loop *loop_create(void)
 {
 	struct loop *l = calloc(1, sizeof(*l));
 
 	if (!l)
 		return NULL;
-	if (uv_loop_init(&l->uv)) {
+	int ret = loop_init(l); /* libuv's errors are negative errnos, too */
+
+	if (ret) {
 		free(l);
+		errno = -ret;
 		return NULL;
 	}
-	l->last = &l->first;
-	l->wake.data = l;
-	if (uv_async_init(&l->uv, &l->wake, on_wake)) {
-		uv_loop_close(&l->uv);
-		free(l);
-		return NULL;
-	}
-	pthread_mutex_init(&l->lock, NULL);
 	return l;
 }
 
@@ -303,8 +340,8 @@ struct io_thread *io_thread_create(const char *name, int *err_out)
 	pthread_attr_t attr;
 
 	if (!t || !(t->loop = loop_create())) {
+		*err_out = -errno;
 		free(t);
-		*err_out = -ENOMEM;
 		return NULL;
 	}
 	snprintf(t->name, sizeof(t->name), "%s", name);

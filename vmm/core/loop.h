@@ -17,7 +17,7 @@ struct loop_fd;
 struct loop_timer;
 struct loop_signal;
 
-/* NULL when out of memory or descriptors. */
+/* NULL with errno set when out of memory or descriptors. */
 struct loop *loop_create(void);
 /* Frees what is still registered, too. The loop must not be running. */
 void loop_destroy(struct loop *l);

@@ -140,8 +140,11 @@ static int route_set(void *ctx, int route, const struct msi_msg *msg)
 	if (!ret)
 		ret = change(c, r, msg);
 	/* The route first: an irqfd looks its route up when it is assigned. */
-	if (!ret && first)
+	if (!ret && first) {
 		ret = set_irqfd(c, route, 0);
+		if (ret)
+			change(c, r, NULL);
+	}
 	if (ret && first)
 		fd_close(&r->eventfd);
 	pthread_mutex_unlock(&c->lock);

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +55,7 @@ static void wish_for(struct vcpu_group *g, enum vcpu_wish wish)
 			if (!g->vcpus[i].started)
 				continue;
 			__atomic_store_n(&g->vcpus[i].run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-			pthread_kill(g->vcpus[i].thread, SIGRTMIN);
+			pthread_kill(g->vcpus[i].thread, VCPU_KICK);
 		}
 	}
 	pthread_cond_broadcast(&g->changed);
@@ -144,9 +143,9 @@ int vcpus_start(struct vcpu_group *g, struct err *e)
 	int ret = 0;
 
 	/* No SA_RESTART: the signal's only purpose is that KVM_RUN gives EINTR. */
-	sigaction(SIGRTMIN, &kick, NULL);
+	sigaction(VCPU_KICK, &kick, NULL);
 	sigfillset(&others);
-	sigdelset(&others, SIGRTMIN);
+	sigdelset(&others, VCPU_KICK);
 	pthread_sigmask(SIG_SETMASK, &others, &before);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);

@@ -8,9 +8,12 @@
  *	                         +------ vcpus_quit ----+--> joined
  *
  * A thread inside KVM_RUN hears nothing, so whoever wants something of it sets
- * the wish, sets run->immediate_exit and sends SIGRTMIN. If the signal comes
+ * the wish, sets run->immediate_exit and sends VCPU_KICK. If the signal comes
  * before the thread entered KVM_RUN, immediate_exit makes that entry return at
  * once; if it comes later, the signal does. So no wake-up is lost.
+ *
+ * The signal is a standard one and not a realtime one: those are queued, and at
+ * RLIMIT_SIGPENDING, which all processes of a user share, the kernel refuses them.
  */
 #ifndef VMM_KVM_VCPU_H
 #define VMM_KVM_VCPU_H
@@ -20,11 +23,14 @@
 #include "vmm/kvm/vm.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 struct kvm_run;
 struct vcpu_group;
+
+#define VCPU_KICK SIGUSR1
 
 struct vcpu {
 	unsigned index;

@@ -96,21 +96,25 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 		goto fail;
 	m->loop = loop_create();
 	if (!m->loop) {
-		ret = err_host(e, -ENOMEM, "cannot create an event loop");
+		ret = err_host(e, -errno, "cannot create an event loop: %s", strerror(errno));
 		goto fail;
 	}
-	ret = console_open(&m->console, config, m->loop, e);
+
+	/* Make the virtual machine and put the guest into its RAM: whatever does not
+	 * fit shows here. */
+	ret = make_vm(m, e);
+	if (!ret)
+		ret = machine_load_guest(m, e);
 	if (ret)
 		goto fail;
 
-	/* Make the machine, and put the guest into it. */
-	ret = make_vm(m, e);
+	/* Now what leaves traces: the console's file, the terminal's guardian (a fork,
+	 * so before threads), and the devices with their threads. */
+	ret = console_open(&m->console, config, m->loop, e);
 	if (!ret)
 		ret = machine_make_platform(m, e);
 	if (!ret)
 		ret = machine_make_pci(m, e);
-	if (!ret)
-		ret = machine_load_guest(m, e);
 	if (ret)
 		goto fail;
 

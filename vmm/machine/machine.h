@@ -21,7 +21,7 @@ struct machine;
 /* How a run ended, in the words of the exit status. */
 struct machine_end {
 	enum stop_reason reason;
-	int signum;       /* STOP_SIGNAL: which */
+	int signum;       /* of the last signal that asked to stop, or 0 */
 	char detail[256]; /* one line more, or empty */
 };
 

@@ -140,7 +140,7 @@ void machine_end_pci(struct machine *m)
 {
 	virtio_rng_fini(&m->rng);
 	io_thread_destroy(m->light_io);
-	for (unsigned i = m->config->n_disks; i-- > 0;) {
+	for (unsigned i = m->disks ? m->config->n_disks : 0; i-- > 0;) {
 		virtio_blk_fini(&m->disks[i].blk);
 		io_thread_destroy(m->disks[i].thread);
 	}

@@ -77,9 +77,10 @@ uint64_t fuzz_access(struct fuzz_in *in, struct bus *b, uint64_t base, uint64_t 
 /* --- saved state ------------------------------------------------------------------- */
 
 /* Save, change a few bytes as the input says, load. What is refused must change
- * nothing and say why; what is accepted must be what is saved next. The device is in
- * a state in which it may be loaded. Gives whether it was accepted. */
-bool fuzz_state(struct fuzz_in *in, const struct device_ops *ops, void *dev);
+ * nothing and say why. What is accepted must be what is saved next, if every byte of
+ * the state counts (`exact`); at least it must be accepted again and then stay what it
+ * is. The device is in a state in which it may be loaded. Gives whether it was accepted. */
+bool fuzz_state(struct fuzz_in *in, const struct device_ops *ops, void *dev, bool exact);
 /* Save, reset, load, save: all is there again. */
 void fuzz_round_trip(const struct device_ops *ops, void *dev);
 
