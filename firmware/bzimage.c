@@ -16,6 +16,7 @@
 #include "firmware/bzimage.h"
 
 #include "firmware/setup_header.h"
+#include "vmm/arch/x86_64/layout.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/le.h"
 

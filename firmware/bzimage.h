@@ -4,7 +4,8 @@
 #ifndef FIRMWARE_BZIMAGE_H
 #define FIRMWARE_BZIMAGE_H
 
-#include "firmware/kernel.h"
+#include "firmware/kernel_image.h"
+#include "vmm/base/err.h"
 
 #include <stdbool.h>
 

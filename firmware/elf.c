@@ -13,6 +13,7 @@
 #include "firmware/elf.h"
 
 #include "firmware/setup_header.h"
+#include "vmm/arch/x86_64/layout.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/le.h"
 

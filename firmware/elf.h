@@ -3,7 +3,8 @@
 #ifndef FIRMWARE_ELF_H
 #define FIRMWARE_ELF_H
 
-#include "firmware/kernel.h"
+#include "firmware/kernel_image.h"
+#include "vmm/base/err.h"
 
 #include <stdbool.h>
 

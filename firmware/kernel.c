@@ -124,20 +124,6 @@ const char *kernel_version(struct kernel *k)
 	return k->version[0] ? k->version : NULL;
 }
 
-bool kernel_take_version(struct kernel *k, const char *text, size_t len)
-{
-	size_t n = 0;
-
-	while (n < len && text[n] > ' ' && text[n] < 0x7f && text[n] != '/')
-		n++;
-	if (!n || n == len || n >= sizeof(k->version) || text[n] == '/' || text[0] < '0' ||
-	    text[0] > '9')
-		return false;
-	memcpy(k->version, text, n);
-	k->version[n] = '\0';
-	return true;
-}
-
 int kernel_load(const struct kernel *k, const struct board *b, struct guest_mem *gm, struct err *e)
 {
 	if (k->end > LAYOUT_HOLE)

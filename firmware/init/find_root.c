@@ -13,7 +13,9 @@
  * that is not /boot.
  */
 #include "firmware/init/init.h"
+
 #include "firmware/init/partitions.h"
+#include "firmware/init/report.h"
 #include "firmware/init/root_spec.h"
 
 #include <dirent.h>

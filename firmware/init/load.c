@@ -9,6 +9,7 @@
  */
 #include "firmware/init/init.h"
 
+#include "firmware/init/report.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

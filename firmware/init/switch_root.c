@@ -10,6 +10,7 @@
  */
 #include "firmware/init/init.h"
 
+#include "firmware/init/report.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

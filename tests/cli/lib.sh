@@ -13,8 +13,8 @@
 #                           stdin is the fifo ./in, which is open as fd 9
 #   await REGEX [FILE]      until FILE (./out) says so
 #   finish [SECONDS]        until it has ended: $status
-#   on_tty STEP... -- ARGUMENT...  on a terminal, see pty.c: ./screen, $ended, $settings
-#   guest WORD...           sets $do to the options that have the guest do WORD
+#   on_tty STEP... [-- ARGUMENT...]  on a terminal, see pty.c: ./screen, $ended, $settings
+#   guest WORD...           the guest of the runs that follow, and what it does
 #   is GOT WANT WHAT;  says REGEX [FILE];  says_not REGEX [FILE];  fail WHY
 set -u
 export LC_ALL=C
@@ -48,20 +48,22 @@ says_not() { ! tr -d '\r' <"${2:-out}" | grep -aqE -- "$1" || fail "${2:-out} sa
 lines_of() { wc -l <"$1"; }
 now_ms() { local t=${EPOCHREALTIME/[.,]/}; echo $((t / 1000)); }
 
-guest() { do="-k $elf --append do=$*"; }
+guest() { guest=(-k "$elf" --append "do=$*"); }
+guest=()
 
 # The mark is how what belongs to a test is known by its environment. env and
 # timeout exec: $! is minivmm itself where no timeout is in between.
 vmm() {
-	UX_MARK=$mark timeout --foreground -k 1 "$limit" "$minivmm" "$@" 2>err
+	UX_MARK=$mark timeout --foreground -k 1 "$limit" "$minivmm" "${guest[@]}" "$@" 2>err
 	status=$?
+	return "$status"
 }
 
 start() {
 	[ -p in ] || mkfifo in
 	exec 9<>in
 	: >out
-	UX_MARK=$mark "$minivmm" "$@" <in >out 2>err 9>&- &
+	UX_MARK=$mark "$minivmm" "${guest[@]}" "$@" <in >out 2>err 9>&- &
 	pid=$!
 }
 
@@ -90,21 +92,19 @@ finish() {
 
 on_tty() {
 	local steps=() word
-	while [ "$1" != -- ]; do steps+=("$1"); shift; done
-	shift
-	timeout --foreground -k 1 "$limit" "$pty" -o screen -r ended "${steps[@]}" -- \
-		env UX_MARK="$mark" "${command[@]}" "$@" 2>pty.err || fail "$(cat pty.err)"
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do steps+=("$1"); shift; done
+	[ $# = 0 ] || shift
+	timeout --foreground -k 1 "$limit" "$pty" "${leads[@]}" -o screen -r ended "${steps[@]}" -- \
+		env UX_MARK="$mark" "${command[@]}" "${guest[@]}" "$@" 2>pty.err || fail "$(cat pty.err)"
 	{ read -r ended && read -r word settings; } <ended
 }
-command=("$minivmm")
+command=("$minivmm") leads=()
 
 # What a test has left behind: processes, temporary files, locks.
 ours() {
-	local p
-	for p in /proc/[0-9]*; do
-		if tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qx "UX_MARK=$mark"; then
-			echo "${p#/proc/} ($(tr '\0' ' ' <"$p/comm"))"
-		fi
+	local file
+	grep -lsxz "UX_MARK=$mark" /proc/[0-9]*/environ | while read -r file; do
+		echo "$(basename "${file%/environ}") ($(cat "${file%/environ}/comm" 2>/dev/null))"
 	done
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pty [-o OUTPUT] [-r REPORT] STEP... -- COMMAND [ARGUMENT...]
+ * pty [-l] [-o OUTPUT] [-r REPORT] STEP... -- COMMAND [ARGUMENT...]
  *
  * Runs a command on a new terminal as a shell would: a session of its own (we
  * are its leader), the command in a process group of its own, which is in the
- * foreground. Then does one step after the other, and waits for the end:
+ * foreground. With -l the command leads the session itself, as a terminal window's
+ * only program does. Then does one step after the other, and waits for the end:
  *
  *   limit=SECONDS    for everything together (30)
  *   expect=TEXT      wait until the terminal shows it, behind what was expected before
@@ -12,7 +13,7 @@
  *   paste=FILE       type all of it, as fast as the terminal takes it
  *   signal=NAME      to the command's process only
  *   group=NAME       to its process group
- *   hangup           close the window
+ *   hangup           close the window; a shell passes the SIGHUP on to its jobs
  *   raw, cooked      wait until the terminal's settings are raw, or as at the start
  *   stopped          wait until the command is stopped
  *   background       be in the foreground ourselves
@@ -49,6 +50,7 @@ enum { SHOWN_MAX = 4 << 20, LATE_MS = 2000 };
 struct session {
 	int master, slave; /* master is -1 after a hang-up */
 	pid_t command;
+	bool command_leads;
 	bool ended, stopped;
 	int wait_status;
 	struct termios start;
@@ -82,7 +84,9 @@ static void open_terminal(struct session *s)
 	if (s->master < 0 || grantpt(s->master) || unlockpt(s->master))
 		die("no terminal");
 	s->slave = open(ptsname(s->master), O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (s->slave < 0 || ioctl(s->slave, TIOCSCTTY, 0))
+	if (s->slave < 0)
+		die("no terminal");
+	if (!s->command_leads && ioctl(s->slave, TIOCSCTTY, 0))
 		die("no controlling terminal");
 	if (tcgetattr(s->slave, &s->start))
 		die("tcgetattr");
@@ -123,12 +127,18 @@ static void start_command(struct session *s, char **argv)
 	s->command = fork();
 	if (s->command < 0)
 		die("fork");
-	setpgid(s->command ? s->command : 0, 0); /* both do: whoever comes first */
-	if (s->command) {
-		tcsetpgrp(s->slave, s->command);
-		return;
+	if (s->command_leads) {
+		if (s->command)
+			return;
+		setsid();
+		ioctl(s->slave, TIOCSCTTY, 0);
+	} else {
+		/* Both do so: whoever comes first. */
+		setpgid(s->command, s->command);
+		tcsetpgrp(s->slave, s->command ? s->command : getpid());
+		if (s->command)
+			return;
 	}
-	tcsetpgrp(s->slave, getpid());
 	for (size_t i = 0; i < sizeof(reset) / sizeof(*reset); i++)
 		signal(reset[i], SIG_DFL);
 	for (int fd = 0; fd <= 2; fd++)
@@ -296,7 +306,7 @@ static bool do_hangup(struct session *s, const char *arg)
 {
 	close(s->master);
 	s->master = -1;
-	return true;
+	return s->command_leads || !kill(-s->command, SIGHUP);
 }
 
 static bool do_raw(struct session *s, const char *arg)
@@ -439,26 +449,34 @@ int main(int argc, char **argv)
 	const char *report_path = NULL;
 	int opt, status = 0;
 
-	while ((opt = getopt(argc, argv, "+o:r:")) != -1) {
-		if (opt == 'o')
+	while ((opt = getopt(argc, argv, "+lo:r:")) != -1) {
+		if (opt == 'l')
+			s.command_leads = true;
+		else if (opt == 'o')
 			s.output = fopen(optarg, "we");
 		else if (opt == 'r')
 			report_path = optarg;
 		if (opt == '?' || !s.output)
 			return 2;
 	}
-	int first = optind, last = first;
+	int first = optind, last;
+
+	/* Without a step getopt has already eaten the separator. */
+	if (!strcmp(argv[first - 1], "--"))
+		first--;
+	last = first;
 
 	while (last < argc && strcmp(argv[last], "--") != 0)
 		last++;
 	if (last + 1 >= argc) {
-		fprintf(stderr, "usage: pty [-o OUTPUT] [-r REPORT] STEP... -- COMMAND...\n");
+		fprintf(stderr, "usage: pty [-l] [-o OUTPUT] [-r REPORT] STEP... -- COMMAND...\n");
 		return 2;
 	}
 	s.shown = malloc(SHOWN_MAX);
 	if (!s.shown)
 		die("malloc");
-	become_leader();
+	if (!s.command_leads)
+		become_leader();
 	signal(SIGHUP, SIG_IGN);  /* our own window may be closed */
 	signal(SIGTTOU, SIG_IGN); /* we say who is in the foreground */
 	signal(SIGPIPE, SIG_IGN);

@@ -45,11 +45,10 @@ static void settle(struct rig *r)
 static void bring_up(struct fuzz_in *in, struct rig *r)
 {
 	uint8_t how = fuzz_u8(in);
-	uint64_t features = VIRTIO_F_VERSION_1 | (how & 1 ? VIRTIO_F_EVENT_IDX : 0) |
-			    (how & 2 ? VIRTIO_F_INDIRECT_DESC : 0) |
-			    (how & 4 ? VIRTIO_BLK_F_FLUSH : 0) |
-			    (how & 8 ? VIRTIO_BLK_F_CONFIG_WCE : 0) |
-			    (how & 16 ? VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES : 0);
+	uint64_t features =
+		(how & 1 ? VIRTIO_F_EVENT_IDX : 0) | (how & 2 ? VIRTIO_F_INDIRECT_DESC : 0) |
+		(how & 4 ? VIRTIO_BLK_F_FLUSH : 0) | (how & 8 ? VIRTIO_BLK_F_CONFIG_WCE : 0) |
+		(how & 16 ? VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES : 0);
 	struct virtio *v = &r->blk.v;
 
 	virtio_set_status(v, 0);
@@ -62,12 +61,7 @@ static void bring_up(struct fuzz_in *in, struct rig *r)
 	fuzz_check(!virtio_status(v));
 	fuzz_ram_forbid(&r->ram);
 	fuzz_ring_init(&r->q, &r->ram, QUEUE_SIZE);
-	fuzz_check(virtio_driver_negotiate(v, features));
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_SIZE, r->q.size);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_AVAIL_LO, (uint32_t)r->q.avail);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_USED_LO, (uint32_t)r->q.used);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_ENABLE, 1);
-	virtio_set_status(v, OK);
+	fuzz_ring_bring_up(&r->q, v, features);
 	settle(r);
 	r->orderly = !r->ram.lawless;
 }

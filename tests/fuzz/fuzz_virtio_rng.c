@@ -8,27 +8,18 @@
 
 #include <stdlib.h>
 
-enum { OK = 15 };
-
 static void bring_up(struct fuzz_in *in, struct virtio *v, struct fuzz_ring *q, struct loop *l)
 {
 	uint8_t how = fuzz_u8(in);
-	uint64_t features = VIRTIO_F_VERSION_1 | (how & 0x80 ? VIRTIO_F_EVENT_IDX : 0) |
-			    (how & 0x40 ? VIRTIO_F_INDIRECT_DESC : 0);
+	uint64_t features =
+		(how & 0x80 ? VIRTIO_F_EVENT_IDX : 0) | (how & 0x40 ? VIRTIO_F_INDIRECT_DESC : 0);
 
 	virtio_set_status(v, 0);
 	loop_settle(l);
 	fuzz_check(!virtio_status(v));
 	fuzz_ram_forbid(q->ram);
 	fuzz_ring_init(q, q->ram, (uint16_t)(1u << how % 7));
-	fuzz_check(virtio_driver_negotiate(v, features));
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_SIZE, q->size);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_DESC_LO, (uint32_t)q->desc);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_AVAIL_LO, (uint32_t)q->avail);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_USED_LO, (uint32_t)q->used);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_ENABLE, 1);
-	virtio_set_status(v, OK);
-	fuzz_check(virtio_status(v) == OK);
+	fuzz_ring_bring_up(q, v, features);
 	loop_settle(l);
 }
 

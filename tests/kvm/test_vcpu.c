@@ -172,7 +172,7 @@ enum step { OUT, IN, STORE, LOAD };
 /* What one CPU's guest_count did, as seen by its device. */
 struct tally {
 	_Atomic uint32_t round;
-	enum step last;
+	_Atomic enum step last;
 	_Atomic unsigned wrong;
 };
 
@@ -192,10 +192,10 @@ struct fixture {
 	uint32_t done_values[8];
 	_Atomic unsigned n_done;
 	sem_t done, irq, stopped;
-	bool hold; /* PORT_DONE waits for `go` */
+	_Atomic bool hold; /* PORT_DONE waits for `go` */
 	sem_t go;
 	_Atomic unsigned irqs[256];
-	unsigned lower_after; /* the n-th interrupt lowers the line, as a driver would */
+	_Atomic unsigned lower_after; /* the n-th interrupt lowers the line, as a driver would */
 	_Atomic unsigned reason;
 	_Atomic unsigned hooked;
 };

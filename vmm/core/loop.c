@@ -173,6 +173,11 @@ void loop_run(struct loop *l)
 	pthread_mutex_unlock(&l->lock);
 }
 
+void loop_poll(struct loop *l)
+{
+	uv_run(&l->uv, UV_RUN_NOWAIT);
+}
+
 void loop_stop(struct loop *l)
 {
 	pthread_mutex_lock(&l->lock);

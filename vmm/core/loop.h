@@ -24,6 +24,8 @@ void loop_destroy(struct loop *l);
 
 /* Run until loop_stop(). */
 void loop_run(struct loop *l);
+/* Handle what is there to be handled by now, and do not wait for more. */
+void loop_poll(struct loop *l);
 /* Any thread; also before loop_run(), which then returns at once. */
 void loop_stop(struct loop *l);
 

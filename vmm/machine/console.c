@@ -22,7 +22,7 @@ static int open_output(struct console *c, const struct vm_config *config, struct
 		c->fd = STDOUT_FILENO;
 		break;
 	case SERIAL_FILE:
-		c->fd = open(config->serial_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+		c->fd = open(config->serial_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 		if (c->fd < 0)
 			return err_usage(e, -errno, "--serial file=%s: %s", config->serial_path,
 					 strerror(errno));
@@ -77,6 +77,11 @@ int console_start(struct console *c, const struct console_wishes *wishes, struct
 		.log_on_tty = isatty(STDERR_FILENO),
 	};
 
+	/* Not when it was opened: a start that fails must not cost the last run's record,
+	 * and neither must a restart. What is no file cannot be cut, and need not. */
+	if (c->kind == SERIAL_FILE && wishes->fresh && ftruncate(c->fd, 0) && errno != EINVAL)
+		return err_host(e, -errno, "--serial: its file cannot be emptied: %s",
+				strerror(errno));
 	return c->terminal ? terminal_start(c->terminal, &config, e) : 0;
 }
 

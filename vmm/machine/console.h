@@ -41,10 +41,11 @@ struct console_wishes {
 	struct char_in in;             /* takes the input */
 	void (*send_break)(void *ctx); /* Ctrl-a b */
 	void (*leave)(void *ctx);      /* Ctrl-a x */
+	bool fresh;                    /* what a FILE held before goes */
 	void *ctx;
 };
 
-/* Read input from here on. */
+/* Empty the FILE, if that is wanted; read input from here on. */
 int console_start(struct console *c, const struct console_wishes *wishes, struct err *e);
 
 /* Did the guest's kernel say on the console that it panicked? Then the rest of

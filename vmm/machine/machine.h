@@ -15,6 +15,7 @@
 #include "vmm/core/stop.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct machine;
 
@@ -23,6 +24,9 @@ struct machine_end {
 	enum stop_reason reason;
 	int signum;       /* of the last signal that asked to stop, or 0 */
 	char detail[256]; /* one line more, or empty */
+	/* Host clock at the start of the first machine; kept from run to run when the
+	 * guest restarts, so zero means that there was none before. */
+	uint64_t began_ns;
 };
 
 /* Open everything, build everything, load the guest; nothing runs yet. `config` is
@@ -30,8 +34,9 @@ struct machine_end {
  * nothing left behind. */
 int machine_create(struct machine **out, const struct vm_config *config, struct err *e);
 
-/* Run the guest until something ends it, and say what. A failure to start gives a
- * negative errno with *e filled. Once per machine. */
+/* Run the guest until something ends it, and say what. `end` is zeroes for the
+ * first machine, and what the one before left there for one that a restart made. A failure to start
+ * gives a negative errno with *e filled. Once per machine. */
 int machine_run(struct machine *m, struct machine_end *end, struct err *e);
 
 /* Everything that machine_create() did, in reverse. NULL is fine. */

@@ -20,17 +20,11 @@ static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
 struct run {
 	struct machine *m;
-	int signum; /* of the last signal, once there was one */
-	uint64_t signalled_ns;
+	bool first;            /* not a restart */
+	uint64_t signalled_ns; /* when the last signal came */
 	struct loop_timer *stop_timer, *timeout;
 	struct loop_signal *signals[ARRAY_LEN(stop_signals)];
 };
-
-static void stop_by_signal(struct run *r, const char *detail)
-{
-	r->m->end.signum = r->signum;
-	stop_request(&r->m->stop, STOP_SIGNAL, detail);
-}
 
 /* The first signal asks the guest nicely; the second, or SIGQUIT, does not ask.
  * timeout(1) and others signal the process and then its group: what comes within
@@ -38,15 +32,16 @@ static void stop_by_signal(struct run *r, const char *detail)
 static void on_signal(void *ctx, int signum)
 {
 	struct run *r = ctx;
+	struct machine_end *end = &r->m->end;
 	uint64_t now = clock_monotonic_ns(&clock_host);
-	bool first = !r->signum;
+	bool first = !end->signum;
 
-	if (!first && signum == r->signum && now - r->signalled_ns < ECHO_NS)
+	if (!first && signum == end->signum && now - r->signalled_ns < ECHO_NS)
 		return;
-	r->signum = signum;
+	end->signum = signum; /* the main thread's alone, unlike the reason */
 	r->signalled_ns = now;
 	if (!first || signum == SIGQUIT || !r->m->config->stop_timeout_s) {
-		stop_by_signal(r, first ? NULL : "a second one");
+		stop_request(&r->m->stop, STOP_SIGNAL, first ? NULL : "a second one");
 		return;
 	}
 	log_info("%s: pressing the power button; the guest has %u s", strsignal(signum),
@@ -57,7 +52,9 @@ static void on_signal(void *ctx, int signum)
 
 static void on_stop_timeout(void *ctx)
 {
-	stop_by_signal(ctx, "it did not power off within --stop-timeout");
+	struct run *r = ctx;
+
+	stop_request(&r->m->stop, STOP_SIGNAL, "it did not power off within --stop-timeout");
 }
 
 static void on_timeout(void *ctx)
@@ -81,6 +78,24 @@ static void on_break(void *ctx)
 	uart16550_receive_break(&r->m->uart);
 }
 
+/* As nohup(1) leaves SIGHUP for those who shall outlive the terminal. */
+static bool is_ignored(int signum)
+{
+	struct sigaction sa;
+
+	return !sigaction(signum, NULL, &sa) && sa.sa_handler == SIG_IGN;
+}
+
+/* What --timeout leaves of the time since the first of the machines began: a guest
+ * that restarts all the time has no more than others. */
+static uint64_t timeout_left_ms(const struct machine *m)
+{
+	uint64_t gone_ms = (clock_monotonic_ns(&clock_host) - m->end.began_ns) / 1000000;
+	uint64_t all_ms = m->config->timeout_s * 1000ull;
+
+	return gone_ms < all_ms ? all_ms - gone_ms : 0;
+}
+
 static int listen(struct run *r, struct err *e)
 {
 	struct machine *m = r->m;
@@ -90,27 +105,40 @@ static int listen(struct run *r, struct err *e)
 	if (!r->stop_timer || !r->timeout)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++) {
+		if (stop_signals[i] == SIGHUP && is_ignored(SIGHUP))
+			continue;
 		r->signals[i] = loop_signal_add(m->loop, stop_signals[i], on_signal, r);
 		if (!r->signals[i])
 			return err_host(e, -ENOMEM, "cannot catch signals");
 	}
 	if (m->config->timeout_s)
-		loop_timer_start(r->timeout, m->config->timeout_s * 1000ull);
+		loop_timer_start(r->timeout, timeout_left_ms(m));
 
 	const struct console_wishes wishes = {
 		.in = {uart16550_receive, &m->uart},
 		.send_break = on_break,
 		.leave = on_leave,
+		.fresh = r->first,
 		.ctx = r,
 	};
 
 	return console_start(&m->console, &wishes, e);
 }
 
+/* Back to the signals' defaults, and none is lost between: what libuv has caught is
+ * heard now, what comes meanwhile waits, and then ends us or the next machine. */
 static void unlisten(struct run *r)
 {
+	sigset_t stops, before;
+
+	sigemptyset(&stops);
+	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++)
+		sigaddset(&stops, stop_signals[i]);
+	pthread_sigmask(SIG_BLOCK, &stops, &before);
+	loop_poll(r->m->loop);
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++)
 		loop_signal_del(r->signals[i]);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	loop_timer_del(r->timeout);
 	loop_timer_del(r->stop_timer);
 }
@@ -147,7 +175,9 @@ static void drain(struct machine *m)
 
 int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 {
-	struct run r = {.m = m};
+	struct run r = {.m = m, .first = !end->began_ns};
+
+	m->end.began_ns = r.first ? clock_monotonic_ns(&clock_host) : end->began_ns;
 	int ret = listen(&r, e);
 
 	if (!ret)
@@ -155,9 +185,9 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 	if (!ret)
 		loop_run(m->loop);
 	vcpus_quit(&m->vcpus);
-	unlisten(&r);
 	judge_by_console(m);
 	drain(m);
+	unlisten(&r);
 	*end = m->end;
 	return ret;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/fuzz/lib/ring.h"
 
+#include "tests/lib/virtq_driver.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/le.h"
 
 #include <string.h>
 
-enum { DESC_LEN = 16, F_WRITE = 2 };
+enum { DESC_LEN = 16, F_WRITE = 2, STATUS_RUNNING = 15 };
 
 void fuzz_ram_init(struct fuzz_ram *r)
 {
@@ -114,6 +115,17 @@ void fuzz_ring_used(const struct fuzz_ring *q, uint16_t at, uint32_t *id, uint32
 
 	*id = le32_get(e);
 	*len = le32_get(e + 4);
+}
+
+void fuzz_ring_bring_up(struct fuzz_ring *q, struct virtio *v, uint64_t features)
+{
+	fuzz_check(virtio_driver_negotiate(v, features | VIRTIO_F_VERSION_1));
+	virtio_queue_set(v, 0, VIRTIO_QUEUE_SIZE, q->size);
+	virtio_queue_set(v, 0, VIRTIO_QUEUE_AVAIL_LO, (uint32_t)q->avail);
+	virtio_queue_set(v, 0, VIRTIO_QUEUE_USED_LO, (uint32_t)q->used);
+	virtio_queue_set(v, 0, VIRTIO_QUEUE_ENABLE, 1);
+	virtio_set_status(v, STATUS_RUNNING);
+	fuzz_check(virtio_status(v) == STATUS_RUNNING);
 }
 
 /* --- bad manners -------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #ifndef TESTS_FUZZ_LIB_RING_H
 #define TESTS_FUZZ_LIB_RING_H
 
+#include "devices/virtio/virtio.h"
 #include "tests/fuzz/lib/fuzz.h"
 #include "vmm/core/guest_mem.h"
 
@@ -51,7 +52,7 @@ struct fuzz_ring {
 	uint16_t next_desc; /* for those who play by the rules */
 };
 
-/* A ring of `size` (a power of two, 64 at most) from RING_DESC, zeroed. */
+/* A ring of `size` (a power of two, 64 at most) from address 0, zeroed. */
 void fuzz_ring_init(struct fuzz_ring *q, struct fuzz_ram *r, uint16_t size);
 void fuzz_ring_desc(struct fuzz_ring *q, uint64_t table, unsigned i, uint64_t addr, uint32_t len,
 		    uint16_t flags, uint16_t next);
@@ -59,6 +60,8 @@ void fuzz_ring_offer(struct fuzz_ring *q, uint16_t head);
 /* How many entries the used ring has, and one of them. */
 uint16_t fuzz_ring_used_idx(const struct fuzz_ring *q);
 void fuzz_ring_used(const struct fuzz_ring *q, uint16_t at, uint32_t *id, uint32_t *len);
+/* From a device that was reset to DRIVER_OK with this ring as queue 0. */
+void fuzz_ring_bring_up(struct fuzz_ring *q, struct virtio *v, uint64_t features);
 /* One thing that a driver without manners does: a descriptor of any contents in any
  * table, a head, an index, flags, bytes of a buffer. */
 void fuzz_ring_step(struct fuzz_in *in, struct fuzz_ring *q);

@@ -19,8 +19,6 @@
 #include <string.h>
 
 enum {
-	ENTRIES_MAX = 256,
-
 	LEAF_VENDOR = 0x0,
 	LEAF_FEATURES = 0x1,
 	LEAF_CACHES_INTEL = 0x4,
@@ -35,6 +33,7 @@ enum {
 #define LEAF_AMD_SIZES      0x80000008u
 #define LEAF_AMD_CACHES     0x8000001du
 #define LEAF_AMD_TOPOLOGY   0x8000001eu
+#define LEAF_AMD_TOPOLOGY_X 0x80000026u
 
 /* Leaf 1 */
 #define F1_ECX_TSC_DEADLINE (1u << 24)
@@ -42,7 +41,6 @@ enum {
 #define F1_EDX_HTT          (1u << 28)
 /* Leaf 0x80000001 ECX */
 #define F81_ECX_CMP_LEGACY  (1u << 1)
-#define F81_ECX_TOPOEXT     (1u << 22)
 
 static struct kvm_cpuid_entry2 *find(struct kvm_cpuid2 *list, uint32_t leaf, uint32_t subleaf)
 {
@@ -62,7 +60,7 @@ static struct kvm_cpuid_entry2 *add(struct kvm_cpuid2 *list, uint32_t leaf, uint
 {
 	struct kvm_cpuid_entry2 *l = find(list, leaf, subleaf);
 
-	if (!l && list->nent < ENTRIES_MAX) {
+	if (!l && list->nent < CPUID_ENTRIES_MAX) {
 		l = &list->entries[list->nent++];
 		*l = (struct kvm_cpuid_entry2){.function = leaf, .index = subleaf, .flags = flags};
 	}
@@ -89,7 +87,7 @@ static unsigned id_bits(unsigned n)
 	return bits;
 }
 
-static void set_features(struct cpuid_model *m, const struct kvm_vm *vm)
+static void set_features(struct cpuid_model *m, bool tsc_deadline)
 {
 	struct kvm_cpuid_entry2 *l = find(m->list, LEAF_FEATURES, 0);
 
@@ -97,7 +95,7 @@ static void set_features(struct cpuid_model *m, const struct kvm_vm *vm)
 		return;
 	/* KVM may leave both clear, since it is we who decide them. */
 	l->ecx |= F1_ECX_HYPERVISOR;
-	if (vm->tsc_deadline)
+	if (tsc_deadline)
 		l->ecx |= F1_ECX_TSC_DEADLINE;
 	/* EBX[23:16] is how many ids the package has; it counts only with HTT. */
 	l->ebx &= 0x0000ffffu;
@@ -154,11 +152,14 @@ static void set_topology(struct cpuid_model *m, uint32_t leaf)
 		l->ecx = 2;
 }
 
-/* [AMD APM 3 E.4]: core counts, cache sharing, and the extended ids. */
+/* [AMD APM 3 E.4]: core counts, cache sharing, and the extended ids. On Intel these
+ * fields are reserved, and CMP_LEGACY would make Linux believe that it is on AMD. */
 static void set_amd_topology(struct cpuid_model *m)
 {
 	struct kvm_cpuid_entry2 *l = find(m->list, LEAF_AMD_SIZES, 0);
 
+	if (strcmp(m->vendor, "AuthenticAMD") != 0 && strcmp(m->vendor, "HygonGenuine") != 0)
+		return;
 	if (l)
 		l->ecx = id_bits(m->cpus_max) << 12 | (m->cpus_max - 1);
 	l = find(m->list, LEAF_AMD_FEATURES, 0);
@@ -196,19 +197,8 @@ void cpuid_model_set_tsc(struct cpuid_model *m, uint32_t tsc_khz)
 	base->eax = LEAF_HV_FREQUENCIES;
 }
 
-int cpuid_model_init(struct cpuid_model *m, const struct kvm_vm *vm, unsigned cpus_max,
-		     struct err *e)
+void cpuid_model_adapt(struct cpuid_model *m, bool tsc_deadline)
 {
-	*m = (struct cpuid_model){.cpus_max = cpus_max, .address_bits = 36};
-	m->list = calloc(1, sizeof(*m->list) + ENTRIES_MAX * sizeof(m->list->entries[0]));
-	if (!m->list)
-		return err_host(e, -ENOMEM, "CPUID: out of memory");
-	m->list->nent = ENTRIES_MAX;
-	int ret = kvm_ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, m->list);
-
-	if (ret)
-		return err_host(e, ret, "/dev/kvm: cannot list the CPU's features: %s",
-				strerror(-ret));
 	const struct kvm_cpuid_entry2 *l = find(m->list, LEAF_VENDOR, 0);
 
 	if (l) {
@@ -219,11 +209,28 @@ int cpuid_model_init(struct cpuid_model *m, const struct kvm_vm *vm, unsigned cp
 	l = find(m->list, LEAF_AMD_SIZES, 0);
 	if (l)
 		m->address_bits = l->eax & 0xff;
-	set_features(m, vm);
+	set_features(m, tsc_deadline);
 	set_intel_caches(m);
 	set_topology(m, LEAF_TOPOLOGY);
 	set_topology(m, LEAF_TOPOLOGY_V2);
+	drop(m->list, LEAF_AMD_TOPOLOGY_X); /* leaf 0xb says it all */
 	set_amd_topology(m);
+}
+
+int cpuid_model_init(struct cpuid_model *m, const struct kvm_vm *vm, unsigned cpus_max,
+		     struct err *e)
+{
+	*m = (struct cpuid_model){.cpus_max = cpus_max, .address_bits = 36};
+	m->list = calloc(1, sizeof(*m->list) + CPUID_ENTRIES_MAX * sizeof(m->list->entries[0]));
+	if (!m->list)
+		return err_host(e, -ENOMEM, "CPUID: out of memory");
+	m->list->nent = CPUID_ENTRIES_MAX;
+	int ret = kvm_ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, m->list);
+
+	if (ret)
+		return err_host(e, ret, "/dev/kvm: cannot list the CPU's features: %s",
+				strerror(-ret));
+	cpuid_model_adapt(m, vm->tsc_deadline);
 	return 0;
 }
 
