@@ -43,7 +43,7 @@ struct char_out_fd {
 	int fd;
 	const char *eol; /* a raw terminal needs the carriage return, a file does not */
 	pthread_t thread;
-	pthread_mutex_t lock; /* of all below but `chunk`, which is the writer's */
+	pthread_mutex_t lock; /* of all below but `chunk` and `told`, the writer's */
 	pthread_cond_t wake;  /* the writer waits for bytes, or lingers */
 	pthread_cond_t moved; /* somebody waits for the writer */
 
@@ -52,8 +52,10 @@ struct char_out_fd {
 	uint64_t dropped;    /* since the last mark */
 	uint64_t marking;    /* what the mark at the start of `chunk` says, if there is one */
 	size_t mark_len;     /* its length, or 0 */
+	uint64_t in_hand;    /* output in `chunk` that is not written */
 	uint64_t lost;       /* in all */
 	uint64_t progress;   /* counts the writer's steps */
+	int told;            /* the last error that was logged; the writer's */
 	bool sleeping;       /* the writer needs a wake-up */
 	bool busy;           /* the writer holds bytes that are not written */
 	bool broken;         /* nobody will ever read again */
@@ -135,6 +137,7 @@ static size_t take_chunk(struct char_out_fd *o)
 	memcpy(to, o->ring + at, first);
 	memcpy(to + first, o->ring, n - first);
 	o->tail += n;
+	o->in_hand = n;
 	return o->mark_len + n;
 }
 
@@ -179,8 +182,10 @@ static void write_chunk(struct char_out_fd *o, size_t len)
 		o->progress++;
 		if (n > 0) {
 			done += (size_t)n;
+			o->in_hand = len - (done > o->mark_len ? done : o->mark_len);
 		} else {
 			lose_rest(o, done, len);
+			o->in_hand = 0;
 			done = len;
 			/* A full disk may have room again; other errors are for good. */
 			if (n != -ENOSPC && n != -EDQUOT) {
@@ -194,8 +199,11 @@ static void write_chunk(struct char_out_fd *o, size_t len)
 			done = len;
 		pthread_cond_broadcast(&o->moved);
 		pthread_mutex_unlock(&o->lock);
-		if (n < 0 && n != -EPIPE)
+		/* A full disk fails with every chunk: once is enough. */
+		if (n < 0 && n != -EPIPE && n != o->told) {
+			o->told = (int)n;
 			log_warn("console output: %s", strerror((int)-n));
+		}
 	}
 }
 
@@ -364,6 +372,15 @@ uint64_t char_out_lost(struct char_out_fd *o)
 
 	pthread_mutex_unlock(&o->lock);
 	return lost;
+}
+
+uint64_t char_out_waiting(struct char_out_fd *o)
+{
+	pthread_mutex_lock(&o->lock);
+	uint64_t waiting = o->head - o->tail + o->in_hand;
+
+	pthread_mutex_unlock(&o->lock);
+	return waiting;
 }
 
 void char_out_destroy(struct char_out_fd *o)

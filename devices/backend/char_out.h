@@ -34,6 +34,9 @@ bool char_out_drain(struct char_out_fd *o, unsigned timeout_ms);
  * that was gone. */
 uint64_t char_out_lost(struct char_out_fd *o);
 
+/* Bytes that wait for the reader: after a drain that gave up, destroy loses them. */
+uint64_t char_out_waiting(struct char_out_fd *o);
+
 /* Stop the writer and free it; what it has not written is lost (drain first). A
  * writer that is stuck in write(2) is left to itself, and `fd` with it: it cleans
  * up when the reader lets it go, or the process ends over it. NULL is fine. */

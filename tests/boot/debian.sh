@@ -18,14 +18,14 @@ answer() { # answer COMMAND REGEX
 # SIGTERM presses the power button, systemd-logind hears it and shuts down.
 test_cloud_login_and_button() {
 	debian_image=$("$here/mkimage") || fail "mkimage"
-	debian cloud -c 2
+	debian cloud -c 2 --stop-timeout 90
 	answer 'systemctl is-system-running --wait' '^running'
 	answer 'nproc' '^2'
 	answer 'systemctl --failed --no-legend | wc -l' '^0'
 	answer 'findmnt -no SOURCE,FSTYPE,OPTIONS /' '/dev/vda +ext4 +rw'
 	answer 'echo kept >/root/file; sync; echo "synced"; ' '^synced'
 	vm_signal TERM
-	vm_wait 60 || fail "$vm_why"
+	vm_wait 120 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status after the power button"
 	[ "$(PATH=$PATH:/sbin:/usr/sbin debugfs -R 'cat /root/file' "$vm_dir/debian.img" 2>/dev/null)" = kept ] ||
 		fail "what was written is not on the disk"
@@ -36,6 +36,6 @@ test_generic_login_and_poweroff() {
 	debian generic
 	answer 'uname -r' '^6.*-amd64'
 	vm_send $'poweroff\n'
-	vm_wait 60 || fail "$vm_why"
+	vm_wait 120 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status after poweroff"
 }

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # Disks: where root is, in which order they come, and that what is written stays.
 
-where='echo "root $(grep " / " /proc/mounts | grep ext4)"; ls /dev/vd*'
+where='echo "root $(grep " / " /proc/mounts | grep ext4)"; ls -1 /dev/vd*'
 
 # on_root ROOT: boots with root=ROOT.
 on_root() {
 	encoded "$where"
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img" --append "quiet root=$1 $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" --append "quiet root=$1 $run"
 	says "^root .* / ext4"
 }
 
@@ -26,7 +26,7 @@ test_root_label_second_disk() {
 	tiny_disk "$vm_dir/other.img" --label other
 	tiny_disk "$vm_dir/root.img" --label system --partition
 	encoded "$where"
-	boots 0 60 -k "$kernel" -d "$vm_dir/other.img" -d "$vm_dir/root.img" \
+	boots 0 120 -k "$kernel" -d "$vm_dir/other.img" -d "$vm_dir/root.img" \
 		--append "quiet root=LABEL=system $run"
 	says '^root .* / ext4'
 	says '^/dev/vdb1'
@@ -37,9 +37,9 @@ test_written_and_synced() {
 	tiny_disk "$vm_dir/root.img"
 	script='mount -o remount,rw /; if [ -e /kept ]; then echo "found $(cat /kept)"; else echo from-the-first >/kept; sync; reboot -f; fi'
 	encoded "$script"
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
 	encoded "$script"
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
 	says '^found from-the-first$'
 	PATH=$PATH:/sbin:/usr/sbin e2fsck -fn "$vm_dir/root.img" >"$vm_dir/fsck" 2>&1 ||
 		PATH=$PATH:/sbin:/usr/sbin e2fsck -fy "$vm_dir/root.img" >"$vm_dir/fsck" 2>&1 ||
@@ -51,11 +51,11 @@ test_synced_before_the_end() {
 	tiny_disk "$vm_dir/root.img"
 	encoded 'mount -o remount,rw /; echo safe >/kept; sync; echo synced; while :; do sleep 1; done'
 	vm_start -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
-	vm_expect '^synced' 60 || fail "$vm_why"
+	vm_expect '^synced' 120 || fail "$vm_why"
 	vm_signal KILL
 	vm_wait 20 || fail "$vm_why"
 	encoded 'echo "found $(cat /kept)"'
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
 	says '^found safe$'
 }
 
@@ -64,7 +64,7 @@ test_several_in_order() {
 	tiny_disk "$vm_dir/root.img"
 	for n in 1 2 3 4; do truncate -s "${n}M" "$vm_dir/d$n"; done
 	encoded 'for d in /sys/block/vd*; do echo "disk ${d##*/} $(cat $d/size) $(cat $d/serial) $(cat $d/ro)"; done'
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img" -d "$vm_dir/d1,serial=one" \
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" -d "$vm_dir/d1,serial=one" \
 		-d "$vm_dir/d2,serial=two" -d "$vm_dir/d3,serial=a-serial-of-20-char,readonly=on" -d "$vm_dir/d4,id=four" \
 		--append "quiet $run"
 	says '^disk vdb 2048 one 0$'
@@ -79,7 +79,7 @@ test_readonly() {
 	printf 'as it was' | dd of="$vm_dir/data" conv=notrunc status=none
 	cp "$vm_dir/data" "$vm_dir/before"
 	encoded 'echo "ro $(cat /sys/block/vdb/ro)"; dd if=/dev/zero of=/dev/vdb bs=512 count=1 conv=fsync || echo refused; dd if=/dev/vdb bs=9 count=1 2>/dev/null; echo'
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img" -d "$vm_dir/data,readonly=on" --append "quiet $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" -d "$vm_dir/data,readonly=on" --append "quiet $run"
 	says '^ro 1$'
 	says '^refused$'
 	says '^as it was$'
@@ -90,7 +90,7 @@ test_readonly() {
 test_readonly_root() {
 	tiny_disk "$vm_dir/root.img"
 	encoded 'echo "mounted $(grep " / ext4" /proc/mounts | cut -d" " -f4 | cut -d, -f1)"'
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img,readonly=on" --append "quiet $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img,readonly=on" --append "quiet $run"
 	says '^mounted ro$'
 }
 
@@ -100,7 +100,7 @@ test_discard() {
 	dd if=/dev/urandom of="$vm_dir/data" bs=1M count=8 status=none
 	before=$(stat -c %b "$vm_dir/data")
 	encoded 'blkdiscard /dev/vdb && echo discarded; sync'
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img" -d "$vm_dir/data" --append "quiet $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" -d "$vm_dir/data" --append "quiet $run"
 	says '^discarded$'
 	after=$(stat -c %b "$vm_dir/data")
 	[ "$after" -lt $((before / 4)) ] || fail "$before blocks before, $after after"
@@ -109,6 +109,6 @@ test_discard() {
 
 test_no_such_root() {
 	tiny_disk "$vm_dir/root.img"
-	boots 3 90 -k "$kernel" -d "$vm_dir/root.img" --append "quiet root=LABEL=nowhere rootwait=3 run=x"
+	boots 3 120 -k "$kernel" -d "$vm_dir/root.img" --append "quiet root=LABEL=nowhere rootwait=3 run=x"
 	says 'LABEL=nowhere'
 }

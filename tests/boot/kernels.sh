@@ -7,7 +7,7 @@ hello='echo "release $(uname -r)"; echo "root $(cut -d" " -f1-3 /proc/mounts | g
 test_cloud_initrd() {
 	kernel cloud
 	guest "$hello"
-	boots 0 60 -k "$kernel" -i "$initrd" --append quiet
+	boots 0 120 -k "$kernel" -i "$initrd" --append quiet
 	says '^release .*cloud-amd64$'
 	says '^@@ end$'
 }
@@ -15,14 +15,14 @@ test_cloud_initrd() {
 test_generic_initrd() {
 	kernel generic
 	guest "$hello"
-	boots 0 90 -k "$kernel" -i "$initrd" --append quiet
+	boots 0 120 -k "$kernel" -i "$initrd" --append quiet
 	says '^release .*[0-9]-amd64$'
 }
 
 test_vmlinux_initrd() {
 	kernel vmlinux
 	guest "$hello"
-	boots 0 60 -k "$kernel" -i "$initrd" --append quiet
+	boots 0 120 -k "$kernel" -i "$initrd" --append quiet
 	says '^release .*cloud-amd64$'
 }
 
@@ -30,7 +30,7 @@ test_vmlinux_initrd() {
 test_stdout_is_the_guests() {
 	kernel cloud
 	guest 'echo only this'
-	boots 0 60 -k "$kernel" -i "$initrd" --append quiet -vv
+	boots 0 120 -k "$kernel" -i "$initrd" --append quiet -vv
 	says '^only this$'
 	says_not 'minivmm'
 	[ -s "$vm_dir/err" ] || fail "-vv says nothing on stderr"
@@ -40,7 +40,7 @@ test_cloud_packed_initramfs() {
 	tiny_disk "$vm_dir/root.img"
 	kernel cloud
 	encoded "$hello"
-	boots 0 60 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
 	says '^root /dev/(vda|root) / ext4'
 }
 
@@ -48,7 +48,7 @@ test_generic_packed_initramfs() {
 	tiny_disk "$vm_dir/root.img"
 	kernel generic
 	encoded "$hello"
-	boots 0 90 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
+	boots 0 120 -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
 	says '^root /dev/(vda|root) / ext4'
 }
 
@@ -58,7 +58,7 @@ test_modules_option() {
 	kernel cloud
 	cp "$kernel" "$vm_dir/vmlinuz"
 	encoded "$hello"
-	boots 0 60 -k "$vm_dir/vmlinuz" --modules "$("$here/fetch-kernel" --modules cloud)" \
+	boots 0 120 -k "$vm_dir/vmlinuz" --modules "$("$here/fetch-kernel" --modules cloud)" \
 		-d "$vm_dir/root.img" --append "quiet $run"
 	says '^root /dev/(vda|root) / ext4'
 }

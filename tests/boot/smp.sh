@@ -12,16 +12,16 @@ cpus() { # cpus N SECONDS
 	says "^cpus $1\$"
 	clean_dmesg
 }
-test_1_cpu() { cpus 1 60; }
-test_2_cpus() { cpus 2 60; }
-test_8_cpus() { cpus 8 150; }
+test_1_cpu() { cpus 1 120; }
+test_2_cpus() { cpus 2 120; }
+test_8_cpus() { cpus 8 180; }
 
 test_5_gib() {
 	local kib
 	kernel cloud
 	# A page at the very top and one in the middle: beyond the 4 GiB line too.
 	guest "$look"'; mount -t tmpfs -o size=90% t /tmp; dd if=/dev/zero of=/tmp/x bs=1M count=64 && echo filled'
-	boots 0 90 -k "$kernel" -i "$initrd" -m 5G --append quiet
+	boots 0 120 -k "$kernel" -i "$initrd" -m 5G --append quiet
 	says '^filled$'
 	kib=$(console | sed -n 's/^memory //p')
 	[ "$kib" -gt $((4800 * 1024)) ] || fail "MemTotal is $kib KiB of 5 GiB"
@@ -31,14 +31,14 @@ test_5_gib() {
 test_small_memory() {
 	kernel cloud
 	guest "$look"
-	boots 0 60 -k "$kernel" -i "$initrd" -m 128 --append quiet
+	boots 0 120 -k "$kernel" -i "$initrd" -m 128 --append quiet
 	says '^@@ end$'
 }
 
 test_generic_2_cpus() {
 	kernel generic
 	guest "$look"
-	boots 0 90 -k "$kernel" -i "$initrd" -c 2 --append quiet
+	boots 0 120 -k "$kernel" -i "$initrd" -c 2 --append quiet
 	says '^cpus 2$'
 	clean_dmesg
 }

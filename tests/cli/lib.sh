@@ -54,7 +54,7 @@ guest=()
 # The mark is how what belongs to a test is known by its environment. env and
 # timeout exec: $! is minivmm itself where no timeout is in between.
 vmm() {
-	UX_MARK=$mark timeout --foreground -k 1 "$limit" "$minivmm" "${guest[@]}" "$@" 2>err
+	UX_MARK=$mark timeout --foreground -s KILL "$limit" "$minivmm" "${guest[@]}" "$@" 2>err
 	status=$?
 	return "$status"
 }
@@ -128,6 +128,20 @@ left_behind() {
 	done
 }
 
+# Whatever a test waits for in vain, it does not wait for ever.
+wait_for_group() {
+	local deadline=$((SECONDS + 120))
+	while kill -0 "$1" 2>/dev/null; do
+		if [ "$SECONDS" -ge "$deadline" ]; then
+			echo "    still running after two minutes" >>"$scratch/why"
+			kill -9 -- -"$1"
+			break
+		fi
+		sleep 0.01
+	done
+	wait "$1" 2>/dev/null
+}
+
 run_tests() {
 	local failed=0 passed=0 each rc from took
 	for each in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do
@@ -137,7 +151,11 @@ run_tests() {
 		: >"$scratch/why"
 		export TMPDIR=$scratch/tmp XDG_RUNTIME_DIR=$scratch/run
 		from=$(now_ms)
-		(cd "$scratch/$each" && "$each") 2>"$scratch/stderr"
+		set -m # a process group of its own
+		(set +m; cd "$scratch/$each" && "$each") 2>"$scratch/stderr" &
+		pid=$!
+		set +m
+		wait_for_group "$pid"
 		rc=$?
 		took=$(($(now_ms) - from))
 		(cd "$scratch/$each" && left_behind) >>"$scratch/why"

@@ -502,5 +502,6 @@ int main(int argc, char **argv)
 	report(&s, report_path);
 	pump(&s);
 	fclose(s.output);
+	free(s.shown);
 	return status;
 }

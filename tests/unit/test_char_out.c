@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -271,6 +272,12 @@ static void test_stuck_writer_is_left_behind(void **state)
 
 	out.send(out.ctx, (const uint8_t *)junk, sizeof(junk));
 	assert_false(char_out_drain(o, 20));
+	int in_pipe = 0;
+
+	assert_int_equal(ioctl(p[0], FIONREAD, &in_pipe), 0);
+	assert_true(in_pipe > 0 && in_pipe < (int)sizeof(junk));
+	assert_int_equal(char_out_waiting(o), sizeof(junk) - (size_t)in_pipe);
+	assert_int_equal(char_out_lost(o), 0);
 	uint64_t start = now_ns();
 
 	char_out_destroy(o);

@@ -104,7 +104,7 @@ void console_close(struct console *c)
 	c->terminal = NULL;
 	if (c->out && !char_out_drain(c->out, DRAIN_MS))
 		log_warn("console: its reader took no more; %lu bytes of output are lost",
-			 char_out_lost(c->out));
+			 char_out_lost(c->out) + char_out_waiting(c->out));
 	char_out_destroy(c->out);
 	c->out = NULL;
 	if (c->kind == SERIAL_FILE)

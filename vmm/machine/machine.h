@@ -35,8 +35,8 @@ struct machine_end {
 int machine_create(struct machine **out, const struct vm_config *config, struct err *e);
 
 /* Run the guest until something ends it, and say what. `end` is zeroes for the
- * first machine, and what the one before left there for one that a restart made. A failure to start
- * gives a negative errno with *e filled. Once per machine. */
+ * first machine, and for a restarted one what the one before left there. A failure to
+ * start gives a negative errno with *e filled. Once per machine. */
 int machine_run(struct machine *m, struct machine_end *end, struct err *e);
 
 /* Everything that machine_create() did, in reverse. NULL is fine. */
