@@ -23,11 +23,11 @@ test_cloud_login_and_button() {
 	answer 'nproc' '^2'
 	answer 'systemctl --failed --no-legend | wc -l' '^0'
 	answer 'findmnt -no SOURCE,FSTYPE,OPTIONS /' '/dev/vda +ext4 +rw'
-	answer 'echo kept >/root/file; sync; echo "synced"; ' '^synced'
+	answer 'echo kept >/srv/kept; sync; echo "synced"; ' '^synced'
 	vm_signal TERM
 	vm_wait 120 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status after the power button"
-	[ "$(PATH=$PATH:/sbin:/usr/sbin debugfs -R 'cat /root/file' "$vm_dir/debian.img" 2>/dev/null)" = kept ] ||
+	[ "$(PATH=$PATH:/sbin:/usr/sbin debugfs -R 'cat /srv/kept' "$vm_dir/debian.img" 2>/dev/null)" = kept ] ||
 		fail "what was written is not on the disk"
 }
 
