@@ -132,7 +132,7 @@ static void pop(struct rig *r)
 {
 	uint16_t before = r->q.last_avail, idx, head;
 	struct virtq_chain *c = &r->held[r->n_held];
-	struct expected x;
+	struct expected x = {0};
 	uint8_t word[2];
 
 	guest_mem_read(&r->ram.gm, r->ring.avail + 2, word, 2);
