@@ -76,6 +76,9 @@ void fuzz_one(struct fuzz_in *in)
 		.append = how & 2 ? append : NULL,
 		.serial = how & 4,
 		.root_readonly = how & 8,
+		.root = how & 16   ? NULL
+			: how & 32 ? ""
+				   : "/dev/vda",
 	};
 
 	check_build(&c, line, sizeof(line));
