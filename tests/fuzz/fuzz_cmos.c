@@ -56,7 +56,7 @@ void fuzz_one(struct fuzz_in *in)
 				ops->reset(&c);
 			break;
 		case 3:
-			fuzz_state(in, ops, &c, false);
+			fuzz_state(in, ops, &c, 0);
 			as_set = false;
 			break;
 		case 4:

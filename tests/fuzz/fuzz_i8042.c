@@ -30,7 +30,7 @@ void fuzz_one(struct fuzz_in *in)
 			ops->reset(&k);
 			break;
 		case 1:
-			fuzz_state(in, ops, &k, true);
+			fuzz_state(in, ops, &k, FUZZ_STATE_EXACT);
 			break;
 		case 2:
 			fuzz_round_trip(ops, &k);

@@ -76,7 +76,7 @@ void fuzz_one(struct fuzz_in *in)
 			ops->reset(&a);
 			break;
 		case 3:
-			fuzz_state(in, ops, &a, true);
+			fuzz_state(in, ops, &a, FUZZ_STATE_EXACT);
 			ops->resume(&a);
 			break;
 		case 4:

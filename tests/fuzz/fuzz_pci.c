@@ -212,7 +212,7 @@ static void step(struct fuzz_in *in, struct rig *r)
 			fuzz_access(in, &r->mmio, b->mapped, b->size + 8);
 		break;
 	case 6:
-		fuzz_state(in, &pci_host_device_ops, &r->host, true);
+		fuzz_state(in, &pci_host_device_ops, &r->host, FUZZ_STATE_EXACT);
 		break;
 	default:
 		if (!(op & 0x80)) {

@@ -55,7 +55,7 @@ void fuzz_one(struct fuzz_in *in)
 			ops->reset(&p);
 			break;
 		case 3:
-			fuzz_state(in, ops, &p, true);
+			fuzz_state(in, ops, &p, FUZZ_STATE_EXACT);
 			break;
 		case 4:
 			fuzz_round_trip(ops, &p);

@@ -98,7 +98,7 @@ void fuzz_one(struct fuzz_in *in)
 			fuzz_check(!u.line);
 			break;
 		case 4:
-			fuzz_state(in, ops, &u, true);
+			fuzz_state(in, ops, &u, FUZZ_STATE_EXACT);
 			loaded = true;
 			break;
 		case 5:

@@ -179,6 +179,7 @@ static void step(struct fuzz_in *in, struct rig *r)
 	uint8_t op = fuzz_u8(in);
 	unsigned pending = fake_block_pending(r->disk), writes = writes_done(r);
 	bool hostile = true;
+	uint64_t at;
 
 	switch (op % 8) {
 	case 0:
@@ -209,8 +210,9 @@ static void step(struct fuzz_in *in, struct rig *r)
 		r->orderly = false;
 		break;
 	case 6:
-		virtio_config_write(&r->blk.v, fuzz_u8(in) % 70, 1u << (op >> 6), fuzz_u8(in));
-		virtio_config_read(&r->blk.v, fuzz_u8(in) % 70, 1u << (op >> 6));
+		at = fuzz_u8(in) % 70;
+		virtio_config_write(&r->blk.v, at, 1u << (op >> 6), fuzz_u8(in));
+		virtio_config_read(&r->blk.v, at, 1u << (op >> 6));
 		break;
 	default:
 		fuzz_ring_step(in, &r->q);

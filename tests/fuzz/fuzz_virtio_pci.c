@@ -130,8 +130,8 @@ static void save_and_load(struct fuzz_in *in, struct rig *r, bool hostile)
 
 	if (!pause(r, true))
 		return;
-	if (hostile && r->blk.v.phase == VIRTIO_IDLE)
-		fuzz_state(in, ops, &r->dev, true);
+	if (hostile)
+		fuzz_state(in, ops, &r->dev, FUZZ_STATE_EXACT | FUZZ_STATE_FRESH);
 	else
 		fuzz_round_trip(ops, &r->dev);
 	ops->resume(&r->dev);

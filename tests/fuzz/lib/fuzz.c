@@ -109,28 +109,31 @@ static int load(const struct device_ops *ops, void *dev, const struct state_writ
 	return ret;
 }
 
-bool fuzz_state(struct fuzz_in *in, const struct device_ops *ops, void *dev, bool exact)
+bool fuzz_state(struct fuzz_in *in, const struct device_ops *ops, void *dev, int how)
 {
 	unsigned changes = fuzz_u8(in) % 8;
 	struct state_writer before, hostile, after;
+	bool untouched = !changes;
 	int ret;
 
-	save(ops, dev, &before);
 	save(ops, dev, &hostile);
 	while (changes--) {
 		size_t at = fuzz_below(in, hostile.len);
 
 		hostile.data[at] = fuzz_u8(in);
 	}
-	if (fuzz_u8(in) & 1)
+	if (fuzz_u8(in) & 1) {
 		hostile.len = fuzz_below(in, hostile.len);
-	bool untouched = same(&before, &hostile);
-
+		untouched = false;
+	}
+	if (how & FUZZ_STATE_FRESH)
+		ops->reset(dev);
+	save(ops, dev, &before);
 	ret = load(ops, dev, &hostile);
 	save(ops, dev, &after);
 	fuzz_check(!ret || !untouched);
 	fuzz_check(!ret || same(&after, &before));
-	fuzz_check(ret || !exact || same(&after, &hostile));
+	fuzz_check(ret || !(how & FUZZ_STATE_EXACT) || same(&after, &hostile));
 	if (!ret)
 		fuzz_round_trip(ops, dev);
 	state_writer_fini(&before);

@@ -77,10 +77,13 @@ uint64_t fuzz_access(struct fuzz_in *in, struct bus *b, uint64_t base, uint64_t 
 /* --- saved state ------------------------------------------------------------------- */
 
 /* Save, change a few bytes as the input says, load. What is refused must change
- * nothing and say why. What is accepted must be what is saved next, if every byte of
- * the state counts (`exact`); at least it must be accepted again and then stay what it
- * is. The device is in a state in which it may be loaded. Gives whether it was accepted. */
-bool fuzz_state(struct fuzz_in *in, const struct device_ops *ops, void *dev, bool exact);
+ * nothing and say why; what is accepted must be accepted again and then stay what it
+ * is. Gives whether it was accepted. */
+enum {
+	FUZZ_STATE_EXACT = 1, /* every byte counts: what is accepted is what is saved next */
+	FUZZ_STATE_FRESH = 2, /* only a device after a reset can be loaded: reset it first */
+};
+bool fuzz_state(struct fuzz_in *in, const struct device_ops *ops, void *dev, int how);
 /* Save, reset, load, save: all is there again. */
 void fuzz_round_trip(const struct device_ops *ops, void *dev);
 

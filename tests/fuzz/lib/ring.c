@@ -155,22 +155,25 @@ static uint32_t any_length(struct fuzz_in *in)
 	return how < 0xc0 ? how & 0x3f : how < 0xe0 ? 512u << (how & 7) : fuzz_u32(in);
 }
 
+/* One statement for each number: the order in which a call's arguments are made is the
+ * compiler's, and a seed must mean the same to all of them. */
 static void any_descriptor(struct fuzz_in *in, struct fuzz_ring *q)
 {
 	uint8_t how = fuzz_u8(in), flags = how & 7;
-	bool indirect = how & 8;
 	unsigned i = (unsigned)fuzz_below(in, q->size);
+	bool indirect = how & 8;
+	uint64_t addr;
+	uint32_t len;
 
-	if (flags & 4)
-		/* A table where tables are; at 8, anything. */
-		fuzz_ring_desc(q, indirect ? RING_TABLES : q->desc, i,
-			       indirect ? any_address(in)
-					: RING_TABLES + DESC_LEN * fuzz_below(in, 256),
-			       indirect ? any_length(in) : DESC_LEN * (fuzz_u8(in) % 20u), flags,
-			       fuzz_u8(in));
-	else
-		fuzz_ring_desc(q, indirect ? RING_TABLES : q->desc, i, any_address(in),
-			       any_length(in), flags, fuzz_u8(in) % (q->size + 1u));
+	if (flags & 4 && !indirect) {
+		addr = RING_TABLES + DESC_LEN * fuzz_below(in, 256);
+		len = DESC_LEN * (fuzz_u8(in) % 20u);
+	} else {
+		addr = any_address(in);
+		len = any_length(in);
+	}
+	fuzz_ring_desc(q, indirect ? RING_TABLES : q->desc, i, addr, len, flags,
+		       fuzz_u8(in) % (q->size + 1u));
 }
 
 void fuzz_ring_step(struct fuzz_in *in, struct fuzz_ring *q)
