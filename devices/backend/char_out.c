@@ -236,6 +236,8 @@ static void *writer_main(void *arg)
 {
 	struct char_out_fd *o = arg;
 
+	/* Its own name is one prctl; another thread's is a file in /proc. */
+	pthread_setname_np(pthread_self(), "console-out");
 	pthread_mutex_lock(&o->lock);
 	while (!o->stop) {
 		/* A mark alone can wait: it belongs before the bytes that follow. */
@@ -283,8 +285,6 @@ static int start_thread(struct char_out_fd *o)
 
 	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!ret)
-		pthread_setname_np(o->thread, "console-out");
 	return -ret;
 }
 

@@ -438,6 +438,20 @@ static void a_signal_arrives_on_the_loops_thread(void **state)
 	assert_null(loop_signal_add(*state, SIGKILL, on_signal, &c));
 }
 
+static void polling_hears_what_was_sent_and_does_not_wait(void **state)
+{
+	struct caught c = {.l = *state};
+	struct loop_signal *s = loop_signal_add(*state, SIGUSR1, on_signal, &c);
+
+	assert_non_null(s);
+	loop_poll(*state);
+	assert_int_equal(c.calls, 0);
+	kill(getpid(), SIGUSR1);
+	loop_poll(*state);
+	assert_int_equal(c.calls, 1);
+	loop_signal_del(s);
+}
+
 /* --- I/O threads ------------------------------------------------------------------ */
 
 struct job {
@@ -540,6 +554,7 @@ int main(void)
 		LOOP_TEST(a_closed_writer_is_told),
 		LOOP_TEST(what_cannot_be_waited_for_is_refused),
 		LOOP_TEST(a_signal_arrives_on_the_loops_thread),
+		LOOP_TEST(polling_hears_what_was_sent_and_does_not_wait),
 		LOOP_TEST(an_io_thread_runs_what_is_posted),
 		LOOP_TEST(io_threads_come_and_go_under_load),
 	};
