@@ -578,7 +578,8 @@ static int device_load(void *dev, struct state_reader *r, struct err *e)
 	if (!ret)
 		ret = state_section_close(r, e);
 	if (ret) {
-		reset_virtio(p);
+		/* virtio has taken its part: the whole device goes back, not half of it. */
+		device_reset(p);
 		return ret;
 	}
 	restore_registers(p, &registers);

@@ -74,8 +74,8 @@ void virtio_pci_fini(struct virtio_pci *p);
 
 /* The whole device's life (`dev` is the struct virtio_pci): its section of saved state
  * is called virtio.name and holds configuration space, MSI-X, the registers here,
- * the common virtio state and the type's own. A load that fails leaves a device as
- * it was created. */
+ * the common virtio state and the type's own. A load that fails changes
+ * nothing, or resets the whole device if virtio had taken its part by then. */
 extern const struct device_ops virtio_pci_device_ops;
 
 #endif

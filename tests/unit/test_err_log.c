@@ -197,6 +197,31 @@ static void quiet_silences_guests_too(void **state)
 	assert_string_equal(logged(), "");
 }
 
+/* A vCPU complains while nobody reads stderr: it goes on, and the count is kept. */
+static void a_full_pipe_does_not_hold_a_guest_up(void **state)
+{
+	struct log_budget b = {0};
+	char rest[65536];
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0); /* a write here would block: alarm() ends that */
+	log_set_fd(fds[1]);
+	fcntl(fds[1], F_SETFL, O_NONBLOCK);
+	while (write(fds[1], "x", 1) == 1)
+		;
+	fcntl(fds[1], F_SETFL, 0);
+	alarm(10);
+	log_guest(&b, "unheard");
+	alarm(0);
+	assert_int_equal(b.dropped, 1);
+	assert_true(read(fds[0], rest, sizeof(rest)) > 4096);
+	log_guest(&b, "heard");
+	assert_int_equal(b.dropped, 0);
+	log_set_fd(pipe_fds[1]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void a_log_that_cannot_be_written_stops_nobody(void **state)
 {
 	log_set_fd(-1);
@@ -227,6 +252,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_long_guest_line_keeps_its_count, log_to_pipe,
 						log_to_stderr),
 		cmocka_unit_test_setup_teardown(quiet_silences_guests_too, log_to_pipe,
+						log_to_stderr),
+		cmocka_unit_test_setup_teardown(a_full_pipe_does_not_hold_a_guest_up, log_to_pipe,
 						log_to_stderr),
 		cmocka_unit_test_setup_teardown(a_log_that_cannot_be_written_stops_nobody,
 						log_to_pipe, log_to_stderr),

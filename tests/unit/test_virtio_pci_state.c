@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Saved state of a virtio-pci device: round trips, and state that nobody saved. */
 #include "tests/lib/virtio_pci_rig.h"
+#include "vmm/base/le.h"
 
 #include <errno.h>
 #include <string.h>
@@ -142,6 +143,40 @@ static void damaged_state_is_refused_or_taken_exactly(void **state)
 	state_writer_fini(&fresh);
 }
 
+/* The last thing to be found wrong, when virtio has its part already: the whole
+ * device is at power-on then, its BAR and decoding included. */
+static void a_late_refusal_leaves_no_half(void **state)
+{
+	static uint8_t longer[1 << 16];
+	struct state_writer w, fresh, now;
+	struct vpci *r = *state;
+	static struct vpci clone;
+	struct err e;
+
+	busy_state(r, &w);
+	vpci_build(&clone, 0);
+	copy_ram(&clone, r);
+	save(&clone, &fresh);
+	vpci_find_structures(&clone);
+	vpci_enable_memory(&clone);
+	vpci_cfg_st(&clone, 0x10, 4, (uint32_t)clone.bar + 0x10000);
+	assert_true(w.len + 4 <= sizeof(longer));
+	memcpy(longer, w.data, w.len);
+	le32_put(longer + 28, le32_get(longer + 28) + 4); /* the section's length */
+	assert_int_equal(load(&clone, longer, w.len + 4, &e), -EBADMSG);
+	clone.echo.extra = 0;
+	save(&clone, &now);
+	assert_int_equal(now.len, fresh.len);
+	assert_memory_equal(now.data, fresh.data, now.len);
+	assert_int_equal(fake_doorbell_count(&clone.bell), 0);
+	vpci_unbuild(&clone);
+	virtio_pci_device_ops.resume(&r->dev);
+	vpci_transact(r, 0);
+	state_writer_fini(&now);
+	state_writer_fini(&fresh);
+	state_writer_fini(&w);
+}
+
 /* Well formed, and nothing a device could have held. */
 static void impossible_registers_are_refused(void **state)
 {
@@ -209,6 +244,7 @@ int main(void)
 		T(state_survives_a_round_trip),
 		T(idle_state_survives_a_round_trip),
 		T(damaged_state_is_refused_or_taken_exactly),
+		T(a_late_refusal_leaves_no_half),
 		T(impossible_registers_are_refused),
 		T(machine_reset_brings_power_on_back),
 	};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/base/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -62,6 +63,15 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* Would a line go out without waiting? What is no longer than PIPE_BUF does, once
+ * the descriptor is writable [pipe(7)]. */
+static bool has_room(void)
+{
+	struct pollfd p = {.fd = atomic_load(&out_fd), .events = POLLOUT};
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLOUT;
+}
+
 void log_guest(struct log_budget *b, const char *fmt, ...)
 {
 	struct timespec now;
@@ -79,7 +89,7 @@ void log_guest(struct log_budget *b, const char *fmt, ...)
 		__atomic_store_n(&b->window, second, __ATOMIC_RELAXED);
 		__atomic_store_n(&b->spent, 0, __ATOMIC_RELAXED);
 	}
-	if (__atomic_fetch_add(&b->spent, 1, __ATOMIC_RELAXED) >= LINES_PER_SECOND) {
+	if (__atomic_fetch_add(&b->spent, 1, __ATOMIC_RELAXED) >= LINES_PER_SECOND || !has_room()) {
 		__atomic_fetch_add(&b->dropped, 1, __ATOMIC_RELAXED);
 		return;
 	}

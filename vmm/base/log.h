@@ -38,8 +38,9 @@ struct log_budget {
 	uint32_t spent, dropped;
 };
 
-/* A warning about what the guest did, at most 5 a second for each budget; how
- * many were dropped is told with the next one that passes. */
+/* A warning about what the guest did, at most 5 a second for each budget, and none
+ * that would have to wait for the reader: a vCPU calls this. How many were dropped is
+ * told with the next one that passes. */
 void log_guest(struct log_budget *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

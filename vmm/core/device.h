@@ -7,7 +7,8 @@
  * `pause` stops the device's own activity (I/O in flight is drained, timers
  * stop) with every vCPU parked; after it, guest RAM and the device's state
  * stand still until `resume`. `save` writes the state field by field; `load`
- * takes it as untrusted input: it checks everything before it sets anything.
+ * takes it as untrusted input: it checks everything before it sets anything, and a
+ * device whose load fails is unchanged or back at power-on, never in between.
  * All of these run on the main thread. A NULL entry means nothing to do.
  */
 #ifndef VMM_CORE_DEVICE_H
