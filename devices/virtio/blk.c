@@ -370,6 +370,33 @@ static void reset(void *dev)
 	b->cache_mode = CACHE_DEFAULT;
 }
 
+/* --- saved state ------------------------------------------------------------------------- */
+
+static void save(void *dev, struct state_writer *w)
+{
+	const struct virtio_blk *b = dev;
+
+	state_put_u64(w, b->backend->size);
+	state_put_u8(w, b->cache_mode);
+}
+
+static int load(void *dev, struct state_reader *r, struct err *e)
+{
+	struct virtio_blk *b = dev;
+	uint64_t size = state_get_u64(r);
+	uint8_t mode = state_get_u8(r);
+
+	if (r->error || mode > CACHE_WRITEBACK)
+		return err_host(e, -EBADMSG, "saved state: %s: not of a disk", b->v.name);
+	if (size != b->backend->size)
+		return err_host(e, -EINVAL,
+				"saved state: %s: the disk had %lu bytes then and has %lu now; "
+				"give the same disk",
+				b->v.name, size, b->backend->size);
+	b->cache_mode = mode;
+	return 0;
+}
+
 static const struct virtio_ops ops = {
 	.device_id = VIRTIO_ID_BLOCK,
 	.config_read = config_read,
@@ -379,6 +406,8 @@ static const struct virtio_ops ops = {
 	.quiesce = quiesce,
 	.stopped = stopped,
 	.reset = reset,
+	.save = save,
+	.load = load,
 };
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -439,26 +468,4 @@ void virtio_blk_fini(struct virtio_blk *b)
 	b->backend = NULL;
 	free(b->pool);
 	b->pool = NULL;
-}
-
-void virtio_blk_save(struct virtio_blk *b, struct state_writer *w)
-{
-	state_put_u64(w, b->backend->size);
-	state_put_u8(w, b->cache_mode);
-}
-
-int virtio_blk_load(struct virtio_blk *b, struct state_reader *r, struct err *e)
-{
-	uint64_t size = state_get_u64(r);
-	uint8_t mode = state_get_u8(r);
-
-	if (r->error || mode > CACHE_WRITEBACK)
-		return err_host(e, -EBADMSG, "saved state: %s: not of a disk", b->v.name);
-	if (size != b->backend->size)
-		return err_host(e, -EINVAL,
-				"saved state: %s: the disk had %lu bytes then and has %lu now; "
-				"give the same disk",
-				b->v.name, size, b->backend->size);
-	b->cache_mode = mode;
-	return 0;
 }

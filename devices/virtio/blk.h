@@ -92,12 +92,8 @@ struct virtio_blk_options {
 int virtio_blk_init(struct virtio_blk *b, struct block *backend,
 		    const struct virtio_blk_options *options, struct guest_mem *gm,
 		    struct loop *loop);
-/* As virtio_fini(); then the backend is destroyed. */
+/* As virtio_fini(); then the backend is destroyed. A saved state is refused with
+ * -EINVAL when the disk's size is another. */
 void virtio_blk_fini(struct virtio_blk *b);
-
-/* The device's own fields, after those of virtio_save() in the same section. */
-void virtio_blk_save(struct virtio_blk *b, struct state_writer *w);
-/* Checks before it sets: -EBADMSG, or -EINVAL when the disk's size is another. */
-int virtio_blk_load(struct virtio_blk *b, struct state_reader *r, struct err *e);
 
 #endif

@@ -500,8 +500,8 @@ static void device_save(void *dev, struct state_writer *w)
 	for (unsigned i = 0; i < p->v->n_queues; i++)
 		state_put_u16(w, p->queue_msix_vector[i]);
 	virtio_save(p->v, w);
-	if (p->env.type_save)
-		p->env.type_save(p->v->dev, w);
+	if (p->v->ops->save)
+		p->v->ops->save(p->v->dev, w);
 	state_section_end(w);
 }
 
@@ -573,8 +573,8 @@ static int device_load(void *dev, struct state_reader *r, struct err *e)
 		ret = virtio_load(p->v, r, e);
 	if (ret)
 		return ret;
-	if (p->env.type_load)
-		ret = p->env.type_load(p->v->dev, r, e);
+	if (p->v->ops->load)
+		ret = p->v->ops->load(p->v->dev, r, e);
 	if (!ret)
 		ret = state_section_close(r, e);
 	if (ret) {

@@ -39,12 +39,6 @@ enum { VIRTIO_PCI_BAR = 0, VIRTIO_PCI_BAR_LEN = 0x4000 };
 struct virtio_pci_env {
 	struct msi msi;
 	struct doorbell doorbell; /* ops == NULL: every kick is trapped */
-
-	/* State that the device type has beside its queues; called with the type's
-	 * object (virtio.dev), inside the section. NULL if it has none. `load` checks
-	 * before it sets; virtio_ops.reset undoes it. */
-	void (*type_save)(void *dev, struct state_writer *w);
-	int (*type_load)(void *dev, struct state_reader *r, struct err *e);
 };
 
 struct virtio_pci {

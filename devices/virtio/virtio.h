@@ -92,6 +92,12 @@ struct virtio_ops {
 	/* The driver reset the device: back to power-on. Under the virtio lock, no
 	 * queue running. May be NULL. */
 	void (*reset)(void *dev);
+
+	/* State that the device type has beside its queues: written after that of
+	 * virtio_save(), in the same section. `load` checks before it sets; `reset` undoes
+	 * it. Both NULL if it has none. Main thread, idle or paused. */
+	void (*save)(void *dev, struct state_writer *w);
+	int (*load)(void *dev, struct state_reader *r, struct err *e);
 };
 
 /* What the transport does for the device: interrupts. Any thread, without the

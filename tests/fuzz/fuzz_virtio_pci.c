@@ -39,16 +39,6 @@ struct rig {
 	struct virtio_pci dev;
 };
 
-static void type_save(void *dev, struct state_writer *w)
-{
-	virtio_blk_save(dev, w);
-}
-
-static int type_load(void *dev, struct state_reader *r, struct err *e)
-{
-	return virtio_blk_load(dev, r, e);
-}
-
 static void build(struct rig *r, bool trapped)
 {
 	const struct virtio_blk_options options = {.name = "disk0", .n_queues = QUEUES};
@@ -69,8 +59,6 @@ static void build(struct rig *r, bool trapped)
 	const struct virtio_pci_env env = {
 		.msi = fake_msi_wire(&r->msi),
 		.doorbell = fake_doorbell_wire(&r->bell),
-		.type_save = type_save,
-		.type_load = type_load,
 	};
 
 	fuzz_check(!virtio_pci_init(&r->dev, &r->blk.v, &env));

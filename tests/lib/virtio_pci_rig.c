@@ -43,14 +43,6 @@ static void echo_reset(void *dev)
 	((struct vpci_echo *)dev)->resets++;
 }
 
-const struct virtio_ops vpci_echo_ops = {
-	.device_id = 42,
-	.config_read = echo_config_read,
-	.config_write = echo_config_write,
-	.queue_ready = echo_ready,
-	.reset = echo_reset,
-};
-
 static void echo_save(void *dev, struct state_writer *w)
 {
 	state_put_u32(w, ((struct vpci_echo *)dev)->extra);
@@ -65,6 +57,16 @@ static int echo_load(void *dev, struct state_reader *r, struct err *e)
 	((struct vpci_echo *)dev)->extra = extra;
 	return 0;
 }
+
+const struct virtio_ops vpci_echo_ops = {
+	.device_id = 42,
+	.config_read = echo_config_read,
+	.config_write = echo_config_write,
+	.queue_ready = echo_ready,
+	.reset = echo_reset,
+	.save = echo_save,
+	.load = echo_load,
+};
 
 /* --- the machine ------------------------------------------------------------------ */
 
@@ -93,8 +95,6 @@ void vpci_build(struct vpci *r, int attach_errno)
 	const struct virtio_pci_env env = {
 		.msi = fake_msi_wire(&r->msi),
 		.doorbell = fake_doorbell_wire(&r->bell),
-		.type_save = echo_save,
-		.type_load = echo_load,
 	};
 
 	assert_int_equal(virtio_pci_init(&r->dev, &r->echo.v, &env), 0);

@@ -810,7 +810,7 @@ static void save(struct virtio_blk *b, struct state_writer *w)
 	state_writer_init(w);
 	state_section_begin(w, "disk0", 1);
 	virtio_save(&b->v, w);
-	virtio_blk_save(b, w);
+	b->v.ops->save(b, w);
 	state_section_end(w);
 }
 
@@ -823,7 +823,7 @@ static int load(struct virtio_blk *b, const struct state_writer *w, struct err *
 	assert_int_equal(state_section_open(&r, "disk0", e), 1);
 	ret = virtio_load(&b->v, &r, e);
 	if (!ret)
-		ret = virtio_blk_load(b, &r, e);
+		ret = b->v.ops->load(b, &r, e);
 	return ret ? ret : state_section_close(&r, e);
 }
 

@@ -115,6 +115,8 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 		ret = machine_make_platform(m, e);
 	if (!ret)
 		ret = machine_make_pci(m, e);
+	if (!ret)
+		ret = machine_make_virtio(m, e);
 	if (ret)
 		goto fail;
 
@@ -140,7 +142,7 @@ void machine_destroy(struct machine *m)
 		return;
 	}
 	device_list_fini(&m->devices);
-	machine_end_pci(m);
+	machine_end_virtio(m);
 	vcpus_destroy(&m->vcpus);
 	irqchip_fini(&m->irqchip);
 	cpuid_model_fini(&m->cpuid);

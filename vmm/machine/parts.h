@@ -44,12 +44,17 @@ struct boot_files {
 	struct initramfs packed; /* without --initrd: what the kernel needs, or empty */
 };
 
+/* A virtio device's place on the transport. */
+struct virtio_slot {
+	struct virtio_pci pci;
+};
+
 /* A virtio-blk device and the thread that serves it. */
 struct disk {
 	struct block *backend; /* owned until the device is made */
 	struct io_thread *thread;
 	struct virtio_blk blk;
-	struct virtio_pci pci;
+	struct virtio_slot slot;
 };
 
 enum { EXIT_COUNTS = 64 }; /* KVM's exit reasons end well below */
@@ -91,7 +96,7 @@ struct machine {
 	struct pci_conf1 conf1;
 	struct io_thread *light_io; /* serves the devices that are no burden */
 	struct virtio_rng rng;
-	struct virtio_pci rng_pci;
+	struct virtio_slot rng_slot;
 };
 
 /* files.c: open the kernel, the initrd (or pack one) and the disks: nearly
@@ -102,10 +107,16 @@ void machine_close_files(struct machine *m);
 /* platform.c: the chips of the board, on their buses and interrupt lines. */
 int machine_make_platform(struct machine *m, struct err *e);
 
-/* pci.c: the host bridge, and the virtio devices in its slots. */
+/* pci.c: the host bridge. */
 int machine_make_pci(struct machine *m, struct err *e);
-/* After the devices' fini: their threads. */
-void machine_end_pci(struct machine *m);
+
+/* virtio.c: the virtio devices, each in the next slot of the transport. */
+int machine_make_virtio(struct machine *m, struct err *e);
+/* Put *v (initialised; it outlives the slot) behind the transport's registers and onto
+ * the list of devices, which ends the slot. 0, or a negative errno with *e filled. */
+int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, struct err *e);
+/* After the devices' fini: what is behind their slots, and their threads. */
+void machine_end_virtio(struct machine *m);
 
 /* guest.c: what firmware would have left in RAM, and the first registers. */
 int machine_load_guest(struct machine *m, struct err *e);
