@@ -6,12 +6,45 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A reader that has not moved for this long when the guest is gone does not
  * keep us from ending. */
 enum { DRAIN_MS = 2000 };
+
+static int refuse_file(const struct vm_config *config, int code, struct err *e)
+{
+	return err_usage(e, -code, "--serial file=%s: %s", config->serial_path, strerror(code));
+}
+
+int console_check(const struct vm_config *config, struct err *e)
+{
+	struct stat st;
+	int ret = 0;
+
+	if (config->serial != SERIAL_FILE)
+		return 0;
+	if (!stat(config->serial_path, &st)) {
+		if (S_ISDIR(st.st_mode))
+			return refuse_file(config, EISDIR, e);
+		return access(config->serial_path, W_OK) ? refuse_file(config, errno, e) : 0;
+	}
+	if (errno != ENOENT)
+		return refuse_file(config, errno, e);
+	/* It will be made: is there a folder for it? (A dangling link is left to open.) */
+	char *path = strdup(config->serial_path);
+
+	if (!path)
+		return err_host(e, -ENOMEM, "out of memory");
+	if (access(dirname(path), W_OK | X_OK))
+		ret = refuse_file(config, errno, e);
+	free(path);
+	return ret;
+}
 
 static int open_output(struct console *c, const struct vm_config *config, struct err *e)
 {
@@ -24,8 +57,7 @@ static int open_output(struct console *c, const struct vm_config *config, struct
 	case SERIAL_FILE:
 		c->fd = open(config->serial_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 		if (c->fd < 0)
-			return err_usage(e, -errno, "--serial file=%s: %s", config->serial_path,
-					 strerror(errno));
+			return refuse_file(config, errno, e);
 		break;
 	}
 	c->out = char_out_create(c->fd, e);

@@ -25,6 +25,10 @@ struct console {
 	struct loop *loop;
 };
 
+/* Could the FILE of --serial be opened? 0, or a negative errno with *e filled. Nothing
+ * is opened or made: it costs a user who is wrong no trace, and needs no machine. */
+int console_check(const struct vm_config *config, struct err *e);
+
 /* Open where the output goes, and look at stdin; nothing is read and the terminal
  * is as it was until console_start(). Single-threaded still: this is where the
  * guardian of the terminal is forked. */

@@ -86,6 +86,8 @@ int machine_open_files(struct machine *m, struct err *e)
 	for (unsigned i = 0; i < c->n_disks && !ret; i++)
 		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path, c->disks[i].readonly,
 				     e);
+	if (!ret)
+		ret = console_check(c, e);
 	if (ret)
 		return ret;
 	return c->initrd ? open_initrd(&m->files, c->initrd, e) : pack_initramfs(m, e);

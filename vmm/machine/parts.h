@@ -99,8 +99,8 @@ struct machine {
 	struct virtio_slot rng_slot;
 };
 
-/* files.c: open the kernel, the initrd (or pack one) and the disks: nearly
- * everything a user can get wrong, before anything is created. */
+/* files.c: open the kernel, the initrd (or pack one) and the disks, look at where the
+ * console goes: nearly everything a user can get wrong, before anything is created. */
 int machine_open_files(struct machine *m, struct err *e);
 void machine_close_files(struct machine *m);
 
