@@ -25,6 +25,7 @@
 
 #include "vmm/base/bytes.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ enum { IOREGSEL = 0x00, IOWIN = 0x10, EOIR = 0x40 };
 /* Behind IOREGSEL. */
 enum { IOAPICID = 0, IOAPICVER = 1, IOAPICARB = 2, IOREDTBL = 0x10 };
 
-enum { VERSION = 0x20, ID_SHIFT = 24, MAX_ENTRY_SHIFT = 16 };
+enum { VERSION = 0x20, ID_SHIFT = 24, MAX_ENTRY_SHIFT = 16, STATE_VERSION = 1 };
 
 #define RTE_VECTOR     0xffull
 #define RTE_DELIVERY   (7ull << 8)
@@ -88,7 +89,7 @@ static void send(struct ioapic *a, unsigned pin)
 
 static void service(struct ioapic *a, unsigned pin)
 {
-	uint32_t bit = 1u << pin;
+	uint64_t bit = 1ull << pin;
 	uint64_t rte = a->rte[pin];
 
 	if (rte & RTE_MASKED)
@@ -129,11 +130,11 @@ static void tell_route(struct ioapic *a, unsigned pin)
 void ioapic_set(void *ctx, unsigned pin, bool level)
 {
 	struct ioapic *a = ctx;
-	uint32_t bit;
+	uint64_t bit;
 
-	if (pin >= IOAPIC_PINS)
+	if (pin >= a->pins)
 		return;
-	bit = 1u << pin;
+	bit = 1ull << pin;
 	pthread_mutex_lock(&a->lock);
 	if (level && !(a->lines & bit)) {
 		a->lines |= bit;
@@ -148,7 +149,7 @@ void ioapic_set(void *ctx, unsigned pin, bool level)
 
 static void end_of_interrupt(struct ioapic *a, uint8_t vector)
 {
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+	for (unsigned pin = 0; pin < a->pins; pin++) {
 		if ((a->rte[pin] & RTE_VECTOR) != vector || !(a->rte[pin] & RTE_REMOTE_IRR))
 			continue;
 		a->rte[pin] &= ~RTE_REMOTE_IRR;
@@ -174,9 +175,9 @@ static uint32_t read_register(const struct ioapic *a)
 	case IOAPICARB: /* nobody arbitrates: the ID that was loaded last */
 		return (uint32_t)a->id << ID_SHIFT;
 	case IOAPICVER:
-		return VERSION | (IOAPIC_PINS - 1) << MAX_ENTRY_SHIFT;
+		return VERSION | (a->pins - 1) << MAX_ENTRY_SHIFT;
 	default:
-		if (i < IOREDTBL || i >= IOREDTBL + 2 * IOAPIC_PINS)
+		if (i < IOREDTBL || i >= IOREDTBL + 2 * a->pins)
 			return UINT32_MAX;
 		return (uint32_t)(a->rte[(i - IOREDTBL) / 2] >> (i & 1 ? 32 : 0));
 	}
@@ -193,7 +194,7 @@ static void write_rte(struct ioapic *a, unsigned pin, unsigned shift, uint32_t v
 	if (!(rte & RTE_LEVEL))
 		rte &= ~RTE_REMOTE_IRR;
 	if ((before ^ rte) & RTE_LEVEL)
-		a->edges &= ~(1u << pin);
+		a->edges &= ~(1ull << pin);
 	a->rte[pin] = rte;
 	/* The route first: the EOI may follow the message at once. */
 	tell_route(a, pin);
@@ -206,7 +207,7 @@ static void write_register(struct ioapic *a, uint32_t val)
 
 	if (i == IOAPICID)
 		a->id = val >> ID_SHIFT & 0x0f;
-	else if (i >= IOREDTBL && i < IOREDTBL + 2 * IOAPIC_PINS)
+	else if (i >= IOREDTBL && i < IOREDTBL + 2 * a->pins)
 		write_rte(a, (i - IOREDTBL) / 2, i & 1 ? 32 : 0, val);
 }
 
@@ -244,13 +245,15 @@ const struct io_ops ioapic_io_ops = {ioapic_read, ioapic_write};
 
 /* --- life -------------------------------------------------------------------- */
 
-void ioapic_init(struct ioapic *a, const struct msi *msi, uint8_t id)
+void ioapic_init(struct ioapic *a, const struct msi *msi, uint8_t id, unsigned pins)
 {
+	assert(pins && pins <= IOAPIC_PINS_MAX);
 	memset(a, 0, sizeof(*a));
+	a->pins = pins;
 	pthread_mutex_init(&a->lock, NULL);
 	a->msi = *msi;
 	a->id = id & 0x0f;
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+	for (unsigned pin = 0; pin < a->pins; pin++)
 		a->rte[pin] = RTE_MASKED;
 }
 
@@ -263,7 +266,7 @@ static void ioapic_reset(void *dev)
 	pthread_mutex_lock(&a->lock);
 	a->ioregsel = 0;
 	a->edges = 0;
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+	for (unsigned pin = 0; pin < a->pins; pin++) {
 		a->rte[pin] = RTE_MASKED;
 		tell_route(a, pin);
 	}
@@ -282,12 +285,13 @@ static void ioapic_save(void *dev, struct state_writer *w)
 	struct ioapic *a = dev;
 
 	pthread_mutex_lock(&a->lock);
-	state_section_begin(w, "ioapic", 1);
+	state_section_begin(w, "ioapic", STATE_VERSION);
+	state_put_u8(w, (uint8_t)a->pins);
 	state_put_u8(w, a->id);
 	state_put_u8(w, a->ioregsel);
-	state_put_u32(w, a->lines);
-	state_put_u32(w, a->edges);
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+	state_put_u64(w, a->lines);
+	state_put_u64(w, a->edges);
+	for (unsigned pin = 0; pin < a->pins; pin++)
 		state_put_u64(w, a->rte[pin]);
 	state_section_end(w);
 	pthread_mutex_unlock(&a->lock);
@@ -297,35 +301,36 @@ static int ioapic_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct ioapic *a = dev, s = {0};
 	int ret = state_section_open(r, "ioapic", e);
-	uint32_t levels = 0;
-	bool ok = true;
+	uint64_t levels = 0, beyond = a->pins < 64 ? UINT64_MAX << a->pins : 0;
+	bool ok;
 
 	if (ret < 0)
 		return ret;
-	if (ret != 1)
+	if (ret != STATE_VERSION)
 		return err_host(e, -EBADMSG, "saved state: ioapic of an unknown version");
+	ok = state_get_u8(r) == a->pins;
 	s.id = state_get_u8(r);
 	s.ioregsel = state_get_u8(r);
-	s.lines = state_get_u32(r);
-	s.edges = state_get_u32(r);
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+	s.lines = state_get_u64(r);
+	s.edges = state_get_u64(r);
+	for (unsigned pin = 0; pin < a->pins; pin++) {
 		s.rte[pin] = state_get_u64(r);
 		ok = ok && !(s.rte[pin] & ~(RTE_WRITABLE | RTE_REMOTE_IRR)) &&
 		     (s.rte[pin] & RTE_LEVEL || !(s.rte[pin] & RTE_REMOTE_IRR));
 		if (s.rte[pin] & RTE_LEVEL)
-			levels |= 1u << pin;
+			levels |= 1ull << pin;
 	}
 	ret = state_section_close(r, e);
 	if (ret)
 		return ret;
-	if (!ok || s.id > 0x0f || (s.lines | s.edges) >> IOAPIC_PINS || s.edges & levels)
+	if (!ok || s.id > 0x0f || (s.lines | s.edges) & beyond || s.edges & levels)
 		return err_host(e, -EBADMSG, "saved state: ioapic that cannot be");
 	pthread_mutex_lock(&a->lock);
 	a->id = s.id;
 	a->ioregsel = s.ioregsel;
 	a->lines = s.lines;
 	a->edges = s.edges;
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+	for (unsigned pin = 0; pin < a->pins; pin++) {
 		a->rte[pin] = s.rte[pin];
 		/* In service while masked: its EOI has to be reported all the same. */
 		a->told[pin].armed |= s.rte[pin] & RTE_REMOTE_IRR ? true : false;
@@ -342,7 +347,7 @@ static void ioapic_resume(void *dev)
 	struct ioapic *a = dev;
 
 	pthread_mutex_lock(&a->lock);
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+	for (unsigned pin = 0; pin < a->pins; pin++)
 		service(a, pin);
 	pthread_mutex_unlock(&a->lock);
 }

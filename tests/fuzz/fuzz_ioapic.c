@@ -12,7 +12,7 @@
 #define LEVEL      (1ull << 15)
 #define MASKED     (1ull << 16)
 
-enum { WINDOW = 0x10, RTE_FIRST = 0x10 };
+enum { WINDOW = 0x10, RTE_FIRST = 0x10, PINS = 48 };
 
 /* What the guest reads back of a pin. */
 static uint64_t read_rte(struct bus *mmio, unsigned pin)
@@ -32,7 +32,7 @@ static void check(struct ioapic *a, struct bus *mmio, struct fake_msi *msi)
 {
 	uint8_t select = a->ioregsel;
 
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+	for (unsigned pin = 0; pin < PINS; pin++) {
 		uint64_t rte = read_rte(mmio, pin);
 		bool up = a->lines >> pin & 1;
 
@@ -59,7 +59,7 @@ void fuzz_one(struct fuzz_in *in)
 	fake_msi_init(&fake);
 	const struct msi msi = fake_msi_wire(&fake);
 
-	ioapic_init(&a, &msi, 0);
+	ioapic_init(&a, &msi, 0, PINS);
 	fuzz_check(!bus_add(&mmio, BASE, IOAPIC_MMIO_LEN, &ioapic_io_ops, &a, "ioapic"));
 	while (fuzz_more(in)) {
 		uint8_t op = fuzz_u8(in);
@@ -67,7 +67,7 @@ void fuzz_one(struct fuzz_in *in)
 		fake.fail_send = op & 0x80 ? -EINVAL : 0;
 		switch (op % 8) {
 		case 0:
-			ioapic_set(&a, (unsigned)fuzz_below(in, IOAPIC_PINS + 8), op & 0x40);
+			ioapic_set(&a, (unsigned)fuzz_below(in, PINS + 8), op & 0x40);
 			break;
 		case 1:
 			ioapic_eoi(&a, fuzz_u8(in));
@@ -84,7 +84,7 @@ void fuzz_one(struct fuzz_in *in)
 			ops->resume(&a);
 			break;
 		case 5:
-			bus_write(&mmio, BASE, 1, RTE_FIRST + fuzz_u8(in) % (2 * IOAPIC_PINS));
+			bus_write(&mmio, BASE, 1, RTE_FIRST + fuzz_u8(in) % (2 * PINS));
 			bus_write(&mmio, BASE + WINDOW, 4, fuzz_u32(in));
 			break;
 		default:

@@ -427,7 +427,7 @@ static int setup(void **state)
 	}
 	struct msi msi = irqchip_msi(&f->irqchip);
 
-	ioapic_init(&f->ioapic, &msi, 0);
+	ioapic_init(&f->ioapic, &msi, 0, 24);
 	write_tables(f);
 	return 0;
 }

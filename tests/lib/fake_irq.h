@@ -32,7 +32,7 @@ unsigned fake_irq_raised(struct fake_irq *f, unsigned pin);
 
 /* --- messages --------------------------------------------------------------- */
 
-enum { FAKE_MSI_ROUTES = 128, FAKE_MSI_LOG = 256, FAKE_MSI_PINS = 24 };
+enum { FAKE_MSI_ROUTES = 128, FAKE_MSI_LOG = 256, FAKE_MSI_PINS = 64 };
 
 struct fake_msi {
 	pthread_mutex_t lock;

@@ -51,7 +51,7 @@ static int set_up(void **state)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 
-	ioapic_init(&r->a, &(struct msi){&ops, r}, 3);
+	ioapic_init(&r->a, &(struct msi){&ops, r}, 3, 24);
 	*state = r;
 	return 0;
 }
@@ -301,6 +301,40 @@ static void test_hostile_every_offset_and_size(void **state)
 	assert_int_equal(get(r, 0x40), 0xffffffff);
 }
 
+/* Later chips have more pins than the data sheet's 24. */
+static void test_sixty_four_pins(void **state)
+{
+	struct rig *r = *state;
+	struct state_writer w;
+	struct state_reader reader;
+	struct ioapic few;
+
+	ioapic_init(&few, &r->a.msi, 3, 24);
+	ioapic_init(&r->a, &few.msi, 3, 64);
+	assert_int_equal(get(r, 1), 0x003f0020);
+	set_rte(r, 63, 0x61);
+	set_rte(r, 31, LEVEL | 0x71);
+	ioapic_set(&r->a, 63, true);
+	assert_sent(r, 1, 0xfee00000, 0x61);
+	ioapic_set(&r->a, 31, true);
+	assert_sent(r, 2, 0xfee00000, 0xc071);
+	ioapic_set(&r->a, 64, true); /* nobody's */
+	ioapic_set(&r->a, 31, false);
+	ioapic_eoi(&r->a, 0x71);
+	assert_int_equal(r->n_sent, 2);
+	assert_int_equal(r->a.lines, 1ull << 63);
+
+	/* State of another chip is refused. */
+	state_writer_init(&w);
+	ioapic_device_ops.save(&r->a, &w);
+	state_reader_init(&reader, w.data, w.len);
+	assert_int_equal(ioapic_device_ops.load(&r->a, &reader, NULL), 0);
+	state_reader_init(&reader, w.data, w.len);
+	assert_true(ioapic_device_ops.load(&few, &reader, NULL) < 0);
+	state_writer_fini(&w);
+	ioapic_device_ops.fini(&few);
+}
+
 static void test_save_load_save(void **state)
 {
 	struct rig *r = *state, *s;
@@ -389,6 +423,7 @@ int main(void)
 		T(test_routes_are_told),
 		T(test_route_is_told_before_the_message),
 		T(test_hostile_every_offset_and_size),
+		T(test_sixty_four_pins),
 		T(test_save_load_save),
 		T(test_hostile_state_bytes),
 	};

@@ -51,7 +51,7 @@ struct msi_msg {
  *   route_fire  interrupt the guest; a disarmed route fires nothing. Any thread.
  *   route_free  give the number back
  *   send        one message now, without a route (an ioctl). Any thread.
- *   pin_set     I/O APIC pin `pin` (0-23) will send *msg: KVM must know, or it
+ *   pin_set     I/O APIC pin `pin` (0-63) will send *msg: KVM must know, or it
  *               reports no end-of-interrupt for level pins. NULL: masked.
  */
 struct msi_ops {

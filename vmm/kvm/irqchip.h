@@ -22,7 +22,7 @@
 #include <pthread.h>
 
 enum {
-	IRQCHIP_PINS = 24,
+	IRQCHIP_PINS = 64,         /* as many as an I/O APIC of ours may have */
 	IRQCHIP_ROUTES_MAX = 1024, /* GSIs after the pins; KVM allows 4096 in all */
 };
 
