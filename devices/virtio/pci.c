@@ -166,8 +166,6 @@ static void common_write(struct virtio_pci *p, unsigned off, unsigned size, uint
 		break;
 	case REG(DEVICE_STATUS, 1):
 		virtio_set_status(v, (uint8_t)val);
-		if (!val)
-			reset_registers(p);
 		break;
 	case REG(QUEUE_SELECT, 2):
 		p->queue_select = (uint16_t)val;
@@ -344,9 +342,15 @@ static void notify_config(void *transport)
 		msix_notify(&p->msix, p->config_msix_vector);
 }
 
+static void reset(void *transport)
+{
+	reset_registers(transport);
+}
+
 static const struct virtio_transport_ops transport_ops = {
 	.notify_queue = notify_queue,
 	.notify_config = notify_config,
+	.reset = reset,
 };
 
 /* --- set-up -------------------------------------------------------------------------- */
@@ -450,7 +454,6 @@ static void reset_virtio(struct virtio_pci *p)
 	virtio_set_status(p->v, 0);
 	while (!virtio_wait_reset(p->v, 1000))
 		;
-	reset_registers(p);
 }
 
 void virtio_pci_fini(struct virtio_pci *p)

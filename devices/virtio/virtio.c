@@ -205,6 +205,8 @@ static void reset_locked(struct virtio *v)
 	v->renotify = false;
 	if (v->ops->reset)
 		v->ops->reset(v->dev);
+	if (v->transport_ops && v->transport_ops->reset)
+		v->transport_ops->reset(v->transport);
 	v->phase = VIRTIO_IDLE;
 	v->served = false;
 	pthread_cond_broadcast(&v->idle);

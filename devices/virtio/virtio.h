@@ -102,10 +102,15 @@ struct virtio_ops {
 
 /* What the transport does for the device: interrupts. Any thread, without the
  * virtio lock. notify_config may come from inside virtio_set_status(), on the
- * same vCPU thread: the transport holds no lock over that call that it takes here. */
+ * same vCPU thread: the transport holds no lock over that call that it takes here.
+ *
+ * reset: a reset is complete, and with it what the transport holds for the driver
+ * goes: selectors, vectors, pending interrupts, also those of requests that ended
+ * while it was under way. May be NULL. Any thread, under the virtio lock. */
 struct virtio_transport_ops {
 	void (*notify_queue)(void *transport, unsigned index);
 	void (*notify_config)(void *transport);
+	void (*reset)(void *transport);
 };
 
 /* One queue's doorbell: an eventfd, and while the loop has the queues, its watch. */
@@ -188,6 +193,7 @@ void virtio_set_driver_features(struct virtio *v, uint32_t select, uint32_t bits
  * before DRIVER_OK, which mmio drivers do.) Values are judged at DRIVER_OK. */
 enum virtio_queue_field {
 	VIRTIO_QUEUE_SIZE,
+	VIRTIO_QUEUE_SIZE_MAX, /* of the device: writes are ignored */
 	VIRTIO_QUEUE_ENABLE,
 	VIRTIO_QUEUE_DESC_LO,
 	VIRTIO_QUEUE_DESC_HI,

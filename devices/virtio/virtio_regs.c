@@ -70,6 +70,8 @@ uint32_t virtio_queue_get(struct virtio *v, unsigned index, enum virtio_queue_fi
 
 	if (addr)
 		val = *addr;
+	else if (field == VIRTIO_QUEUE_SIZE_MAX)
+		val = v->queues[index].size_max;
 	else
 		val = field == VIRTIO_QUEUE_SIZE ? c->size : c->enabled;
 	pthread_mutex_unlock(&v->lock);
@@ -92,7 +94,7 @@ void virtio_queue_set(struct virtio *v, unsigned index, enum virtio_queue_field 
 		goto out;
 	else if (addr)
 		*addr = val;
-	else
+	else if (field == VIRTIO_QUEUE_SIZE)
 		c->size = val <= UINT16_MAX ? (uint16_t)val : 0;
 out:
 	pthread_mutex_unlock(&v->lock);
