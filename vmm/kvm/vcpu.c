@@ -12,7 +12,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-enum { STACK_BYTES = 128 * 1024 };
+enum {
+	STACK_BYTES = 128 * 1024,
+	/* How long a held vCPU does not look whether it is wanted elsewhere. */
+	HOLD_MS = 10,
+};
 
 int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n,
 		 const struct exit_env *env, struct err *e)
@@ -97,10 +101,44 @@ static bool may_run(struct vcpu *v)
 	return run;
 }
 
+/* Wait until the vCPU is not held any more, or something is wanted of it: then false. */
+static bool wait_while_held(struct vcpu *v)
+{
+	while (!v->held_until(v->held_by, HOLD_MS))
+		if (atomic_load_explicit(&v->group->wish, memory_order_acquire) != VCPU_RUN)
+			return false;
+	v->held_until = NULL;
+	return true;
+}
+
+static void hold(void *ctx, bool (*done)(void *dev, unsigned timeout_ms), void *dev)
+{
+	struct vcpu_group *g = ctx;
+
+	/* The lock: a thread may be here before its creator has noted its name. */
+	pthread_mutex_lock(&g->lock);
+	for (unsigned i = 0; i < g->n; i++) {
+		struct vcpu *v = &g->vcpus[i];
+
+		if (v->started && pthread_equal(v->thread, pthread_self())) {
+			v->held_until = done;
+			v->held_by = dev;
+		}
+	}
+	pthread_mutex_unlock(&g->lock);
+}
+
+struct cpu_hold vcpus_hold(struct vcpu_group *g)
+{
+	return (struct cpu_hold){hold, g};
+}
+
 /* The trap loop. */
 static void run_guest(struct vcpu *v)
 {
 	while (may_run(v)) {
+		if (v->held_until && !wait_while_held(v))
+			continue;
 		if (ioctl(v->fd, KVM_RUN, 0) == 0) {
 			if (exit_dispatch(v) == EXIT_LEAVE)
 				return;

@@ -4,8 +4,16 @@
  *
  *	          vcpus_start            vcpus_park
  *	(created) ----------> running <-------------> parked
- *	                         |      vcpus_resume    |
+ *	                      |  ^   vcpus_resume       |
+ *	          a device's  |  | done                 |
+ *	          wish        v  |   vcpus_park         |
+ *	                      held <------------------> |
+ *	                         |   vcpus_resume       |
  *	                         +------ vcpus_quit ----+--> joined
+ *
+ * Held: a device has asked that this vCPU runs no instruction until something is
+ * done (vmm/core/hold.h). It parks and quits like any other, its last I/O completed,
+ * and goes on waiting when it is resumed.
  *
  * A thread inside KVM_RUN hears nothing, so whoever wants something of it sets
  * the wish, sets run->immediate_exit and sends VCPU_KICK. If the signal comes
@@ -19,6 +27,7 @@
 #define VMM_KVM_VCPU_H
 
 #include "vmm/base/err.h"
+#include "vmm/core/hold.h"
 #include "vmm/kvm/exit.h"
 #include "vmm/kvm/vm.h"
 
@@ -40,6 +49,10 @@ struct vcpu {
 	struct vcpu_group *group;
 	pthread_t thread;
 	bool started;
+
+	/* What it is held for; NULL: it is not. Own thread. */
+	bool (*held_until)(void *dev, unsigned timeout_ms);
+	void *held_by;
 };
 
 enum vcpu_wish { VCPU_RUN, VCPU_PARK, VCPU_QUIT };
@@ -70,6 +83,9 @@ void vcpus_resume(struct vcpu_group *g);
  * vcpus_create left half-built, and on zeroes. */
 void vcpus_quit(struct vcpu_group *g);
 void vcpus_destroy(struct vcpu_group *g);
+
+/* For devices: holds the vCPU whose thread calls. Valid as long as *g is. */
+struct cpu_hold vcpus_hold(struct vcpu_group *g);
 
 /* The guest's TSC in kHz, or 0 if KVM does not know. */
 uint32_t vcpu_tsc_khz(const struct vcpu *v);
