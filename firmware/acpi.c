@@ -5,7 +5,7 @@
  *
  *	RSDP -> XSDT -> FADT -> DSDT    chips and devices, as AML
  *	             -> MADT            processors and the I/O APIC
- *	             -> MCFG            PCI configuration space
+ *	             -> MCFG            PCI configuration space, if there is PCI
  *
  * The machine is "hardware-reduced" [ACPI 6.5 4.1]: no SCI, no PM timer, no PM1
  * blocks, no 8259, no PIT. In return the FADT names two registers for sleeping
@@ -275,6 +275,7 @@ int acpi_build(const struct board *b, uint64_t gpa, uint8_t *buf, size_t cap)
 {
 	struct cursor c = {.gpa = gpa, .buf = buf, .cap = cap};
 	uint64_t tables[3], dsdt, xsdt;
+	unsigned n = 0;
 	uint8_t *at;
 	size_t room;
 	int len;
@@ -288,13 +289,15 @@ int acpi_build(const struct board *b, uint64_t gpa, uint8_t *buf, size_t cap)
 	len = acpi_build_dsdt(b, at, room);
 	dsdt = took(&c, len > 0 ? (size_t)len : 0);
 	at = next(&c, &room);
-	tables[0] = took(&c, build_fadt(b, at, room, dsdt));
+	tables[n++] = took(&c, build_fadt(b, at, room, dsdt));
 	at = next(&c, &room);
-	tables[1] = took(&c, build_madt(b, at, room));
+	tables[n++] = took(&c, build_madt(b, at, room));
+	if (!b->virtio_mmio) {
+		at = next(&c, &room);
+		tables[n++] = took(&c, build_mcfg(at, room));
+	}
 	at = next(&c, &room);
-	tables[2] = took(&c, build_mcfg(at, room));
-	at = next(&c, &room);
-	xsdt = took(&c, build_xsdt(at, room, tables, ARRAY_LEN(tables)));
+	xsdt = took(&c, build_xsdt(at, room, tables, n));
 	if (c.full)
 		return -ENOSPC;
 	build_rsdp(buf, xsdt);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * acpi: the tables that describe the board to a guest: RSDP, XSDT, FADT, MADT,
- * MCFG and DSDT.
+ * DSDT, and MCFG where there is PCI.
  */
 #ifndef FIRMWARE_ACPI_H
 #define FIRMWARE_ACPI_H

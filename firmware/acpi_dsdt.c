@@ -5,7 +5,8 @@
  *	Name (\_S5, ...)                    how to power off
  *	Scope (\_SB) {
  *	  Device (MRES) PNP0C02             ECAM and our ports are taken
- *	  Device (PCI0) PNP0A08             the host bridge and its windows
+ *	  Device (PCI0) PNP0A08             the host bridge and its windows, or without PCI
+ *	  Device (VMnn) LNRO0005            each virtio-mmio device
  *	  Device (RTC)  PNP0B00
  *	  Device (COM1) PNP0501             if there is one
  *	  Device (PWRB) PNP0C0C             the power button, and
@@ -69,13 +70,14 @@ static void put_s5(struct aml *a)
 }
 
 /* Linux uses ECAM only if a PNP0C02 reserves it. */
-static void put_motherboard(struct aml *a)
+static void put_motherboard(struct aml *a, const struct board *b)
 {
 	aml_device(a, "MRES");
 	name_eisaid(a, "_HID", "PNP0C02");
 	aml_name(a, "_CRS");
 	aml_resources(a);
-	aml_memory32_fixed(a, LAYOUT_ECAM, LAYOUT_ECAM_LEN);
+	if (!b->virtio_mmio)
+		aml_memory32_fixed(a, LAYOUT_ECAM, LAYOUT_ECAM_LEN);
 	aml_io(a, LAYOUT_ACPI_SLEEP, LAYOUT_ACPI_PORT_LEN);
 	aml_end(a);
 	aml_end(a);
@@ -166,6 +168,26 @@ static void put_pci(struct aml *a, const struct board *b)
 	aml_end(a);
 }
 
+/* The id is the one that Linux knows (drivers/virtio/virtio_mmio.c); the devices are
+ * bound in the order in which they stand here. Edge: see devices/virtio/mmio.h. */
+static void put_virtio_mmio(struct aml *a, const struct board_virtio *v, unsigned index)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	const char name[] = {'V', 'M', digits[index >> 4 & 15], digits[index & 15], '\0'};
+
+	aml_device(a, name);
+	aml_name(a, "_HID");
+	aml_string(a, "LNRO0005");
+	name_integer(a, "_UID", index);
+	name_integer(a, "_CCA", 1); /* DMA is coherent with the caches */
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_memory32_fixed(a, (uint32_t)v->base, LAYOUT_VIRTIO_MMIO_LEN);
+	aml_interrupt(a, v->gsi);
+	aml_end(a);
+	aml_end(a);
+}
+
 /* Without an interrupt, as the clock has none: told of one, Linux and hwclock
  * would wait for it in vain. */
 static void put_rtc(struct aml *a)
@@ -245,8 +267,11 @@ int acpi_build_dsdt(const struct board *b, uint8_t *buf, size_t cap)
 
 	put_s5(&a);
 	aml_scope(&a, "\\_SB_");
-	put_motherboard(&a);
-	put_pci(&a, b);
+	put_motherboard(&a, b);
+	if (!b->virtio_mmio)
+		put_pci(&a, b);
+	for (unsigned i = 0; b->virtio_mmio && i < b->n_virtio; i++)
+		put_virtio_mmio(&a, &b->virtio[i], i);
 	put_rtc(&a);
 	if (b->serial)
 		put_com1(&a);

@@ -7,6 +7,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* A virtio-mmio device, for a guest that does not read ACPI. */
+struct cmdline_device {
+	uint64_t base, len;
+	unsigned irq;
+};
 
 struct cmdline_config {
 	const char *cmdline; /* --cmdline: instead of the defaults; NULL: the defaults */
@@ -16,6 +23,9 @@ struct cmdline_config {
 	 * itself; NULL: there is no disk. */
 	const char *root;
 	bool root_readonly; /* the first disk cannot be written */
+	/* Put before all else if the line says acpi=off and names no such device itself. */
+	unsigned n_devices;
+	const struct cmdline_device *devices;
 };
 
 /* Write the line, NUL-terminated, to buf[size] and give its length. `max`: what the

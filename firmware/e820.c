@@ -25,7 +25,8 @@ void e820_build(struct e820 *map, const struct board *b)
 	add(map, 0, LAYOUT_EBDA, E820_RAM);
 	add(map, LAYOUT_EBDA, LAYOUT_KERNEL, E820_RESERVED);
 	add(map, LAYOUT_KERNEL, b->ram_low, E820_RAM);
-	add(map, LAYOUT_ECAM, LAYOUT_ECAM + LAYOUT_ECAM_LEN, E820_RESERVED);
+	if (!b->virtio_mmio)
+		add(map, LAYOUT_ECAM, LAYOUT_ECAM + LAYOUT_ECAM_LEN, E820_RESERVED);
 	add(map, LAYOUT_IDENTITY_MAP, LAYOUT_IDENTITY_MAP + KVM_PAGES_LEN, E820_RESERVED);
 	add(map, LAYOUT_HOLE_END, LAYOUT_HOLE_END + b->ram_high, E820_RAM);
 }

@@ -71,6 +71,10 @@ void fuzz_one(struct fuzz_in *in)
 	take_string(in, cmdline);
 	take_string(in, append);
 	take_string(in, module);
+	static const struct cmdline_device devices[] = {
+		{0xd0000000, 0x1000, 16},
+		{0xd0001000, 0x1000, 17},
+	};
 	const struct cmdline_config c = {
 		.cmdline = how & 1 ? cmdline : NULL,
 		.append = how & 2 ? append : NULL,
@@ -79,6 +83,8 @@ void fuzz_one(struct fuzz_in *in)
 		.root = how & 16   ? NULL
 			: how & 32 ? ""
 				   : "/dev/vda",
+		.n_devices = (how >> 6) % 3,
+		.devices = devices,
 	};
 
 	check_build(&c, line, sizeof(line));

@@ -40,6 +40,17 @@ static struct board board_of(unsigned cpus, unsigned cpus_max)
 	};
 }
 
+/* The same with `n` virtio devices on MMIO instead of PCI. */
+static struct board mmio_board_of(unsigned n)
+{
+	struct board b = board_of(1, 1);
+
+	b.virtio_mmio = true;
+	while (n--)
+		assert_int_equal(board_add_virtio(&b, "x", NULL), 0);
+	return b;
+}
+
 static void build(struct tables *t, const struct board *b)
 {
 	int len = acpi_build(b, AT, t->buf, sizeof(t->buf));
@@ -72,21 +83,30 @@ static const uint8_t *table_at(const struct tables *t, uint64_t gpa, const char 
 	return p;
 }
 
-static const uint8_t *find(const struct tables *t, const char *signature)
+/* NULL if there is no such table. */
+static const uint8_t *look(const struct tables *t, const char *signature)
 {
 	const uint8_t *xsdt = table_at(t, le64_get(t->buf + 24), "XSDT");
 	uint32_t n = (le32_get(xsdt + 4) - 36) / 8;
 
 	if (!strcmp(signature, "DSDT"))
-		return table_at(t, le64_get(find(t, "FACP") + 140), "DSDT");
+		return table_at(t, le64_get(look(t, "FACP") + 140), "DSDT");
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t gpa = le64_get(xsdt + 36 + i * 8);
 
 		if (!memcmp(t->buf + (gpa - AT), signature, 4))
 			return table_at(t, gpa, signature);
 	}
-	fail_msg("no %s", signature);
 	return NULL;
+}
+
+static const uint8_t *find(const struct tables *t, const char *signature)
+{
+	const uint8_t *p = look(t, signature);
+
+	if (!p)
+		fail_msg("no %s", signature);
+	return p;
 }
 
 static void test_rsdp(void **state)
@@ -217,6 +237,51 @@ static void test_no_room(void **state)
 		assert_int_equal(t.buf[cap], 0xa5);
 	}
 	assert_int_equal(acpi_build(&b, AT, t.buf, need), need);
+}
+
+static const uint8_t *text_in(const uint8_t *table, const char *text)
+{
+	return memmem(table, le32_get(table + 4), text, strlen(text));
+}
+
+/* Each device with its page and its pin, and nothing of PCI. */
+static void test_virtio_mmio(void **state)
+{
+	static struct tables t;
+	static const unsigned counts[] = {0, 1, 3, BOARD_VIRTIO_MAX};
+
+	for (unsigned i = 0; i < ARRAY_LEN(counts); i++) {
+		const struct board b = mmio_board_of(counts[i]);
+		const uint8_t *dsdt, *at;
+		unsigned seen = 0;
+
+		build(&t, &b);
+		assert_null(look(&t, "MCFG"));
+		dsdt = find(&t, "DSDT");
+		assert_null(text_in(dsdt, "PCI0"));
+		for (at = dsdt;
+		     (at = memmem(at, (size_t)(dsdt + le32_get(dsdt + 4) - at), "LNRO0005", 9));
+		     at += 9) {
+			/* Memory32Fixed and an extended interrupt follow [ACPI 6.5 6.4.3]. */
+			static const uint8_t memory[] = {0x86, 9, 0, 1}, irq[] = {0x89, 6, 0, 3, 1};
+			const uint8_t *crs = memmem(at, 64, memory, 4);
+
+			assert_non_null(crs);
+			assert_int_equal(le32_get(crs + 4), b.virtio[seen].base);
+			assert_int_equal(le32_get(crs + 8), 0x1000);
+			assert_memory_equal(crs + 12, irq, 5);
+			assert_int_equal(le32_get(crs + 17), b.virtio[seen].gsi);
+			seen++;
+		}
+		assert_int_equal(seen, counts[i]);
+	}
+	/* On PCI they are found by looking. */
+	struct board b = board_of(1, 1);
+
+	board_add_virtio(&b, "x", NULL);
+	build(&t, &b);
+	assert_null(text_in(find(&t, "DSDT"), "LNRO0005"));
+	assert_non_null(text_in(find(&t, "DSDT"), "PCI0"));
 }
 
 static void test_load(void **state)
@@ -366,7 +431,8 @@ static void judge_all(const struct board *b)
 	assert_non_null(mkdtemp(dir));
 	judge(dir, table_at(&t, le64_get(t.buf + 24), "XSDT"));
 	for (size_t i = 0; i < ARRAY_LEN(signatures); i++)
-		judge(dir, find(&t, signatures[i]));
+		if (strcmp(signatures[i], "MCFG") != 0 || !b->virtio_mmio)
+			judge(dir, find(&t, signatures[i]));
 	snprintf(command, sizeof(command), "rm -r %s", dir);
 	assert_int_equal(system(command), 0);
 }
@@ -383,6 +449,8 @@ static void test_iasl(void **state)
 	b = board_of(200, 300);
 	b.serial = false;
 	b.mmio64_len = 0;
+	judge_all(&b);
+	b = mmio_board_of(BOARD_VIRTIO_MAX);
 	judge_all(&b);
 }
 
@@ -411,17 +479,12 @@ static void test_iasl_sees_mistakes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rsdp),
-		cmocka_unit_test(test_fadt),
-		cmocka_unit_test(test_madt),
-		cmocka_unit_test(test_mcfg),
-		cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_load),
-		cmocka_unit_test(test_aml_encodings),
-		cmocka_unit_test(test_aml_pkg_length),
-		cmocka_unit_test(test_aml_overflow_sticks),
-		cmocka_unit_test(test_iasl),
-		cmocka_unit_test(test_iasl_sees_mistakes),
+		cmocka_unit_test(test_rsdp),           cmocka_unit_test(test_fadt),
+		cmocka_unit_test(test_madt),           cmocka_unit_test(test_mcfg),
+		cmocka_unit_test(test_virtio_mmio),    cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_load),           cmocka_unit_test(test_aml_encodings),
+		cmocka_unit_test(test_aml_pkg_length), cmocka_unit_test(test_aml_overflow_sticks),
+		cmocka_unit_test(test_iasl),           cmocka_unit_test(test_iasl_sees_mistakes),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

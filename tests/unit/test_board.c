@@ -67,6 +67,43 @@ static void the_map_is_the_boards(void **state)
 	}
 }
 
+static void virtio_devices_have_places(void **state)
+{
+	struct err e = {0};
+	struct board b;
+
+	/* On PCI: the slots after the bridge's. */
+	assert_int_equal(board_init(&b, GiB, GiB, 1, 1, 48, NULL), 0);
+	for (unsigned i = 0; i < 31; i++) {
+		assert_int_equal(board_add_virtio(&b, "x", NULL), 0);
+		assert_int_equal(b.virtio[i].slot, i + 1);
+	}
+	assert_int_equal(board_ioapic_pins(&b), 24);
+	assert_int_equal(board_add_virtio(&b, "one-more", &e), -ENOSPC);
+	assert_string_equal(e.text,
+			    "one-more: there is room for 31 virtio devices with --transport "
+			    "pci; give fewer");
+	assert_int_equal(b.n_virtio, 31);
+	e = (struct err){0};
+
+	/* On MMIO: pages in the hole, pins that are nobody else's. */
+	assert_int_equal(board_init(&b, GiB, GiB, 1, 1, 48, NULL), 0);
+	b.virtio_mmio = true;
+	for (unsigned i = 0; i < BOARD_VIRTIO_MAX; i++) {
+		assert_int_equal(board_add_virtio(&b, "x", NULL), 0);
+		assert_true(b.virtio[i].base >= LAYOUT_HOLE && b.virtio[i].base % 4096 == 0);
+		assert_true(b.virtio[i].base + 4096 <= LAYOUT_IOAPIC);
+		assert_true(i == 0 || b.virtio[i].base == b.virtio[i - 1].base + 4096);
+		assert_true(b.virtio[i].gsi > LAYOUT_GSI_GED);
+		assert_true(i == 0 || b.virtio[i].gsi == b.virtio[i - 1].gsi + 1);
+		assert_true(b.virtio[i].gsi < board_ioapic_pins(&b));
+		assert_true(board_ioapic_pins(&b) >= 24 && board_ioapic_pins(&b) <= 64);
+	}
+	assert_int_equal(board_ioapic_pins(&b), 64);
+	assert_int_equal(board_add_virtio(&b, "one-more", &e), -ENOSPC);
+	assert_non_null(strstr(e.text, "--transport mmio"));
+}
+
 static void room_to_grow_moves_the_window_only(void **state)
 {
 	struct board small, roomy;
@@ -122,6 +159,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_byte_is_lost_and_none_is_in_the_hole),
 		cmocka_unit_test(the_map_is_the_boards),
+		cmocka_unit_test(virtio_devices_have_places),
 		cmocka_unit_test(room_to_grow_moves_the_window_only),
 		cmocka_unit_test(too_few_address_bits_are_refused),
 		cmocka_unit_test(apic_ids_are_the_numbers),

@@ -85,6 +85,64 @@ static void test_cmdline_replaces(void **state)
 	assert_string_equal(build(&c), "");
 }
 
+static const struct cmdline_device devices[] = {
+	{0xd0000000, 0x1000, 16},
+	{0xd0001000, 0x1000, 17},
+};
+#define TWO "virtio_mmio.device=4K@0xd0000000:16 virtio_mmio.device=4K@0xd0001000:17 "
+
+/* Only for a guest that does not read ACPI, and not if the user has named some. */
+static void test_virtio_mmio_devices(void **state)
+{
+	static const struct {
+		const char *cmdline, *append, *line;
+	} cases[] = {
+		{NULL, "acpi=off", TWO "panic=-1 reboot=a acpi=off"},
+		{NULL, "acpi=off x", TWO "panic=-1 reboot=a acpi=off x"},
+		{NULL, "\"acpi=off\" x", TWO "panic=-1 reboot=a \"acpi=off\" x"},
+		{"acpi=off", NULL, TWO "acpi=off"},
+		{"a -- b", "acpi=off", "a -- b acpi=off"}, /* for init */
+		{NULL, NULL, "panic=-1 reboot=a"},
+		{NULL, "acpi=on", "panic=-1 reboot=a acpi=on"},
+		{NULL, "acpi=offline", "panic=-1 reboot=a acpi=offline"},
+		{NULL, "acpi=of", "panic=-1 reboot=a acpi=of"},
+		{NULL, "noacpi=off acpi", "panic=-1 reboot=a noacpi=off acpi"},
+		{"acpi=off virtio_mmio.device=x", NULL, "acpi=off virtio_mmio.device=x"},
+		{"acpi=off virtio-mmio.device=x", NULL, "acpi=off virtio-mmio.device=x"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct cmdline_config c = {
+			.cmdline = cases[i].cmdline,
+			.append = cases[i].append,
+			.n_devices = 2,
+			.devices = devices,
+		};
+
+		assert_string_equal(build(&c), cases[i].line);
+	}
+}
+
+/* They count towards the limit, and what does not fit is refused, never cut. */
+static void test_virtio_mmio_devices_at_the_limit(void **state)
+{
+	const struct cmdline_config c = {.cmdline = "acpi=off", .n_devices = 2, .devices = devices};
+	const size_t len = strlen(TWO "acpi=off");
+	struct err e = {0};
+
+	assert_int_equal(cmdline_build(line, sizeof(line), &c, len, &e), len);
+	assert_int_equal(cmdline_build(line, len + 1, &c, 2047, &e), len);
+	assert_string_equal(line, TWO "acpi=off");
+	for (size_t max = 0; max < len; max++) {
+		e = (struct err){0};
+		assert_int_equal(cmdline_build(line, sizeof(line), &c, max, &e), -E2BIG);
+		assert_non_null(strstr(e.text, "80 bytes"));
+		line[max + 1] = '!';
+		assert_int_equal(cmdline_build(line, max + 1, &c, 2047, NULL), -E2BIG);
+		assert_int_equal(line[max + 1], '!');
+	}
+}
+
 static void test_limit(void **state)
 {
 	char text[2100];
@@ -142,10 +200,15 @@ static void test_embedded_nul(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_append),
-		cmocka_unit_test(test_root_in_append), cmocka_unit_test(test_cmdline_replaces),
-		cmocka_unit_test(test_limit),          cmocka_unit_test(test_control_characters),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_append),
+		cmocka_unit_test(test_root_in_append),
+		cmocka_unit_test(test_cmdline_replaces),
+		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_control_characters),
 		cmocka_unit_test(test_embedded_nul),
+		cmocka_unit_test(test_virtio_mmio_devices),
+		cmocka_unit_test(test_virtio_mmio_devices_at_the_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,6 +87,7 @@ static void defaults(void **state)
 	assert_int_equal(c.cpus_max, 1);
 	assert_int_equal(c.memory, 256 << 20);
 	assert_int_equal(c.memory_max, 256 << 20);
+	assert_int_equal(c.transport, TRANSPORT_PCI);
 	assert_int_equal(c.n_disks, 0);
 	assert_true(c.rng);
 	assert_int_equal(c.serial, SERIAL_TTY);
@@ -102,9 +103,10 @@ static void every_option_in_its_long_form(void **state)
 {
 	assert_int_equal(parse("run", "--kernel=k", "--initrd", "i", "--modules", "m", "--append",
 			       "a=1", "--append=b c", "--cmdline", "x y", "--cpus", "2,max=8",
-			       "--memory", "512M,max=4G", "--disk", "d0", "--rng", "off",
-			       "--serial", "file=s.log", "--timeout", "60", "--stop-timeout", "0",
-			       "--on-reboot", "restart", "--log-file", "l", "--verbose"),
+			       "--memory", "512M,max=4G", "--transport", "mmio", "--disk", "d0",
+			       "--rng", "off", "--serial", "file=s.log", "--timeout", "60",
+			       "--stop-timeout", "0", "--on-reboot", "restart", "--log-file", "l",
+			       "--verbose"),
 			 CONFIG_RUN);
 	assert_string_equal(c.kernel, "k");
 	assert_string_equal(c.initrd, "i");
@@ -115,6 +117,7 @@ static void every_option_in_its_long_form(void **state)
 	assert_int_equal(c.cpus_max, 8);
 	assert_true(c.memory == 512ull << 20);
 	assert_true(c.memory_max == 4ull << 30);
+	assert_int_equal(c.transport, TRANSPORT_MMIO);
 	assert_int_equal(c.n_disks, 1);
 	assert_false(c.rng);
 	assert_int_equal(c.serial, SERIAL_FILE);
@@ -311,6 +314,7 @@ static void seconds_and_words(void **state)
 	refused("--stop-timeout x: not a number", "-kx", "--stop-timeout", "x");
 	refused("--rng yes: give on or off", "-kx", "--rng", "yes");
 	refused("--rng On: give on or off", "-kx", "--rng", "On");
+	refused("--transport isa: give pci or mmio", "-kx", "--transport", "isa");
 	refused("--on-reboot halt: give exit or restart", "-kx", "--on-reboot", "halt");
 	refused("--serial stdio: give tty, file=PATH or off", "-kx", "--serial", "stdio");
 	refused("--quiet: not together with --verbose", "-kx", "-v", "-q");
@@ -525,11 +529,12 @@ static void a_command_line_from_a_file(void **state)
 static void help_lists_every_option(void **state)
 {
 	static const char *const wanted[] = {
-		"-k, --kernel",  "-i, --initrd",   "--modules",   "--append",      "--cmdline",
-		"-c, --cpus",    "-m, --memory",   "-d, --disk",  "--rng",         "--serial",
-		"--timeout",     "--stop-timeout", "--on-reboot", "--config",      "--log-file",
-		"-v, --verbose", "-q, --quiet",    "-h, --help",  "-V, --version", "Ctrl-a x",
-		"124",           "[disk.root]",
+		"-k, --kernel",  "-i, --initrd", "--modules",    "--append",
+		"--cmdline",     "-c, --cpus",   "-m, --memory", "-d, --disk",
+		"--rng",         "--serial",     "--timeout",    "--stop-timeout",
+		"--on-reboot",   "--config",     "--log-file",   "--transport",
+		"-v, --verbose", "-q, --quiet",  "-h, --help",   "-V, --version",
+		"Ctrl-a x",      "124",          "[disk.root]",
 	};
 	int saved = dup(STDOUT_FILENO), fd = memfd_create("help", MFD_CLOEXEC), action;
 	char text[16384];

@@ -101,6 +101,7 @@ static void every_setting(void **state)
 			       "[machine]\r\n"
 			       "cpus = 2,max=8\r\n"
 			       "memory = 512M,max=4G\r\n"
+			       "transport = mmio\n"
 			       "[disk.root]\n"
 			       "path = /r\n"
 			       "readonly = on\n"
@@ -129,6 +130,7 @@ static void every_setting(void **state)
 	assert_int_equal(c.cpus_max, 8);
 	assert_true(c.memory == 512ull << 20);
 	assert_true(c.memory_max == 4ull << 30);
+	assert_int_equal(c.transport, TRANSPORT_MMIO);
 	assert_int_equal(c.n_disks, 2);
 	assert_string_equal(c.disks[0].path, "/r");
 	assert_string_equal(c.disks[0].id, "root");
@@ -184,6 +186,7 @@ static void bad_values_name_file_section_and_key(void **state)
 		"[machine]\ncpus=18446744073709551618\n");
 	refused("vm.ini [machine] memory: 1Q: not a size", "[machine]\nmemory=1Q\n");
 	refused("vm.ini [machine] memory: 33: not a multiple of 2M", "[machine]\nmemory=33\n");
+	refused("vm.ini [machine] transport: PCI: give pci or mmio", "[machine]\ntransport=PCI\n");
 	refused("vm.ini [devices] rng: yes: give on or off", "[devices]\nrng=yes\n");
 	refused("vm.ini [run] timeout: 1.5: not a number", "[run]\ntimeout=1.5\n");
 	refused("vm.ini [run] on-reboot: no: give exit", "[run]\non-reboot=no\n");

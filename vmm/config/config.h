@@ -29,6 +29,7 @@ struct disk_config {
 };
 
 enum serial_kind { SERIAL_TTY, SERIAL_FILE, SERIAL_OFF };
+enum transport { TRANSPORT_PCI, TRANSPORT_MMIO };
 enum reboot_action { ON_REBOOT_EXIT, ON_REBOOT_RESTART };
 
 struct vm_config {
@@ -42,6 +43,7 @@ struct vm_config {
 	/* machine */
 	unsigned cpus, cpus_max;     /* 1 to CONFIG_CPUS_MAX, cpus <= cpus_max */
 	uint64_t memory, memory_max; /* bytes, multiples of 2 MiB, memory <= memory_max */
+	enum transport transport;    /* of the virtio devices; with MMIO there is no PCI */
 
 	/* devices */
 	struct disk_config disks[CONFIG_DISKS_MAX];
@@ -60,7 +62,7 @@ struct vm_config {
 	char *log_file; /* NULL: stderr */
 };
 
-/* Defaults: 1 CPU, 256 MiB, rng on, serial on the terminal, stop timeout 10 s. */
+/* Defaults: 1 CPU, 256 MiB, PCI, rng on, serial on the terminal, stop timeout 10 s. */
 void vm_config_init(struct vm_config *c);
 
 /* Frees what *c owns and leaves it as zeroes; harmless when called twice. */

@@ -277,6 +277,18 @@ static int set_memory(struct vm_config *c, const char *value, const struct origi
 	return 0;
 }
 
+static int set_transport(struct vm_config *c, const char *value, const struct origin *o,
+			 struct err *e)
+{
+	if (strcmp(value, "pci") == 0)
+		c->transport = TRANSPORT_PCI;
+	else if (strcmp(value, "mmio") == 0)
+		c->transport = TRANSPORT_MMIO;
+	else
+		return option_refuse(o, value, -EINVAL, e, "give pci or mmio");
+	return 0;
+}
+
 static int set_rng(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
 {
 	return option_on_off(&c->rng, value, o, e);
@@ -384,6 +396,10 @@ const struct option_def options[] = {
 	{ "memory", 'm', "SIZE[,max=SIZE]", "machine",
 	  "RAM in MiB, or with K, M, G, T (default 256M)",
 	  .set = set_memory },
+	{ "transport", KEY_TRANSPORT, "pci|mmio", "machine",
+	  "how virtio devices are attached (default pci);\n"
+	  "mmio: for a guest without PCI",
+	  .set = set_transport },
 
 	{ "disk", 'd', "PATH[,KEY=VALUE]...", "devices",
 	  "a raw disk image; repeatable. Keys:\n"

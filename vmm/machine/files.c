@@ -42,9 +42,12 @@ static char *user_cmdline(const struct vm_config *c)
 /* A stock kernel's drivers are modules: pack those that lead to the root. */
 static int pack_initramfs(struct machine *m, struct err *e)
 {
-	static const char *const drivers[] = {"virtio_pci", "virtio_blk"};
 	static const char *const extras[] = {"virtio_rng"};
 	const struct vm_config *c = m->config;
+	const char *const drivers[] = {
+		c->transport == TRANSPORT_MMIO ? "virtio_mmio" : "virtio_pci",
+		"virtio_blk",
+	};
 	const char *disks[CONFIG_DISKS_MAX];
 	char *cmdline = user_cmdline(c);
 

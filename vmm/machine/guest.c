@@ -37,13 +37,20 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 	const struct vm_config *c = m->config;
 	const struct initramfs *packed = &m->files.packed;
 	const char *root = packed->len || packed->root[0] ? packed->root : "/dev/vda";
+	struct cmdline_device devices[BOARD_VIRTIO_MAX];
 	const struct cmdline_config wishes = {
 		.cmdline = c->cmdline,
 		.append = c->append,
 		.serial = m->board.serial,
 		.root = c->n_disks ? root : NULL,
 		.root_readonly = c->n_disks && c->disks[0].readonly,
+		.n_devices = m->board.virtio_mmio ? m->board.n_virtio : 0,
+		.devices = devices,
 	};
+
+	for (unsigned i = 0; i < wishes.n_devices; i++)
+		devices[i] = (struct cmdline_device){
+			m->board.virtio[i].base, LAYOUT_VIRTIO_MMIO_LEN, m->board.virtio[i].gsi};
 
 	return cmdline_build(buf, size, &wishes, m->files.kernel.cmdline_max, e);
 }

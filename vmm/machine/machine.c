@@ -58,7 +58,9 @@ static int make_vm(struct machine *m, struct err *e)
 	if (ret)
 		return ret;
 	m->board.serial = c->serial != SERIAL_OFF;
-	ret = board_map_ram(&m->board, &m->ram, e);
+	ret = machine_list_virtio(c, &m->board, e);
+	if (!ret)
+		ret = board_map_ram(&m->board, &m->ram, e);
 	if (!ret)
 		ret = kvm_vm_attach_ram(&m->vm, &m->ram, e);
 	if (!ret)

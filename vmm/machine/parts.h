@@ -16,6 +16,7 @@
 #include "devices/rtc/cmos.h"
 #include "devices/serial/uart16550.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/mmio.h"
 #include "devices/virtio/pci.h"
 #include "devices/virtio/rng.h"
 #include "firmware/initramfs/initramfs.h"
@@ -44,9 +45,12 @@ struct boot_files {
 	struct initramfs packed; /* without --initrd: what the kernel needs, or empty */
 };
 
-/* A virtio device's place on the transport. */
+/* A virtio device's place on the transport, of which a machine has one kind. */
 struct virtio_slot {
-	struct virtio_pci pci;
+	union {
+		struct virtio_pci pci;
+		struct virtio_mmio mmio;
+	};
 };
 
 /* A virtio-blk device and the thread that serves it. */
@@ -92,8 +96,9 @@ struct machine {
 	struct cmos cmos;
 	struct i8042 i8042;
 	struct power power;
-	struct pci_host pci;
+	struct pci_host pci; /* not with --transport mmio */
 	struct pci_conf1 conf1;
+	unsigned n_plugged;         /* virtio devices so far, of board.n_virtio */
 	struct io_thread *light_io; /* serves the devices that are no burden */
 	struct virtio_rng rng;
 	struct virtio_slot rng_slot;
@@ -107,10 +112,13 @@ void machine_close_files(struct machine *m);
 /* platform.c: the chips of the board, on their buses and interrupt lines. */
 int machine_make_platform(struct machine *m, struct err *e);
 
-/* pci.c: the host bridge. */
+/* pci.c: the host bridge; with --transport mmio only the reset register. */
 int machine_make_pci(struct machine *m, struct err *e);
 
-/* virtio.c: the virtio devices, each in the next slot of the transport. */
+/* virtio.c: the virtio devices, each in its place on the transport. First the list of
+ * them, which firmware and --dry-run read; it needs no machine. b->virtio_mmio is set
+ * here. machine_make_virtio() makes the same ones in the same order. */
+int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *e);
 int machine_make_virtio(struct machine *m, struct err *e);
 /* Put *v (initialised; it outlives the slot) behind the transport's registers and onto
  * the list of devices, which ends the slot. 0, or a negative errno with *e filled. */

@@ -32,7 +32,7 @@ int machine_make_platform(struct machine *m, struct err *e)
 	struct char_out out = console_out(&m->console);
 	struct char_room room = console_room(&m->console);
 
-	ioapic_init(&m->ioapic, &msi, LAYOUT_IOAPIC_ID, LAYOUT_IOAPIC_PINS);
+	ioapic_init(&m->ioapic, &msi, LAYOUT_IOAPIC_ID, board_ioapic_pins(&m->board));
 	uart16550_init(&m->uart, &com1, &out, &room);
 	cmos_init(&m->cmos, &clock_host);
 	i8042_init(&m->i8042, &m->stop);

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The virtio devices: the disks in the order given, so that the first is /dev/vda,
- * then the rest.
+ * then the rest. machine_list_virtio() says which there will be, before any exists:
+ * the guest is loaded before its devices are made, and ACPI tables and the command
+ * line name the places of those on MMIO.
  *
  * Each disk has an I/O thread of its own: a disk that stalls takes nobody along.
  */
 #include "vmm/base/bytes.h"
 #include "vmm/machine/parts.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#define RNG_NAME "rng"
 
 static struct io_thread *start_thread(const char *name, struct err *e)
 {
@@ -22,25 +27,71 @@ static struct io_thread *start_thread(const char *name, struct err *e)
 	return t;
 }
 
-int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, struct err *e)
+int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *e)
+{
+	int ret = 0;
+
+	b->virtio_mmio = c->transport == TRANSPORT_MMIO;
+	for (unsigned i = 0; i < c->n_disks && !ret; i++)
+		ret = board_add_virtio(b, c->disks[i].id, e);
+	if (!ret && c->rng)
+		ret = board_add_virtio(b, RNG_NAME, e);
+	return ret;
+}
+
+static int plug_pci(struct machine *m, struct virtio_pci *p, struct virtio *v,
+		    const struct board_virtio *place)
 {
 	const struct virtio_pci_env env = {
 		.msi = irqchip_msi(&m->irqchip),
 		.doorbell = kvm_doorbell(&m->vm),
 	};
-	struct virtio_pci *p = &slot->pci;
 	int ret = virtio_pci_init(p, v, &env);
 
 	if (!ret) {
-		ret = pci_host_add(&m->pci, -1, &p->pci);
+		ret = pci_host_add(&m->pci, (int)place->slot, &p->pci);
 		ret = ret < 0 ? ret : 0;
 	}
 	if (!ret)
 		ret = device_list_add(&m->devices, v->name, &virtio_pci_device_ops, p);
 	if (ret)
 		virtio_pci_fini(p);
-	if (ret == -ENOSPC)
-		return err_usage(e, ret, "%s: the PCI bus is full; give fewer devices", v->name);
+	return ret;
+}
+
+static int plug_mmio(struct machine *m, struct virtio_mmio *d, struct virtio *v,
+		     const struct board_virtio *place)
+{
+	const struct virtio_mmio_env env = {
+		.base = place->base,
+		.irq = {ioapic_set, &m->ioapic, place->gsi},
+		.doorbell = kvm_doorbell(&m->vm),
+		.hold = vcpus_hold(&m->vcpus),
+	};
+	int ret = virtio_mmio_init(d, v, &env);
+
+	if (!ret)
+		ret = bus_add(&m->mmio, place->base, VIRTIO_MMIO_LEN, &virtio_mmio_io_ops, d,
+			      v->name);
+	if (!ret)
+		ret = device_list_add(&m->devices, v->name, &virtio_mmio_device_ops, d);
+	if (ret) {
+		bus_remove(&m->mmio, place->base, d);
+		virtio_mmio_fini(d);
+	}
+	return ret;
+}
+
+int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, struct err *e)
+{
+	const struct board_virtio *place = &m->board.virtio[m->n_plugged];
+
+	/* As machine_list_virtio() has told the guest. */
+	assert(m->n_plugged < m->board.n_virtio && !strcmp(place->name, v->name));
+	m->n_plugged++;
+	int ret = m->board.virtio_mmio ? plug_mmio(m, &slot->mmio, v, place)
+				       : plug_pci(m, &slot->pci, v, place);
+
 	if (ret)
 		return err_host(e, ret, "%s: %s", v->name, strerror(-ret));
 	return 0;
@@ -82,7 +133,7 @@ static int make_rng(struct machine *m, struct err *e)
 	m->light_io = start_thread("light-io", e);
 	if (!m->light_io)
 		return e->code;
-	int ret = virtio_rng_init(&m->rng, "rng", &m->ram, io_thread_loop(m->light_io));
+	int ret = virtio_rng_init(&m->rng, RNG_NAME, &m->ram, io_thread_loop(m->light_io));
 
 	if (ret)
 		return err_host(e, ret, "--rng: %s", strerror(-ret));
@@ -97,7 +148,10 @@ int machine_make_virtio(struct machine *m, struct err *e)
 		ret = make_disk(m, &m->disks[i], &m->config->disks[i], e);
 	if (!ret && m->config->rng)
 		ret = make_rng(m, e);
-	return ret ? ret : pci_host_assign(&m->pci, e);
+	if (ret)
+		return ret;
+	assert(m->n_plugged == m->board.n_virtio);
+	return m->board.virtio_mmio ? 0 : pci_host_assign(&m->pci, e);
 }
 
 void machine_end_virtio(struct machine *m)

@@ -25,6 +25,34 @@ int board_init(struct board *b, uint64_t memory, uint64_t memory_max, unsigned c
 	return 0;
 }
 
+int board_add_virtio(struct board *b, const char *name, struct err *e)
+{
+	unsigned i = b->n_virtio, max = b->virtio_mmio ? BOARD_VIRTIO_MAX : BOARD_PCI_SLOTS - 1;
+
+	if (i == max)
+		return err_usage(
+			e, -ENOSPC,
+			"%s: there is room for %u virtio devices with --transport %s; give "
+			"fewer",
+			name, max, b->virtio_mmio ? "mmio" : "pci");
+	b->virtio[i] = (struct board_virtio){.name = name};
+	if (b->virtio_mmio) {
+		b->virtio[i].base = LAYOUT_VIRTIO_MMIO + i * LAYOUT_VIRTIO_MMIO_LEN;
+		b->virtio[i].gsi = LAYOUT_GSI_VIRTIO + i;
+	} else {
+		b->virtio[i].slot = 1 + i;
+	}
+	b->n_virtio++;
+	return 0;
+}
+
+unsigned board_ioapic_pins(const struct board *b)
+{
+	unsigned used = LAYOUT_GSI_VIRTIO + (b->virtio_mmio ? b->n_virtio : 0);
+
+	return used > LAYOUT_IOAPIC_PINS ? used : LAYOUT_IOAPIC_PINS;
+}
+
 int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e)
 {
 	int ret = guest_mem_add(gm, 0, b->ram_low, -1, 0, e);

@@ -14,12 +14,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum {
+	BOARD_PCI_SLOTS = 32,
+	/* On PCI, slot 0 is the bridge's; on MMIO the I/O APIC's 64 pins end it. */
+	BOARD_VIRTIO_MAX = 48,
+};
+
+/* A virtio device, and where the guest finds it. */
+struct board_virtio {
+	const char *name; /* borrowed, outlives the board: "disk0" */
+	unsigned slot;    /* on PCI */
+	uint64_t base;    /* on MMIO: of LAYOUT_VIRTIO_MMIO_LEN bytes of registers */
+	unsigned gsi;     /* on MMIO: edge-triggered, active high */
+};
+
 struct board {
 	uint64_t ram_low;  /* bytes from 0, at most LAYOUT_HOLE */
 	uint64_t ram_high; /* bytes from 4 GiB */
 	uint64_t mmio64, mmio64_len;
 	unsigned cpus, cpus_max; /* APIC ids are 0 to cpus_max - 1 */
 	bool serial;             /* COM1 is there */
+	bool virtio_mmio;        /* virtio devices are on MMIO, and there is no PCI */
+	unsigned n_virtio;
+	struct board_virtio virtio[BOARD_VIRTIO_MAX]; /* in the order of discovery */
 };
 
 /* `memory` bytes of RAM around the hole; `memory_max` (>= memory) only moves the
@@ -27,6 +44,13 @@ struct board {
  * and *e when the map does not fit into it. */
 int board_init(struct board *b, uint64_t memory, uint64_t memory_max, unsigned cpus,
 	       unsigned cpus_max, unsigned address_bits, struct err *e);
+
+/* Give the next place to a virtio device: after b->virtio_mmio is final. -ENOSPC and *e
+ * when the bus is full. */
+int board_add_virtio(struct board *b, const char *name, struct err *e);
+
+/* How many pins the I/O APIC has: at least LAYOUT_IOAPIC_PINS. */
+unsigned board_ioapic_pins(const struct board *b);
 
 /* Map the board's RAM. */
 int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e);

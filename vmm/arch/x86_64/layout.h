@@ -5,6 +5,7 @@
  *	0                 RAM; the first MiB as a PC has it
  *	1 MiB             the kernel
  *	3 GiB             the hole: MMIO32 window for BARs
+ *	  0xd0000000      virtio-mmio, a page for each device; then there is no PCI
  *	  0xe8000000      ECAM (PCI configuration space), 1 MiB: bus 0
  *	  0xfec00000      I/O APIC
  *	  0xfee00000      local APICs
@@ -36,18 +37,20 @@
 #define LAYOUT_KERNEL      0x100000ull
 
 /* --- the hole ---------------------------------------------------------------- */
-#define LAYOUT_HOLE         0xc0000000ull
-#define LAYOUT_HOLE_END     (4 * GiB)
-#define LAYOUT_MMIO32       LAYOUT_HOLE
-#define LAYOUT_MMIO32_LEN   (LAYOUT_ECAM - LAYOUT_MMIO32)
-#define LAYOUT_ECAM         0xe8000000ull
-#define LAYOUT_ECAM_LEN     0x100000ull
-#define LAYOUT_IOAPIC       0xfec00000ull
-#define LAYOUT_IOAPIC_LEN   0x1000ull
-#define LAYOUT_LAPIC        0xfee00000ull
+#define LAYOUT_HOLE            0xc0000000ull
+#define LAYOUT_HOLE_END        (4 * GiB)
+#define LAYOUT_MMIO32          LAYOUT_HOLE
+#define LAYOUT_MMIO32_LEN      (LAYOUT_ECAM - LAYOUT_MMIO32)
+#define LAYOUT_ECAM            0xe8000000ull
+#define LAYOUT_ECAM_LEN        0x100000ull
+#define LAYOUT_VIRTIO_MMIO     0xd0000000ull
+#define LAYOUT_VIRTIO_MMIO_LEN 0x1000ull /* each */
+#define LAYOUT_IOAPIC          0xfec00000ull
+#define LAYOUT_IOAPIC_LEN      0x1000ull
+#define LAYOUT_LAPIC           0xfee00000ull
 /* VMX without unrestricted guest needs these four pages [KVM api 4.4x]. */
-#define LAYOUT_IDENTITY_MAP 0xfffbc000ull
-#define LAYOUT_TSS          0xfffbd000ull
+#define LAYOUT_IDENTITY_MAP    0xfffbc000ull
+#define LAYOUT_TSS             0xfffbd000ull
 
 /* --- port I/O ---------------------------------------------------------------- */
 #define LAYOUT_COM1          0x3f8
@@ -60,13 +63,15 @@
 #define LAYOUT_ACPI_PORT_LEN 3
 #define LAYOUT_PCI_CONF1     0xcf8
 #define LAYOUT_RESET         0xcf9 /* inside it, byte accesses */
+#define LAYOUT_RESET_LEN     1
 
 /* --- interrupts: I/O APIC pins ------------------------------------------------ */
 enum {
 	LAYOUT_GSI_COM1 = 4,
 	LAYOUT_GSI_GED = 5,
-	LAYOUT_IOAPIC_PINS = 24,
-	LAYOUT_IOAPIC_ID = 0, /* its own number space in x2APIC and MADT */
+	LAYOUT_GSI_VIRTIO = 16,  /* and on: one for each virtio-mmio device */
+	LAYOUT_IOAPIC_PINS = 24, /* as on a PC, or more if there are more such devices */
+	LAYOUT_IOAPIC_ID = 0,    /* its own number space in x2APIC and MADT */
 };
 
 #endif
