@@ -1,42 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * bootparams: what a boot loader leaves in the first MiB for a 64-bit kernel: the
- * zero page, the command line, a GDT, identity page tables; and the state in
- * which the first vCPU begins.
- */
+/* bootparams: Linux's own boot protocols, 64-bit and 32-bit: the zero page (struct
+ * boot_params), and the page tables that the first of them wants. */
 #ifndef FIRMWARE_BOOTPARAMS_H
 #define FIRMWARE_BOOTPARAMS_H
 
-#include "firmware/kernel.h"
-#include "vmm/arch/x86_64/board.h"
-#include "vmm/arch/x86_64/boot_entry.h"
-#include "vmm/base/err.h"
-#include "vmm/core/guest_mem.h"
+#include "firmware/boot.h"
 
-#include <stdint.h>
+/* Write the zero page, and the seed that it points at. 0 or -EFAULT. */
+int bootparams_write(const struct boot_config *c, struct guest_mem *gm);
 
-enum { BOOT_SEED_LEN = 32 };
-
-struct boot_config {
-	const struct board *board;
-	const struct kernel *kernel; /* loaded */
-	const char *cmdline;         /* from cmdline_build() */
-	uint64_t initrd, initrd_len; /* gpa and bytes; both 0 for none */
-	uint64_t rsdp;               /* gpa of the ACPI RSDP */
-	/* Host randomness for the guest's generator, or NULL. With it the guest
-	 * has random numbers before it has an entropy device. */
-	const uint8_t *seed; /* BOOT_SEED_LEN bytes */
-};
-
-/* Where an initrd of `len` bytes belongs: page-aligned, as high as RAM below the hole
- * and the kernel's initrd_addr_max allow. -ENOSPC and *e, which names --initrd and
- * --memory, if it does not fit above the kernel. `len` 0 gives address 0. */
-int boot_place_initrd(const struct kernel *k, const struct board *b, uint64_t len, uint64_t *gpa,
-		      struct err *e);
-
-/* Write it all to guest RAM and describe the entry. -EFAULT if RAM is less than
- * 1 MiB; the caller has checked the rest by kernel_load() and cmdline_build(). */
-int boot_setup(const struct boot_config *c, struct guest_mem *gm, struct boot_entry *entry,
-	       struct err *e);
+/* Write tables at LAYOUT_PML4 that map the first 4 GiB where they are. 0 or -EFAULT. */
+int bootparams_write_page_tables(struct guest_mem *gm);
 
 #endif

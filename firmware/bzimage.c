@@ -182,7 +182,9 @@ int bzimage_parse(struct kernel *k, const uint8_t *head, size_t len, struct err 
 		.gpa = load,
 		.memsz = init_size,
 	};
-	k->entry = load + ENTRY_64;
+	k->entries[BOOT_LINUX64].there = true;
+	k->entries[BOOT_LINUX64].gpa = load + ENTRY_64;
+	k->protocol = BOOT_LINUX64;
 	k->start = load;
 	k->end = load + init_size;
 	k->cmdline_max = le32_get(head + HDR_CMDLINE_SIZE);

@@ -2,16 +2,24 @@
 /*
  * A vmlinux is an ELF executable whose PT_LOAD segments say which bytes of the
  * file belong at which physical address (p_paddr); the virtual ones are for the
- * kernel's own page tables. Its entry point is the physical address of the same
- * 64-bit entry that a bzImage reaches after decompression, so it takes the same
- * zero page, with a setup_header that we make up.
+ * kernel's own page tables. It can be entered in two ways:
+ *
+ *	e_entry    of an ELF64: the physical address of the same 64-bit entry that a
+ *	           bzImage reaches after decompression, so it takes the same zero page,
+ *	           with a setup_header that we make up
+ *	PVH note   in a PT_NOTE segment: a 32-bit entry that takes hvm_start_info
+ *
+ * The first is Linux's habit, the second is written down and serves other kernels as
+ * well. So a kernel with the note is entered there, unless its notes also say
+ * that it is Linux: for it the 64-bit entry is better (adr/001-elf-entry.md).
  *
  * An ELF may also be somebody's /bin/ls or a kernel module; these are refused by
- * type rather than left to a triple fault. [System V ABI, "ELF-64 Object File
- * Format"; Linux Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"]
+ * type rather than left to a triple fault. [System V ABI, "Object Files"; Linux
+ * Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"; Xen docs/misc/pvh.pandoc]
  */
 #include "firmware/elf.h"
 
+#include "firmware/elf_notes.h"
 #include "firmware/setup_header.h"
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/base/fd.h"
@@ -23,15 +31,36 @@
 
 enum {
 	PHNUM_MAX = 256,
-	XEN_ELFNOTE_PHYS32_ENTRY = 18, /* the PVH entry point [Xen public/elfnote.h] */
 	NOTES_MAX = 64 << 10,
 	LINUX_CMDLINE_MAX = 2047, /* COMMAND_LINE_SIZE - 1 */
 };
 
-/* What Linux's own header says for every 64-bit kernel (arch/x86/boot/header.S). */
-#define LINUX_INITRD_ADDR_MAX 0x7fffffffu
+/* What Linux's own header says for every kernel of that size (arch/x86/boot/header.S). */
+#define LINUX_INITRD_ADDR_MAX   0x7fffffffu
+#define LINUX32_INITRD_ADDR_MAX 0x37ffffffu
 
 static const char give[] = "give a bzImage or a 64-bit vmlinux";
+
+/* The fields that matter of Elf32_Ehdr and Elf64_Ehdr, Elf32_Phdr and Elf64_Phdr. */
+struct header {
+	uint64_t entry, phoff, shoff;
+	unsigned phentsize, phnum, shentsize, shnum;
+};
+
+struct segment {
+	uint32_t type;
+	uint64_t off, vaddr, paddr, filesz, memsz, align;
+};
+
+/* What the segments say together. */
+struct findings {
+	bool elf64;
+	uint64_t entry; /* e_entry */
+	bool entry_found;
+	uint64_t entry_gpa;
+	bool interp;
+	struct elf_notes notes;
+};
 
 bool elf_is(const uint8_t *head, size_t len)
 {
@@ -51,6 +80,8 @@ static int cut_short(const struct kernel *k, struct err *e)
 			 k->path, k->file_size);
 }
 
+/* --- the headers ------------------------------------------------------------------ */
+
 static const char *machine_name(uint16_t machine)
 {
 	static const struct {
@@ -59,7 +90,7 @@ static const char *machine_name(uint16_t machine)
 	} names[] = {
 		{EM_AARCH64, "ARM64"}, {EM_ARM, "ARM"},     {EM_RISCV, "RISC-V"},
 		{EM_PPC64, "POWER"},   {EM_S390, "s390"},   {EM_MIPS, "MIPS"},
-		{EM_SPARCV9, "SPARC"}, {EM_PPC, "PowerPC"}, {EM_386, "32-bit x86"},
+		{EM_SPARCV9, "SPARC"}, {EM_PPC, "PowerPC"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -67,59 +98,6 @@ static const char *machine_name(uint16_t machine)
 			return names[i].name;
 	return "another kind of machine";
 }
-
-/* --- 32-bit ELF: recognised only to say what is wrong with it ------------------ */
-
-static uint64_t note_align(uint64_t len)
-{
-	return align_up(len, 4);
-}
-
-static bool notes_have_pvh(const uint8_t *p, size_t len)
-{
-	while (len >= sizeof(Elf32_Nhdr)) {
-		uint64_t namesz = le32_get(p), descsz = le32_get(p + 4);
-		uint64_t size = sizeof(Elf32_Nhdr) + note_align(namesz) + note_align(descsz);
-
-		if (size > len)
-			return false;
-		if (namesz == 4 && le32_get(p + 8) == XEN_ELFNOTE_PHYS32_ENTRY &&
-		    !memcmp(p + sizeof(Elf32_Nhdr), "Xen", 4))
-			return true;
-		p += size;
-		len -= size;
-	}
-	return false;
-}
-
-static bool elf32_has_pvh(const struct kernel *k, const uint8_t *head, size_t len)
-{
-	uint64_t phoff, phnum;
-
-	if (len < sizeof(Elf32_Ehdr))
-		return false;
-	phoff = le32_get(head + offsetof(Elf32_Ehdr, e_phoff));
-	phnum = le16_get(head + offsetof(Elf32_Ehdr, e_phnum));
-	for (uint64_t i = 0; i < phnum && i < PHNUM_MAX; i++) {
-		uint8_t ph[sizeof(Elf32_Phdr)], notes[4096];
-		uint64_t n;
-
-		if (fd_pread_full(k->fd, ph, sizeof(ph), phoff + i * sizeof(ph)))
-			return false;
-		n = le32_get(ph + offsetof(Elf32_Phdr, p_filesz));
-		if (le32_get(ph + offsetof(Elf32_Phdr, p_type)) != PT_NOTE || n > NOTES_MAX)
-			continue;
-		if (n > sizeof(notes))
-			n = sizeof(notes);
-		if (!fd_pread_full(k->fd, notes, n,
-				   le32_get(ph + offsetof(Elf32_Phdr, p_offset))) &&
-		    notes_have_pvh(notes, n))
-			return true;
-	}
-	return false;
-}
-
-/* --- ELF64 ---------------------------------------------------------------------- */
 
 static int judge_ident(const struct kernel *k, const uint8_t *head, size_t len, struct err *e)
 {
@@ -129,18 +107,13 @@ static int judge_ident(const struct kernel *k, const uint8_t *head, size_t len, 
 		return cut_short(k, e);
 	if (head[EI_DATA] != ELFDATA2LSB)
 		return err_usage(e, -EINVAL, "--kernel %s: a big-endian ELF; %s", k->path, give);
+	/* Up to e_machine both classes are the same. */
 	machine = le16_get(head + offsetof(Elf64_Ehdr, e_machine));
 	type = le16_get(head + offsetof(Elf64_Ehdr, e_type));
 	if (machine != EM_X86_64 && machine != EM_386)
 		return err_usage(e, -EINVAL, "--kernel %s: an ELF for %s; give a kernel for x86-64",
 				 k->path, machine_name(machine));
-	if (head[EI_CLASS] == ELFCLASS32)
-		return err_usage(e, -EINVAL, "--kernel %s: a 32-bit ELF %s; %s", k->path,
-				 elf32_has_pvh(k, head, len) ? "with a PVH note, which is not "
-							       "supported yet"
-							     : "without a PVH note",
-				 give);
-	if (head[EI_CLASS] != ELFCLASS64 || machine != EM_X86_64)
+	if (head[EI_CLASS] != (machine == EM_386 ? ELFCLASS32 : ELFCLASS64))
 		return damaged(k, "its class does not go with its machine", e);
 	if (type == ET_REL)
 		return err_usage(e, -EINVAL, "--kernel %s: an ELF object file or kernel module; %s",
@@ -154,59 +127,194 @@ static int judge_ident(const struct kernel *k, const uint8_t *head, size_t len, 
 	return 0;
 }
 
-static int add_segment(struct kernel *k, const uint8_t *ph, struct err *e)
-{
-	struct kernel_segment s = {
-		.off = le64_get(ph + offsetof(Elf64_Phdr, p_offset)),
-		.filesz = le64_get(ph + offsetof(Elf64_Phdr, p_filesz)),
-		.gpa = le64_get(ph + offsetof(Elf64_Phdr, p_paddr)),
-		.memsz = le64_get(ph + offsetof(Elf64_Phdr, p_memsz)),
-	};
+#define READ(class, type, field, get) get(p + offsetof(Elf##class##_##type, field))
 
-	if (!s.memsz && !s.filesz)
-		return 0;
-	if (s.filesz > s.memsz)
-		return damaged(k, "a segment is larger in the file than in memory", e);
-	if (!range_within(s.off, s.filesz, k->file_size))
+static struct header read_header(const uint8_t *p, bool elf64)
+{
+	if (elf64)
+		return (struct header){
+			.entry = READ(64, Ehdr, e_entry, le64_get),
+			.phoff = READ(64, Ehdr, e_phoff, le64_get),
+			.shoff = READ(64, Ehdr, e_shoff, le64_get),
+			.phentsize = READ(64, Ehdr, e_phentsize, le16_get),
+			.phnum = READ(64, Ehdr, e_phnum, le16_get),
+			.shentsize = READ(64, Ehdr, e_shentsize, le16_get),
+			.shnum = READ(64, Ehdr, e_shnum, le16_get),
+		};
+	return (struct header){
+		.entry = READ(32, Ehdr, e_entry, le32_get),
+		.phoff = READ(32, Ehdr, e_phoff, le32_get),
+		.shoff = READ(32, Ehdr, e_shoff, le32_get),
+		.phentsize = READ(32, Ehdr, e_phentsize, le16_get),
+		.phnum = READ(32, Ehdr, e_phnum, le16_get),
+		.shentsize = READ(32, Ehdr, e_shentsize, le16_get),
+		.shnum = READ(32, Ehdr, e_shnum, le16_get),
+	};
+}
+
+static struct segment read_segment(const uint8_t *p, bool elf64)
+{
+	if (elf64)
+		return (struct segment){
+			.type = READ(64, Phdr, p_type, le32_get),
+			.off = READ(64, Phdr, p_offset, le64_get),
+			.vaddr = READ(64, Phdr, p_vaddr, le64_get),
+			.paddr = READ(64, Phdr, p_paddr, le64_get),
+			.filesz = READ(64, Phdr, p_filesz, le64_get),
+			.memsz = READ(64, Phdr, p_memsz, le64_get),
+			.align = READ(64, Phdr, p_align, le64_get),
+		};
+	return (struct segment){
+		.type = READ(32, Phdr, p_type, le32_get),
+		.off = READ(32, Phdr, p_offset, le32_get),
+		.vaddr = READ(32, Phdr, p_vaddr, le32_get),
+		.paddr = READ(32, Phdr, p_paddr, le32_get),
+		.filesz = READ(32, Phdr, p_filesz, le32_get),
+		.memsz = READ(32, Phdr, p_memsz, le32_get),
+		.align = READ(32, Phdr, p_align, le32_get),
+	};
+}
+
+#undef READ
+
+static int judge_header(const struct kernel *k, const struct header *h, size_t phdr_size,
+			struct err *e)
+{
+	if (h->phentsize != phdr_size)
+		return damaged(k, "e_phentsize is not that of its class", e);
+	if (!h->phnum || h->phnum > PHNUM_MAX)
+		return damaged(k, "e_phnum is out of range", e);
+	if (!range_within(h->phoff, h->phnum * phdr_size, k->file_size))
 		return cut_short(k, e);
-	if (s.gpa < LAYOUT_KERNEL)
+	/* Nobody needs the section headers, but they come last: with them
+	 * present, so is everything before them. */
+	if (h->shoff && !range_within(h->shoff, (uint64_t)h->shnum * h->shentsize, k->file_size))
+		return cut_short(k, e);
+	return 0;
+}
+
+/* --- the segments ------------------------------------------------------------------- */
+
+static int add_load(struct kernel *k, const struct segment *s, struct err *e)
+{
+	if (!s->memsz && !s->filesz)
+		return 0;
+	if (s->filesz > s->memsz)
+		return damaged(k, "a segment is larger in the file than in memory", e);
+	if (!range_within(s->off, s->filesz, k->file_size))
+		return cut_short(k, e);
+	if (s->paddr < LAYOUT_KERNEL)
 		return err_usage(
 			e, -EINVAL,
 			"--kernel %s: has a segment at %#lx, below 1 MiB, where boot data lies; "
 			"link it at 1 MiB or above",
-			k->path, s.gpa);
-	if (!range_within(s.gpa, s.memsz, LAYOUT_HOLE))
+			k->path, s->paddr);
+	if (!range_within(s->paddr, s->memsz, LAYOUT_HOLE))
 		return err_usage(e, -EINVAL,
 				 "--kernel %s: has a segment at %#lx of %#lx bytes, outside RAM",
-				 k->path, s.gpa, s.memsz);
+				 k->path, s->paddr, s->memsz);
 	for (unsigned i = 0; i < k->n_segments; i++)
-		if (ranges_overlap(s.gpa, s.memsz, k->segments[i].gpa, k->segments[i].memsz))
+		if (ranges_overlap(s->paddr, s->memsz, k->segments[i].gpa, k->segments[i].memsz))
 			return damaged(k, "two segments overlap in memory", e);
 	if (k->n_segments == KERNEL_SEGMENTS_MAX)
 		return damaged(k, "it has too many segments", e);
 
-	if (!k->n_segments || s.gpa < k->start)
-		k->start = s.gpa;
-	if (s.gpa + s.memsz > k->end)
-		k->end = s.gpa + s.memsz;
-	k->segments[k->n_segments++] = s;
+	if (!k->n_segments || s->paddr < k->start)
+		k->start = s->paddr;
+	if (s->paddr + s->memsz > k->end)
+		k->end = s->paddr + s->memsz;
+	k->segments[k->n_segments++] = (struct kernel_segment){
+		.off = s->off,
+		.filesz = s->filesz,
+		.gpa = s->paddr,
+		.memsz = s->memsz,
+	};
 	return 0;
 }
 
 /* Linux gives a physical entry point; other kernels give the virtual one. */
-static bool entry_in(const uint8_t *ph, uint64_t entry, uint64_t *gpa)
+static void look_for_entry(struct findings *f, const struct segment *s)
 {
-	uint64_t paddr = le64_get(ph + offsetof(Elf64_Phdr, p_paddr));
-	uint64_t vaddr = le64_get(ph + offsetof(Elf64_Phdr, p_vaddr));
-	uint64_t filesz = le64_get(ph + offsetof(Elf64_Phdr, p_filesz));
-
-	if (entry >= paddr && entry - paddr < filesz)
-		*gpa = entry;
-	else if (entry >= vaddr && entry - vaddr < filesz)
-		*gpa = paddr + (entry - vaddr);
+	if (f->entry_found)
+		return;
+	f->entry_found = true;
+	if (f->entry >= s->paddr && f->entry - s->paddr < s->filesz)
+		f->entry_gpa = f->entry;
+	else if (f->entry >= s->vaddr && f->entry - s->vaddr < s->filesz)
+		f->entry_gpa = s->paddr + (f->entry - s->vaddr);
 	else
-		return false;
-	return true;
+		f->entry_found = false;
+}
+
+static int scan_notes(struct kernel *k, struct findings *f, const struct segment *s, struct err *e)
+{
+	uint8_t notes[NOTES_MAX];
+	const char *wrong;
+	int ret;
+
+	if (!range_within(s->off, s->filesz, k->file_size))
+		return cut_short(k, e);
+	if (s->filesz > sizeof(notes))
+		return damaged(k, "it has more than 64 KiB of notes", e);
+	ret = fd_pread_full(k->fd, notes, s->filesz, s->off);
+	if (ret)
+		return err_usage(e, ret, "--kernel %s: cannot read: %s", k->path, strerror(-ret));
+	wrong = elf_notes_scan(&f->notes, notes, s->filesz, s->align);
+	return wrong ? damaged(k, wrong, e) : 0;
+}
+
+static int scan_segment(struct kernel *k, struct findings *f, const struct segment *s,
+			struct err *e)
+{
+	switch (s->type) {
+	case PT_LOAD:
+		look_for_entry(f, s);
+		return add_load(k, s, e);
+	case PT_NOTE:
+		return scan_notes(k, f, s, e);
+	case PT_INTERP:
+		f->interp = true;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* --- the entries ---------------------------------------------------------------------- */
+
+static bool is_loaded(const struct kernel *k, uint64_t gpa)
+{
+	for (unsigned i = 0; i < k->n_segments; i++)
+		if (gpa >= k->segments[i].gpa && gpa - k->segments[i].gpa < k->segments[i].filesz)
+			return true;
+	return false;
+}
+
+static int choose_entry(struct kernel *k, const struct findings *f, struct err *e)
+{
+	const struct elf_notes *notes = &f->notes;
+
+	if (f->interp && !notes->pvh)
+		return err_usage(e, -EINVAL, "--kernel %s: an ELF program; %s", k->path, give);
+	if (!f->elf64 && !notes->pvh)
+		return err_usage(e, -EINVAL, "--kernel %s: a 32-bit ELF without a PVH note; %s",
+				 k->path, give);
+	if (!k->n_segments)
+		return damaged(k, "it has nothing to load", e);
+	if (notes->pvh && !is_loaded(k, notes->pvh_entry))
+		return damaged(k, "its PVH entry point is in none of its segments", e);
+	if (!notes->pvh && !f->entry_found)
+		return damaged(k, "its entry point is in none of its segments", e);
+
+	k->entries[BOOT_PVH].there = notes->pvh;
+	k->entries[BOOT_PVH].gpa = notes->pvh_entry;
+	k->entries[BOOT_LINUX64].there = f->elf64 && f->entry_found;
+	k->entries[BOOT_LINUX64].gpa = f->entry_gpa;
+	if (k->entries[BOOT_LINUX64].there && (notes->linux_kernel || !notes->pvh))
+		k->protocol = BOOT_LINUX64;
+	else
+		k->protocol = BOOT_PVH;
+	return 0;
 }
 
 /* setup_header for the zero page: the fields that Linux's start-up code looks at
@@ -227,61 +335,43 @@ static void make_setup_header(struct kernel *k)
 
 int elf_parse(struct kernel *k, const uint8_t *head, size_t len, struct err *e)
 {
-	uint64_t phoff, shoff, entry;
-	unsigned phnum;
-	bool entry_found = false;
+	struct findings f = {0};
+	struct header h;
+	size_t phdr_size;
 	int ret = judge_ident(k, head, len, e);
 
 	if (ret)
 		return ret;
-	if (len < sizeof(Elf64_Ehdr))
+	f.elf64 = head[EI_CLASS] == ELFCLASS64;
+	if (f.elf64 && len < sizeof(Elf64_Ehdr))
 		return cut_short(k, e);
-	entry = le64_get(head + offsetof(Elf64_Ehdr, e_entry));
-	phoff = le64_get(head + offsetof(Elf64_Ehdr, e_phoff));
-	phnum = le16_get(head + offsetof(Elf64_Ehdr, e_phnum));
-	if (le16_get(head + offsetof(Elf64_Ehdr, e_phentsize)) != sizeof(Elf64_Phdr))
-		return damaged(k, "e_phentsize is not that of ELF64", e);
-	if (!phnum || phnum > PHNUM_MAX)
-		return damaged(k, "e_phnum is out of range", e);
-	if (!range_within(phoff, phnum * sizeof(Elf64_Phdr), k->file_size))
-		return cut_short(k, e);
-	/* Nobody needs the section headers, but they come last: with them
-	 * present, so is everything before them. */
-	shoff = le64_get(head + offsetof(Elf64_Ehdr, e_shoff));
-	if (shoff && !range_within(shoff,
-				   (uint64_t)le16_get(head + offsetof(Elf64_Ehdr, e_shnum)) *
-					   le16_get(head + offsetof(Elf64_Ehdr, e_shentsize)),
-				   k->file_size))
-		return cut_short(k, e);
+	h = read_header(head, f.elf64);
+	phdr_size = f.elf64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
+	ret = judge_header(k, &h, phdr_size, e);
+	if (ret)
+		return ret;
 
 	k->kind = KERNEL_ELF;
-	for (unsigned i = 0; i < phnum; i++) {
-		uint8_t ph[sizeof(Elf64_Phdr)];
-		uint32_t type;
+	k->only_32bit = !f.elf64;
+	f.entry = h.entry;
+	for (unsigned i = 0; i < h.phnum; i++) {
+		uint8_t bytes[sizeof(Elf64_Phdr)];
+		struct segment s;
 
-		ret = fd_pread_full(k->fd, ph, sizeof(ph), phoff + i * sizeof(ph));
+		ret = fd_pread_full(k->fd, bytes, phdr_size, h.phoff + i * phdr_size);
 		if (ret)
 			return err_usage(e, ret, "--kernel %s: cannot read: %s", k->path,
 					 strerror(-ret));
-		type = le32_get(ph + offsetof(Elf64_Phdr, p_type));
-		if (type == PT_INTERP)
-			return err_usage(e, -EINVAL, "--kernel %s: an ELF program; %s", k->path,
-					 give);
-		if (type != PT_LOAD)
-			continue;
-		ret = add_segment(k, ph, e);
+		s = read_segment(bytes, f.elf64);
+		ret = scan_segment(k, &f, &s, e);
 		if (ret)
 			return ret;
-		if (!entry_found)
-			entry_found = entry_in(ph, entry, &k->entry);
 	}
-	if (!k->n_segments)
-		return damaged(k, "it has nothing to load", e);
-	if (!entry_found)
-		return damaged(k, "its entry point is in none of its segments", e);
-
+	ret = choose_entry(k, &f, e);
+	if (ret)
+		return ret;
 	k->cmdline_max = LINUX_CMDLINE_MAX;
-	k->initrd_addr_max = LINUX_INITRD_ADDR_MAX;
+	k->initrd_addr_max = f.elf64 ? LINUX_INITRD_ADDR_MAX : LINUX32_INITRD_ADDR_MAX;
 	make_setup_header(k);
 	return 0;
 }

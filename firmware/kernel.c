@@ -17,9 +17,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static const char *const protocol_names[BOOT_PROTOCOLS] = {
+	[BOOT_LINUX64] = "linux64",
+	[BOOT_LINUX32] = "linux32",
+	[BOOT_PVH] = "pvh",
+};
 
 /* Enough for the setup_header, an ELF header and the PE header before them. */
 enum { HEAD_SIZE = 4096 };
@@ -122,6 +129,28 @@ const char *kernel_version(struct kernel *k)
 	if (!k->version[0] && k->kind == KERNEL_ELF && k->fd >= 0)
 		elf_find_version(k);
 	return k->version[0] ? k->version : NULL;
+}
+
+const char *boot_protocol_name(enum boot_protocol protocol)
+{
+	return protocol_names[protocol];
+}
+
+int kernel_choose_protocol(struct kernel *k, enum boot_protocol protocol, struct err *e)
+{
+	char has[64] = "";
+	size_t n = 0;
+
+	if (k->entries[protocol].there) {
+		k->protocol = protocol;
+		return 0;
+	}
+	for (unsigned i = 0; i < BOOT_PROTOCOLS; i++)
+		if (k->entries[i].there)
+			n += (size_t)snprintf(has + n, sizeof(has) - n, "%s%s", n ? " or " : "",
+					      protocol_names[i]);
+	return err_usage(e, -EINVAL, "--boot %s: --kernel %s has no such entry; give %s",
+			 protocol_names[protocol], k->path, has);
 }
 
 int kernel_load(const struct kernel *k, const struct board *b, struct guest_mem *gm, struct err *e)

@@ -15,10 +15,17 @@
 #include "vmm/base/err.h"
 #include "vmm/core/guest_mem.h"
 
-/* Open and judge the file. Reads a few KiB; never blocks on a FIFO or a device.
- * `path` must outlive *k. On failure gives a negative errno, fills *e with one
- * line that begins "--kernel PATH:" and leaves nothing open. */
+/* Open and judge the file, and choose the entry that is best for it. Reads a few KiB; never blocks
+ * on a FIFO or a device. `path` must outlive *k. On failure gives a negative errno, fills *e with
+ * one line that begins "--kernel PATH:" and leaves nothing open. */
 int kernel_open(struct kernel *k, const char *path, struct err *e);
+
+/* Take this entry instead. -EINVAL and *e, which names the ones that the file has, if
+ * it is not there. */
+int kernel_choose_protocol(struct kernel *k, enum boot_protocol protocol, struct err *e);
+
+/* "linux64", "linux32", "pvh": as --boot has it. */
+const char *boot_protocol_name(enum boot_protocol protocol);
 
 /* Fine on a kernel that failed to open, and twice. */
 void kernel_close(struct kernel *k);

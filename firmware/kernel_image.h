@@ -11,8 +11,17 @@
 #include <stdint.h>
 
 enum kernel_kind {
-	KERNEL_BZIMAGE, /* with a 64-bit entry point */
-	KERNEL_ELF,     /* an ELF64 vmlinux */
+	KERNEL_BZIMAGE,
+	KERNEL_ELF, /* a vmlinux, of either class */
+};
+
+/* What an image can be entered by; each is a state of the processor and a
+ * structure that tells the kernel of its machine. */
+enum boot_protocol {
+	BOOT_LINUX64, /* long mode, the zero page [boot.rst, "64-bit Boot Protocol"] */
+	BOOT_LINUX32, /* no paging, the zero page [boot.rst, "32-bit Boot Protocol"] */
+	BOOT_PVH,     /* no paging, hvm_start_info [Xen docs/misc/pvh.pandoc] */
+	BOOT_PROTOCOLS,
 };
 
 /* `filesz` bytes of the file at `off` belong at `gpa`; what follows up to `memsz`
@@ -36,14 +45,21 @@ struct kernel {
 
 	unsigned n_segments;
 	struct kernel_segment segments[KERNEL_SEGMENTS_MAX];
-	uint64_t entry; /* gpa of the 64-bit entry point */
+	struct {
+		bool there;
+		uint64_t gpa;
+	} entries[BOOT_PROTOCOLS];
+	enum boot_protocol protocol; /* the entry that is taken: it is there */
+	bool only_32bit;             /* cannot run 64-bit programs */
+
 	uint64_t start; /* lowest gpa used */
 	uint64_t end;   /* first gpa beyond what it needs before it reads its memory map */
 
 	uint32_t cmdline_max;     /* bytes, without the NUL */
 	uint64_t initrd_addr_max; /* the last byte an initrd may occupy */
 
-	/* setup_header for the zero page, as in the file or made up for an ELF. */
+	/* setup_header for the zero page, as in the file or made up for an ELF; PVH
+	 * has no use for it. */
 	uint8_t setup_header[SETUP_HEADER_END - SETUP_HEADER];
 
 	char version[KERNEL_VERSION_MAX]; /* empty until known */

@@ -11,7 +11,7 @@
 
 static void check_segments(const struct kernel *k)
 {
-	bool entry_inside = false;
+	unsigned entries = 0;
 
 	fuzz_check(k->n_segments && k->n_segments <= KERNEL_SEGMENTS_MAX && k->start < k->end);
 	for (unsigned i = 0; i < k->n_segments; i++) {
@@ -20,9 +20,17 @@ static void check_segments(const struct kernel *k)
 		fuzz_check(range_within(s->off, s->filesz, k->file_size));
 		fuzz_check(s->filesz <= s->memsz && s->gpa >= k->start);
 		fuzz_check(s->gpa <= k->end && s->memsz <= k->end - s->gpa);
-		entry_inside |= s->gpa <= k->entry && k->entry - s->gpa < s->memsz;
 	}
-	fuzz_check(entry_inside);
+	for (unsigned i = 0; i < BOOT_PROTOCOLS; i++) {
+		bool inside = false;
+
+		for (unsigned j = 0; j < k->n_segments; j++)
+			inside |= ranges_overlap(k->segments[j].gpa, k->segments[j].filesz,
+						 k->entries[i].gpa, 1);
+		fuzz_check(!k->entries[i].there || inside);
+		entries += k->entries[i].there;
+	}
+	fuzz_check(entries && k->entries[k->protocol].there);
 	fuzz_check(memchr(k->version, 0, sizeof(k->version)));
 }
 

@@ -30,6 +30,33 @@ static void put(const char *target, const char *name, const void *bytes, size_t 
 	}
 }
 
+/* The same with notes behind the headers, small: both entries, and the class that has
+ * one only. */
+static void pvh_kernels(void)
+{
+	enum { HEAD = 0x600, PART = 0x400 };
+	uint8_t image[VMLINUX_SIZE];
+
+	vmlinux_make(image);
+	vmlinux_add_linux_notes(image);
+	for (unsigned i = 0; i < 2; i++) {
+		Elf64_Phdr *ph = (Elf64_Phdr *)(void *)(image + VMLINUX_PHDRS) + i;
+
+		ph->p_offset = HEAD + i * PART;
+		ph->p_filesz = PART;
+	}
+	put("kernel", "vmlinux-pvh", image, HEAD + 2 * PART);
+
+	vmlinux32_make(image);
+	for (unsigned i = 0; i < 2; i++) {
+		Elf32_Phdr *ph = (Elf32_Phdr *)(void *)(image + VMLINUX_PHDRS) + i;
+
+		ph->p_offset = HEAD + i * PART;
+		ph->p_filesz = PART;
+	}
+	put("kernel", "vmlinux32-pvh", image, HEAD + 2 * PART);
+}
+
 static void kernels(void)
 {
 	enum { KERNEL = 0x400, HEAD = 0x200 };
@@ -47,6 +74,7 @@ static void kernels(void)
 	}
 	memcpy(elf + HEAD, "Linux version 6.1.0-seed (x@y)", 31);
 	put("kernel", "vmlinux", elf, HEAD + 2 * KERNEL);
+	pvh_kernels();
 }
 
 static void modules(void)

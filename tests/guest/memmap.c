@@ -5,6 +5,7 @@
  * and do not overlap, and just beyond the end of RAM nobody answers.
  *
  * QEMU: -m 64M
+ * PVH:
  * RUN: --memory 64M
  * EXPECT: ram 0 MiB to 64 MiB
  * RUN: --memory 3070M

@@ -5,6 +5,7 @@
  * an increment.
  *
  * QEMU: -smp 4
+ * PVH:
  * RUN:
  * EXPECT: 1 of 1 processors, counter 1000
  * RUN: --cpus 4

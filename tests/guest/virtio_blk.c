@@ -17,6 +17,7 @@
  * EXPECT: read-only: refused
  * AFTER: test "$(dd if=disk bs=512 skip=1 count=1 status=none | tr -d '\0' | wc -c)" = 0
  * QEMU: -drive file=DISK,if=none,id=d,format=raw -device virtio-blk-pci,drive=d,disable-legacy=on
+ * PVH:
  */
 #include "pci.h"
 

@@ -82,6 +82,95 @@ void vmlinux_make(uint8_t *out)
 		out[i] = kernel_image_byte(i);
 }
 
+size_t note_put(uint8_t *out, const char *owner, uint32_t type, const void *desc, uint32_t descsz,
+		unsigned align)
+{
+	uint32_t namesz = (uint32_t)strlen(owner) + 1;
+	size_t at = (12 + namesz + align - 1) / align * align;
+
+	le32_put(out, namesz);
+	le32_put(out + 4, descsz);
+	le32_put(out + 8, type);
+	memcpy(out + 12, owner, namesz);
+	memset(out + 12 + namesz, 0, at - 12 - namesz);
+	if (descsz)
+		memcpy(out + at, desc, descsz);
+	while ((at + descsz) % align)
+		out[at + descsz++] = 0;
+	return at + descsz;
+}
+
+void vmlinux_set_notes(uint8_t *image, uint32_t off, uint32_t filesz, uint32_t align)
+{
+	if (image[EI_CLASS] == ELFCLASS64) {
+		Elf64_Phdr ph = {
+			.p_type = PT_NOTE, .p_offset = off, .p_filesz = filesz, .p_align = align};
+
+		memcpy(image + VMLINUX_PHDRS + 2 * sizeof(ph), &ph, sizeof(ph));
+	} else {
+		Elf32_Phdr ph = {
+			.p_type = PT_NOTE, .p_offset = off, .p_filesz = filesz, .p_align = align};
+
+		memcpy(image + VMLINUX_PHDRS + 2 * sizeof(ph), &ph, sizeof(ph));
+	}
+}
+
+void vmlinux_add_linux_notes(uint8_t *image)
+{
+	static const uint8_t salt[4] = {0};
+	uint8_t entry[8];
+	size_t n;
+
+	le64_put(entry, VMLINUX_PVH_ENTRY);
+	n = note_put(image + VMLINUX_NOTES, "Linux", 0x100, salt, sizeof(salt), 4);
+	n += note_put(image + VMLINUX_NOTES + n, "Xen", NOTE_PHYS32_ENTRY, entry, 8, 4);
+	vmlinux_set_notes(image, VMLINUX_NOTES, (uint32_t)n, 4);
+}
+
+void vmlinux32_make(uint8_t *out)
+{
+	Elf32_Ehdr eh = {
+		.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS32, ELFDATA2LSB,
+			    EV_CURRENT},
+		.e_type = ET_EXEC,
+		.e_machine = EM_386,
+		.e_version = EV_CURRENT,
+		.e_entry = VMLINUX_TEXT + 0x40,
+		.e_phoff = VMLINUX_PHDRS,
+		.e_ehsize = sizeof(Elf32_Ehdr),
+		.e_phentsize = sizeof(Elf32_Phdr),
+		.e_phnum = 3,
+	};
+	Elf32_Phdr ph[2] = {
+		{
+			.p_type = PT_LOAD,
+			.p_offset = 0x1000,
+			.p_vaddr = 0xc1000000,
+			.p_paddr = VMLINUX_TEXT,
+			.p_filesz = VMLINUX_TEXT_SIZE,
+			.p_memsz = VMLINUX_TEXT_SIZE,
+		},
+		{
+			.p_type = PT_LOAD,
+			.p_offset = 0x1000 + VMLINUX_TEXT_SIZE,
+			.p_vaddr = 0xc1400000,
+			.p_paddr = VMLINUX_DATA,
+			.p_filesz = VMLINUX_DATA_FILESZ,
+			.p_memsz = VMLINUX_DATA_MEMSZ,
+		},
+	};
+	uint8_t entry[4];
+
+	vmlinux_make(out);
+	memset(out, 0, 0x1000);
+	memcpy(out, &eh, sizeof(eh));
+	memcpy(out + VMLINUX_PHDRS, ph, sizeof(ph));
+	le32_put(entry, VMLINUX_PVH_ENTRY);
+	vmlinux_set_notes(
+		out, VMLINUX_NOTES,
+		(uint32_t)note_put(out + VMLINUX_NOTES, "Xen", NOTE_PHYS32_ENTRY, entry, 4, 4), 4);
+}
+
 void image_file_init(struct image_file *f, const void *bytes, size_t len)
 {
 	f->fd = memfd_create("kernel", MFD_CLOEXEC);

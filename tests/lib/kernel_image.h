@@ -29,8 +29,24 @@ enum {
 	VMLINUX_PHDRS = 64, /* offset of the program headers */
 };
 
-/* A valid ELF64 vmlinux of VMLINUX_SIZE bytes with two segments. */
+/* A valid ELF64 vmlinux of VMLINUX_SIZE bytes with two segments, without notes. */
 void vmlinux_make(uint8_t *out);
+/* The same as an ELF32 with a PVH note. */
+void vmlinux32_make(uint8_t *out);
+
+/* Notes for either: */
+enum {
+	VMLINUX_NOTES = 0x400, /* offset: behind the program headers */
+	VMLINUX_PVH_ENTRY = VMLINUX_TEXT + 0x200,
+	NOTE_PHYS32_ENTRY = 18,
+};
+/* Append a note at `out`, aligned by `align`; gives its length with all padding. */
+size_t note_put(uint8_t *out, const char *owner, uint32_t type, const void *desc, uint32_t descsz,
+		unsigned align);
+/* Say in the program header of the image (of whichever class) where its notes are. */
+void vmlinux_set_notes(uint8_t *image, uint32_t off, uint32_t filesz, uint32_t align);
+/* The notes of a Linux kernel with an entry by PVH. */
+void vmlinux_add_linux_notes(uint8_t *image);
 
 uint8_t kernel_image_byte(size_t i);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a 64-bit kernel finds at its entry, read as the kernel reads it: the zero
  * page by Linux's own struct boot_params, memory through the page tables. */
-#include "firmware/bootparams.h"
+#include "firmware/boot.h"
 #include "firmware/e820.h"
 #include "tests/lib/kernel_image.h"
 #include "vmm/base/bytes.h"

@@ -54,6 +54,7 @@ static void assert_bytes_refused(const void *bytes, size_t len, const char *part
 /* What must hold of every kernel that was accepted, whatever its file says. */
 static void assert_sane(const struct kernel *k)
 {
+	uint64_t entry = k->entries[k->protocol].gpa;
 	bool entry_inside = false;
 
 	assert_true(k->n_segments >= 1 && k->n_segments <= KERNEL_SEGMENTS_MAX);
@@ -65,7 +66,7 @@ static void assert_sane(const struct kernel *k)
 		assert_true(s->filesz <= s->memsz);
 		assert_true(s->off <= k->file_size && s->filesz <= k->file_size - s->off);
 		assert_true(s->gpa >= k->start && s->gpa + s->memsz <= k->end);
-		entry_inside |= k->entry >= s->gpa && k->entry - s->gpa < s->filesz;
+		entry_inside |= entry >= s->gpa && entry - s->gpa < s->filesz;
 	}
 	assert_true(entry_inside);
 	assert_non_null(memchr(k->version, 0, sizeof(k->version)));
@@ -86,7 +87,8 @@ static void test_good(void **state)
 	assert_sane(&k);
 	assert_int_equal(k.kind, KERNEL_BZIMAGE);
 	assert_int_equal(k.start, 0x1000000);
-	assert_int_equal(k.entry, 0x1000200);
+	assert_int_equal(k.protocol, BOOT_LINUX64);
+	assert_int_equal(k.entries[BOOT_LINUX64].gpa, 0x1000200);
 	assert_int_equal(k.end, 0x1300000);
 	assert_int_equal(k.cmdline_max, 2047);
 	assert_int_equal(k.initrd_addr_max, 0x7fffffff);

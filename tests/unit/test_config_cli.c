@@ -83,6 +83,7 @@ static void defaults(void **state)
 	assert_null(c.modules);
 	assert_null(c.cmdline);
 	assert_null(c.append);
+	assert_int_equal(c.boot, BOOT_CHOICE_AUTO);
 	assert_int_equal(c.cpus, 1);
 	assert_int_equal(c.cpus_max, 1);
 	assert_int_equal(c.memory, 256 << 20);
@@ -102,17 +103,18 @@ static void defaults(void **state)
 static void every_option_in_its_long_form(void **state)
 {
 	assert_int_equal(parse("run", "--kernel=k", "--initrd", "i", "--modules", "m", "--append",
-			       "a=1", "--append=b c", "--cmdline", "x y", "--cpus", "2,max=8",
-			       "--memory", "512M,max=4G", "--transport", "mmio", "--disk", "d0",
-			       "--rng", "off", "--serial", "file=s.log", "--timeout", "60",
-			       "--stop-timeout", "0", "--on-reboot", "restart", "--log-file", "l",
-			       "--verbose"),
+			       "a=1", "--append=b c", "--cmdline", "x y", "--boot", "pvh", "--cpus",
+			       "2,max=8", "--memory", "512M,max=4G", "--transport", "mmio",
+			       "--disk", "d0", "--rng", "off", "--serial", "file=s.log",
+			       "--timeout", "60", "--stop-timeout", "0", "--on-reboot", "restart",
+			       "--log-file", "l", "--verbose"),
 			 CONFIG_RUN);
 	assert_string_equal(c.kernel, "k");
 	assert_string_equal(c.initrd, "i");
 	assert_string_equal(c.modules, "m");
 	assert_string_equal(c.append, "a=1 b c");
 	assert_string_equal(c.cmdline, "x y");
+	assert_int_equal(c.boot, BOOT_CHOICE_PVH);
 	assert_int_equal(c.cpus, 2);
 	assert_int_equal(c.cpus_max, 8);
 	assert_true(c.memory == 512ull << 20);
@@ -316,6 +318,8 @@ static void seconds_and_words(void **state)
 	refused("--rng On: give on or off", "-kx", "--rng", "On");
 	refused("--transport isa: give pci or mmio", "-kx", "--transport", "isa");
 	refused("--on-reboot halt: give exit or restart", "-kx", "--on-reboot", "halt");
+	refused("--boot bios: give auto, linux64, linux32 or pvh", "-kx", "--boot", "bios");
+	refused("--boot \"\": give auto", "-kx", "--boot=");
 	refused("--serial stdio: give tty, file=PATH or off", "-kx", "--serial", "stdio");
 	refused("--quiet: not together with --verbose", "-kx", "-v", "-q");
 	refused("--verbose: not together with --quiet", "-kx", "-qv");

@@ -98,6 +98,7 @@ static void every_setting(void **state)
 			       "\tmodules\t=\t/m\t\n"
 			       "append = \"a;b #c\" # quoted\n"
 			       "cmdline = 'dyndbg=\"file x +p; y\"'\n"
+			       "boot = linux32\n"
 			       "[machine]\r\n"
 			       "cpus = 2,max=8\r\n"
 			       "memory = 512M,max=4G\r\n"
@@ -126,6 +127,7 @@ static void every_setting(void **state)
 	assert_string_equal(c.modules, "/m");
 	assert_string_equal(c.append, "a;b #c");
 	assert_string_equal(c.cmdline, "dyndbg=\"file x +p; y\"");
+	assert_int_equal(c.boot, BOOT_CHOICE_LINUX32);
 	assert_int_equal(c.cpus, 2);
 	assert_int_equal(c.cpus_max, 8);
 	assert_true(c.memory == 512ull << 20);

@@ -62,7 +62,9 @@ static void test_good(void **state)
 	assert_int_equal(k.kind, KERNEL_ELF);
 	assert_int_equal(k.n_segments, 2);
 	assert_int_equal(k.start, 0x1000000);
-	assert_int_equal(k.entry, 0x1000040);
+	assert_int_equal(k.protocol, BOOT_LINUX64);
+	assert_int_equal(k.entries[BOOT_LINUX64].gpa, 0x1000040);
+	assert_false(k.entries[BOOT_PVH].there || k.entries[BOOT_LINUX32].there || k.only_32bit);
 	assert_int_equal(k.end, 0x1403000);
 	assert_int_equal(k.cmdline_max, 2047);
 	assert_null(kernel_version(&k));
@@ -95,7 +97,7 @@ static void test_virtual_entry(void **state)
 	ehdr(im.b)->e_entry = 0xffffffff81000123;
 	image_file_init(&f, im.b, sizeof(im.b));
 	assert_int_equal(kernel_open(&k, f.path, &e), 0);
-	assert_int_equal(k.entry, 0x1000123);
+	assert_int_equal(k.entries[BOOT_LINUX64].gpa, 0x1000123);
 	kernel_close(&k);
 	image_file_fini(&f);
 }
@@ -155,35 +157,167 @@ static void test_not_for_us(void **state)
 	assert_refused(im.b, sizeof(im.b), "an ELF program");
 }
 
+/* Opens the image and gives what was found in *k; closed again. */
+static void open_good(struct kernel *k, const void *bytes)
+{
+	struct image_file f;
+	struct err e = {0};
+
+	image_file_init(&f, bytes, VMLINUX_SIZE);
+	if (kernel_open(k, f.path, &e))
+		fail_msg("%s", e.text);
+	kernel_close(k);
+	image_file_fini(&f);
+}
+
+/* A Linux kernel has both entries; the better one for it is taken. */
+static void test_linux_with_pvh(void **state)
+{
+	struct image im;
+	struct kernel k;
+	struct err e = {0};
+
+	vmlinux_make(im.b);
+	vmlinux_add_linux_notes(im.b);
+	open_good(&k, im.b);
+	assert_int_equal(k.protocol, BOOT_LINUX64);
+	assert_true(k.entries[BOOT_LINUX64].there && k.entries[BOOT_PVH].there);
+	assert_int_equal(k.entries[BOOT_PVH].gpa, VMLINUX_PVH_ENTRY);
+	assert_int_equal(kernel_choose_protocol(&k, BOOT_PVH, &e), 0);
+	assert_int_equal(k.protocol, BOOT_PVH);
+	assert_int_equal(kernel_choose_protocol(&k, BOOT_LINUX32, &e), -EINVAL);
+	assert_int_equal(e.kind, ERR_USAGE);
+	assert_non_null(strstr(e.text, "--boot linux32: --kernel "));
+	assert_non_null(strstr(e.text, "has no such entry; give linux64 or pvh"));
+	assert_int_equal(k.protocol, BOOT_PVH);
+}
+
+/* Any other kernel with the note means it: its e_entry may want anything. */
+static void test_pvh_kernel(void **state)
+{
+	uint8_t entry[4];
+	struct image im;
+	struct kernel k;
+	size_t n;
+
+	le32_put(entry, VMLINUX_PVH_ENTRY);
+	vmlinux_make(im.b);
+	n = note_put(im.b + VMLINUX_NOTES, "Xen", NOTE_PHYS32_ENTRY, entry, 4, 4);
+	vmlinux_set_notes(im.b, VMLINUX_NOTES, (uint32_t)n, 4);
+	open_good(&k, im.b);
+	assert_int_equal(k.protocol, BOOT_PVH);
+	assert_true(k.entries[BOOT_LINUX64].there);
+	/* ... or be nowhere at all. */
+	ehdr(im.b)->e_entry = 0;
+	open_good(&k, im.b);
+	assert_int_equal(k.protocol, BOOT_PVH);
+	assert_false(k.entries[BOOT_LINUX64].there);
+	/* FreeBSD's kernel names an interpreter that nobody runs. */
+	phdr(im.b, 1)->p_type = PT_INTERP;
+	open_good(&k, im.b);
+	assert_int_equal(k.protocol, BOOT_PVH);
+}
+
 static void test_elf32(void **state)
 {
-	static const uint8_t note[] = {4, 0, 0,   0,   4,   0, 0, 0, 18, 0,
-				       0, 0, 'X', 'e', 'n', 0, 0, 0, 16, 0};
-	uint8_t bytes[512] = {0};
-	Elf32_Ehdr eh = {
-		.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS32, ELFDATA2LSB, 1},
-		.e_type = ET_EXEC,
-		.e_machine = EM_386,
-		.e_phoff = 64,
-		.e_phnum = 1,
-		.e_phentsize = sizeof(Elf32_Phdr),
-	};
-	Elf32_Phdr ph = {.p_type = PT_NOTE, .p_offset = 256, .p_filesz = sizeof(note)};
+	struct image im;
+	struct kernel k;
 
-	memcpy(bytes, &eh, sizeof(eh));
-	assert_refused(bytes, sizeof(bytes),
+	vmlinux32_make(im.b);
+	open_good(&k, im.b);
+	assert_int_equal(k.kind, KERNEL_ELF);
+	assert_int_equal(k.protocol, BOOT_PVH);
+	assert_false(k.entries[BOOT_LINUX64].there || k.entries[BOOT_LINUX32].there);
+	assert_true(k.only_32bit);
+	assert_int_equal(k.entries[BOOT_PVH].gpa, VMLINUX_PVH_ENTRY);
+	assert_int_equal(k.n_segments, 2);
+	assert_int_equal(k.segments[1].gpa, VMLINUX_DATA);
+	assert_int_equal(k.segments[1].off, 0x2000);
+	assert_int_equal(k.segments[1].filesz, VMLINUX_DATA_FILESZ);
+	assert_int_equal(k.segments[1].memsz, VMLINUX_DATA_MEMSZ);
+	assert_int_equal(k.end, VMLINUX_DATA + VMLINUX_DATA_MEMSZ);
+
+	vmlinux_set_notes(im.b, VMLINUX_NOTES, 0, 4);
+	assert_refused(im.b, sizeof(im.b),
 		       ": a 32-bit ELF without a PVH note; give a bzImage or a 64-bit vmlinux");
-	memcpy(bytes + 64, &ph, sizeof(ph));
-	memcpy(bytes + 256, note, sizeof(note));
-	assert_refused(bytes, sizeof(bytes), "with a PVH note, which is not supported yet");
-	/* A note that claims to be longer than its segment. */
-	memset(bytes + 256, 0xff, 8);
-	assert_refused(bytes, sizeof(bytes), "without a PVH note");
-	ph.p_filesz = 0xffffffff;
-	memcpy(bytes + 64, &ph, sizeof(ph));
-	assert_refused(bytes, sizeof(bytes), "without a PVH note");
-	memset(bytes + 28, 0xff, 4); /* e_phoff */
-	assert_refused(bytes, sizeof(bytes), "without a PVH note");
+	vmlinux32_make(im.b);
+	im.b[EI_CLASS] = ELFCLASS64;
+	assert_refused(im.b, sizeof(im.b), "its class does not go with its machine");
+	vmlinux_make(im.b);
+	im.b[EI_CLASS] = ELFCLASS32;
+	assert_refused(im.b, sizeof(im.b), "its class does not go with its machine");
+	vmlinux32_make(im.b);
+	((Elf32_Ehdr *)(void *)im.b)->e_phentsize = sizeof(Elf64_Phdr);
+	assert_refused(im.b, sizeof(im.b), "e_phentsize");
+	vmlinux32_make(im.b);
+	((Elf32_Ehdr *)(void *)im.b)->e_type = ET_REL;
+	assert_refused(im.b, sizeof(im.b), "kernel module");
+	vmlinux32_make(im.b);
+	((Elf32_Phdr *)(void *)(im.b + VMLINUX_PHDRS))->p_paddr = 0xfffff000;
+	((Elf32_Phdr *)(void *)(im.b + VMLINUX_PHDRS))->p_memsz = 0x2000;
+	assert_refused(im.b, sizeof(im.b), "outside RAM");
+}
+
+static void test_hostile_notes(void **state)
+{
+	static const struct {
+		uint32_t entry;
+		const char *where;
+	} outside[] = {
+		{0, "page zero"},
+		{0x7000, "low memory"},
+		{VMLINUX_TEXT - 1, "before the image"},
+		{VMLINUX_TEXT + VMLINUX_TEXT_SIZE, "between its segments"},
+		{VMLINUX_DATA + VMLINUX_DATA_FILESZ, "in what is zero"},
+		{VMLINUX_DATA + VMLINUX_DATA_MEMSZ, "behind it"},
+		{0xfffffff0, "the BIOS"},
+	};
+	static const uint8_t far[8] = {0x00, 0x02, 0x00, 0x01, 0x01};
+	uint8_t entry[4];
+	struct image im;
+	size_t n;
+
+	for (size_t i = 0; i < ARRAY_LEN(outside); i++) {
+		vmlinux32_make(im.b);
+		le32_put(im.b + VMLINUX_NOTES + 16, outside[i].entry);
+		assert_refused(im.b, sizeof(im.b),
+			       "its PVH entry point is in none of its segments");
+	}
+	/* 4 GiB too far: nothing may be cut off. */
+	vmlinux_make(im.b);
+	n = note_put(im.b + VMLINUX_NOTES, "Xen", NOTE_PHYS32_ENTRY, far, 8, 4);
+	vmlinux_set_notes(im.b, VMLINUX_NOTES, (uint32_t)n, 4);
+	assert_refused(im.b, sizeof(im.b), "its PVH entry point is in none of its segments");
+
+	vmlinux32_make(im.b);
+	vmlinux_set_notes(im.b, VMLINUX_NOTES, 19, 4);
+	assert_refused(im.b, sizeof(im.b), "a note is cut short");
+	vmlinux_set_notes(im.b, VMLINUX_SIZE - 10, 20, 4);
+	assert_refused(im.b, sizeof(im.b), "cut short");
+	vmlinux_set_notes(im.b, 0xffffffff, 20, 4);
+	assert_refused(im.b, sizeof(im.b), "cut short");
+	vmlinux_set_notes(im.b, VMLINUX_NOTES, 0xffffffff, 4);
+	assert_refused(im.b, sizeof(im.b), "cut short");
+
+	le32_put(entry, VMLINUX_PVH_ENTRY + 4);
+	vmlinux32_make(im.b);
+	n = note_put(im.b + VMLINUX_NOTES + 20, "Xen", NOTE_PHYS32_ENTRY, entry, 4, 4);
+	vmlinux_set_notes(im.b, VMLINUX_NOTES, 20 + (uint32_t)n, 4);
+	assert_refused(im.b, sizeof(im.b), "it has two PVH notes that disagree");
+}
+
+static void test_too_many_notes(void **state)
+{
+	enum { SIZE = 128 << 10 };
+	uint8_t *image = calloc(1, SIZE);
+
+	assert_non_null(image);
+	vmlinux32_make(image);
+	vmlinux_set_notes(image, VMLINUX_SIZE, 64 << 10, 4);
+	assert_refused(image, SIZE, "without a PVH note");
+	vmlinux_set_notes(image, VMLINUX_SIZE, (64 << 10) + 1, 4);
+	assert_refused(image, SIZE, "more than 64 KiB of notes");
+	free(image);
 }
 
 static void test_hostile_headers(void **state)
@@ -244,50 +378,68 @@ static void test_too_many_segments(void **state)
 
 static void test_every_truncation(void **state)
 {
+	static void (*const make[])(uint8_t *) = {vmlinux_make, vmlinux32_make};
 	struct image im;
 
-	vmlinux_make(im.b);
-	for (size_t len = VMLINUX_SIZE - 1; len > 4; len--)
-		assert_refused(im.b, len, len >= EI_NIDENT ? "cut short" : "neither");
+	for (size_t i = 0; i < ARRAY_LEN(make); i++) {
+		make[i](im.b);
+		for (size_t len = VMLINUX_SIZE - 1; len > 4; len--)
+			assert_refused(im.b, len, len >= EI_NIDENT ? "cut short" : "neither");
+	}
 }
 
-static void test_every_header_byte_flipped(void **state)
+/* Every bit of [off, off+len), one at a time: refused in words, or good to load. */
+static void flip_bits(struct image_file *f, const uint8_t *image, size_t off, size_t len,
+		      unsigned *accepted, unsigned *refused)
 {
-	struct image im;
-	struct image_file f;
-	unsigned accepted = 0, refused = 0;
-
-	vmlinux_make(im.b);
-	image_file_init(&f, im.b, sizeof(im.b));
-	for (size_t off = 0; off < VMLINUX_PHDRS + 3 * sizeof(Elf64_Phdr); off++) {
+	for (size_t end = off + len; off < end; off++) {
 		for (unsigned bit = 0; bit < 9; bit++) {
-			uint8_t flipped = im.b[off] ^ (uint8_t)(bit < 8 ? 1u << bit : 0xff);
+			uint8_t flipped = image[off] ^ (uint8_t)(bit < 8 ? 1u << bit : 0xff);
 			struct guest_mem gm;
 			struct kernel k;
 			struct err e = {0};
 
-			image_file_put(&f, off, &flipped, 1);
-			if (kernel_open(&k, f.path, &e)) {
+			image_file_put(f, off, &flipped, 1);
+			if (kernel_open(&k, f->path, &e)) {
 				assert_int_equal(e.kind, ERR_USAGE);
-				refused++;
+				++*refused;
 			} else {
 				assert_true(k.start >= 0x100000 && k.start < k.end);
-				assert_true(k.entry >= k.start && k.entry < k.end);
+				assert_true(k.entries[k.protocol].there);
+				assert_true(k.entries[k.protocol].gpa >= k.start);
+				assert_true(k.entries[k.protocol].gpa < k.end);
 				guest_mem_init(&gm, GUEST_MEM_ANON);
 				assert_int_equal(board_map_ram(&board, &gm, &e), 0);
 				if (kernel_load(&k, &board, &gm, &e))
 					assert_int_equal(e.kind, ERR_USAGE);
 				kernel_version(&k);
 				guest_mem_fini(&gm);
-				accepted++;
+				++*accepted;
 			}
 			kernel_close(&k);
 		}
-		image_file_put(&f, off, &im.b[off], 1);
+		image_file_put(f, off, &image[off], 1);
 	}
-	assert_true(accepted > 100);
-	assert_true(refused > 100);
-	image_file_fini(&f);
+}
+
+static void test_every_header_bit_flipped(void **state)
+{
+	unsigned accepted = 0, refused = 0;
+	struct image im;
+	struct image_file f;
+
+	for (unsigned elf32 = 0; elf32 < 2; elf32++) {
+		vmlinux_make(im.b);
+		vmlinux_add_linux_notes(im.b);
+		if (elf32)
+			vmlinux32_make(im.b);
+		image_file_init(&f, im.b, sizeof(im.b));
+		flip_bits(&f, im.b, 0, VMLINUX_PHDRS + 3 * sizeof(Elf64_Phdr), &accepted, &refused);
+		flip_bits(&f, im.b, VMLINUX_NOTES, 64, &accepted, &refused);
+		image_file_fini(&f);
+	}
+	assert_true(accepted > 200);
+	assert_true(refused > 200);
 }
 
 int main(void)
@@ -297,11 +449,15 @@ int main(void)
 		cmocka_unit_test(test_virtual_entry),
 		cmocka_unit_test(test_version_in_rodata),
 		cmocka_unit_test(test_not_for_us),
+		cmocka_unit_test(test_linux_with_pvh),
+		cmocka_unit_test(test_pvh_kernel),
 		cmocka_unit_test(test_elf32),
+		cmocka_unit_test(test_hostile_notes),
+		cmocka_unit_test(test_too_many_notes),
 		cmocka_unit_test(test_hostile_headers),
 		cmocka_unit_test(test_too_many_segments),
 		cmocka_unit_test(test_every_truncation),
-		cmocka_unit_test(test_every_header_byte_flipped),
+		cmocka_unit_test(test_every_header_bit_flipped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,13 @@ struct disk_config {
 
 enum serial_kind { SERIAL_TTY, SERIAL_FILE, SERIAL_OFF };
 enum transport { TRANSPORT_PCI, TRANSPORT_MMIO };
+/* BOOT_CHOICE_AUTO: the best entry that the kernel has. */
+enum boot_choice {
+	BOOT_CHOICE_AUTO,
+	BOOT_CHOICE_LINUX64,
+	BOOT_CHOICE_LINUX32,
+	BOOT_CHOICE_PVH,
+};
 enum reboot_action { ON_REBOOT_EXIT, ON_REBOOT_RESTART };
 
 struct vm_config {
@@ -39,6 +46,7 @@ struct vm_config {
 	char *modules; /* NULL: look for /lib/modules/VERSION, or next to the kernel; "none" */
 	char *cmdline; /* replaces the default command line; NULL: the default */
 	char *append;  /* every --append, joined by blanks; NULL: none */
+	enum boot_choice boot; /* the entry to take */
 
 	/* machine */
 	unsigned cpus, cpus_max;     /* 1 to CONFIG_CPUS_MAX, cpus <= cpus_max */

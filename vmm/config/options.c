@@ -173,6 +173,24 @@ static void clear_append(struct vm_config *c)
 	c->append = NULL;
 }
 
+static int set_boot(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	static const char *const names[] = {
+		[BOOT_CHOICE_AUTO] = "auto",
+		[BOOT_CHOICE_LINUX64] = "linux64",
+		[BOOT_CHOICE_LINUX32] = "linux32",
+		[BOOT_CHOICE_PVH] = "pvh",
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			c->boot = (enum boot_choice)i;
+			return 0;
+		}
+	}
+	return option_refuse(o, value, -EINVAL, e, "give auto, linux64, linux32 or pvh");
+}
+
 /* Splits "N[,max=M]" in *copy. Gives false for anything else behind a comma. */
 static bool split_max(char *copy, const char **max)
 {
@@ -370,7 +388,8 @@ static void clear_log_level(struct vm_config *c)
 /* clang-format off */
 const struct option_def options[] = {
 	{ "kernel", 'k', "FILE", "boot",
-	  "the guest's kernel: bzImage or 64-bit vmlinux",
+	  "the guest's kernel: bzImage, 64-bit vmlinux, or\n"
+	  "an ELF with a PVH note",
 	  .set = set_path, AT(kernel) },
 	{ "initrd", 'i', "FILE", "boot",
 	  "its initramfs; without one, a small one is made\n"
@@ -389,6 +408,10 @@ const struct option_def options[] = {
 	{ "cmdline-file", KEY_CMDLINE_FILE, "FILE", "boot",
 	  "the same, read from a file",
 	  .set = set_cmdline_file, .excludes = "cmdline" },
+	{ "boot", KEY_BOOT, "ENTRY", "boot",
+	  "auto (default), linux64, linux32 or pvh: which\n"
+	  "of the kernel's entries to take",
+	  .set = set_boot },
 
 	{ "cpus", 'c', "N[,max=M]", "machine",
 	  "1 to 64 CPUs (default 1)",

@@ -74,12 +74,26 @@ static int pack_initramfs(struct machine *m, struct err *e)
 	return ret;
 }
 
+/* The kernel, and the entry that the user may have chosen. */
+static int open_kernel(struct kernel *k, const struct vm_config *c, struct err *e)
+{
+	static const enum boot_protocol choices[] = {
+		[BOOT_CHOICE_LINUX64] = BOOT_LINUX64,
+		[BOOT_CHOICE_LINUX32] = BOOT_LINUX32,
+		[BOOT_CHOICE_PVH] = BOOT_PVH,
+	};
+	int ret = kernel_open(k, c->kernel, e);
+
+	return ret || c->boot == BOOT_CHOICE_AUTO ? ret
+						  : kernel_choose_protocol(k, choices[c->boot], e);
+}
+
 int machine_open_files(struct machine *m, struct err *e)
 {
 	const struct vm_config *c = m->config;
 
 	m->files.initrd_fd = -1;
-	int ret = kernel_open(&m->files.kernel, c->kernel, e);
+	int ret = open_kernel(&m->files.kernel, c, e);
 
 	if (ret)
 		return ret;

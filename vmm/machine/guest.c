@@ -2,7 +2,7 @@
 /* Power-on: the kernel, its initrd, its command line and the tables that describe
  * the board go into RAM, and the boot processor is put at the entry. */
 #include "firmware/acpi.h"
-#include "firmware/bootparams.h"
+#include "firmware/boot.h"
 #include "firmware/cmdline.h"
 #include "vmm/base/log.h"
 #include "vmm/machine/parts.h"
@@ -83,6 +83,7 @@ int machine_load_guest(struct machine *m, struct err *e)
 	if (ret < 0)
 		return ret;
 	log_info("command line: %s", cmdline);
+	log_info("entry: %s", boot_protocol_name(m->files.kernel.protocol));
 	ret = kernel_load(&m->files.kernel, &m->board, &m->ram, e);
 	if (!ret)
 		ret = load_initrd(m, &boot.initrd, &boot.initrd_len, e);

@@ -151,6 +151,14 @@ const char *command_line(void);
 uint64_t option(const char *name, uint64_t otherwise);
 bool booted_by_pvh(void);
 
+/* The processor at the guest's first instruction, as start.S found it. */
+extern const struct entry_state {
+	uint64_t cr0, cr4, efer, rflags;
+	uint16_t cs, ds, es, ss;
+	uint64_t info;  /* EBX or RSI */
+	uint64_t width; /* 32 or 64 */
+} entry_state;
+
 /* Make [gpa, gpa+len) beyond 4 GiB addressable, one to one. */
 void map_high(uint64_t gpa, uint64_t len);
 

@@ -35,6 +35,23 @@
 	.code32
 	.globl start32
 start32:
+	mov %cr0, %eax
+	mov %eax, entry_state + 0x00
+	mov %cr4, %eax
+	mov %eax, entry_state + 0x08
+	mov $MSR_EFER, %ecx
+	rdmsr
+	mov %eax, entry_state + 0x10
+	mov $stack_top, %esp
+	pushf
+	pop %eax
+	mov %eax, entry_state + 0x18
+	movw %cs, entry_state + 0x20
+	movw %ds, entry_state + 0x22
+	movw %es, entry_state + 0x24
+	movw %ss, entry_state + 0x26
+	mov %ebx, entry_state + 0x28
+	movl $32, entry_state + 0x30
 	cli
 	lgdt gdt_pointer
 	mov $CR4_PAE, %eax
@@ -61,8 +78,24 @@ start32:
 
 	.globl start64
 start64:
-	cli
+	mov %cr0, %rax
+	mov %rax, entry_state + 0x00
+	mov %cr4, %rax
+	mov %rax, entry_state + 0x08
+	mov $MSR_EFER, %ecx
+	rdmsr
+	mov %eax, entry_state + 0x10
 	mov $stack_top, %esp
+	pushf
+	pop %rax
+	mov %rax, entry_state + 0x18
+	movw %cs, entry_state + 0x20
+	movw %ds, entry_state + 0x22
+	movw %es, entry_state + 0x24
+	movw %ss, entry_state + 0x26
+	mov %rsi, entry_state + 0x28
+	movl $64, entry_state + 0x30
+	cli
 	mov $pml4, %eax
 	mov %rax, %cr3
 	lgdt gdt_pointer
@@ -209,6 +242,12 @@ gdt_pointer:
 	.balign 4
 ap_ticket:
 	.long 0
+
+	/* struct entry_state of guest.h */
+	.globl entry_state
+	.balign 8
+entry_state:
+	.skip 0x38
 
 	.balign 4096
 	.globl pml4, pdpt

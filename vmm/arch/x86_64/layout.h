@@ -22,7 +22,8 @@
 /* --- the first MiB ----------------------------------------------------------- */
 #define LAYOUT_GDT         0x500ull
 #define LAYOUT_IDT         0x520ull
-#define LAYOUT_ZERO_PAGE   0x7000ull
+#define LAYOUT_START_INFO  0x6000ull /* PVH: hvm_start_info, its modules behind it */
+#define LAYOUT_ZERO_PAGE   0x7000ull /* Linux's boot_params; PVH: the memory map */
 #define LAYOUT_BOOT_STACK  0x8ff0ull
 #define LAYOUT_PML4        0x9000ull
 #define LAYOUT_PDPT        0xa000ull

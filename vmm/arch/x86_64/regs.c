@@ -57,8 +57,17 @@ int regs_set_msrs(int vcpu_fd)
 	return ret < 0 ? ret : ret < (int)msrs.head.nmsrs ? -EINVAL : 0;
 }
 
+/* What distinguishes the modes of boot_entry.h. */
+static const struct mode {
+	uint64_t cr0, cr4, efer;
+	bool code64; /* CS.L; otherwise CS.D */
+} modes[] = {
+	[ENTRY_LONG] = {CR0_PE | CR0_ET | CR0_PG, CR4_PAE, EFER_LME | EFER_LMA, true},
+	[ENTRY_PROTECTED] = {CR0_PE | CR0_ET, 0, 0, false},
+};
+
 /* A flat segment; `type` [SDM 3A 3.4.5.1]. */
-static struct kvm_segment flat(uint16_t selector, uint8_t type, bool code)
+static struct kvm_segment flat(uint16_t selector, uint8_t type, bool code64)
 {
 	return (struct kvm_segment){
 		.limit = 0xffffffff,
@@ -67,17 +76,19 @@ static struct kvm_segment flat(uint16_t selector, uint8_t type, bool code)
 		.present = 1,
 		.s = 1,
 		.g = 1,
-		.db = !code,
-		.l = code,
+		.db = !code64,
+		.l = code64,
 	};
 }
 
 int regs_set_entry(int vcpu_fd, const struct boot_entry *entry)
 {
+	const struct mode *mode = &modes[entry->mode];
 	struct kvm_sregs s;
 	struct kvm_regs r = {
 		.rip = entry->rip,
 		.rsp = entry->rsp,
+		.rbx = entry->rbx,
 		.rsi = entry->rsi,
 		.rflags = RFLAGS_FIXED,
 	};
@@ -86,8 +97,8 @@ int regs_set_entry(int vcpu_fd, const struct boot_entry *entry)
 
 	if (ret)
 		return ret;
-	s.cs = flat(entry->cs, 0xb, true);  /* execute, read, accessed */
-	s.ds = flat(entry->ds, 0x3, false); /* read, write, accessed */
+	s.cs = flat(entry->cs, 0xb, mode->code64); /* execute, read, accessed */
+	s.ds = flat(entry->ds, 0x3, false);        /* read, write, accessed */
 	s.es = s.fs = s.gs = s.ss = s.ds;
 	/* A busy TSS must be there, though nobody uses it [SDM 3C 27.3.1.2]. */
 	s.tr = (struct kvm_segment){.limit = 0x67, .type = 0xb, .present = 1};
@@ -95,10 +106,10 @@ int regs_set_entry(int vcpu_fd, const struct boot_entry *entry)
 	s.gdt.limit = entry->gdt_limit;
 	s.idt.base = entry->idt;
 	s.idt.limit = entry->idt_limit;
-	s.cr0 = CR0_PE | CR0_ET | CR0_PG;
+	s.cr0 = mode->cr0;
 	s.cr3 = entry->cr3;
-	s.cr4 = CR4_PAE;
-	s.efer = EFER_LME | EFER_LMA;
+	s.cr4 = mode->cr4;
+	s.efer = mode->efer;
 	ret = kvm_ioctl(vcpu_fd, KVM_SET_SREGS, &s);
 	return ret ? ret : kvm_ioctl(vcpu_fd, KVM_SET_REGS, &r);
 }
