@@ -2,6 +2,7 @@
 /* minivmm: argv -> config -> machine -> exit status. */
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
+#include "vmm/base/sigbus.h"
 #include "vmm/config/config.h"
 #include "vmm/machine/machine.h"
 
@@ -73,6 +74,7 @@ int main(int argc, char **argv)
 	int status = 0;
 
 	fill_standard_fds();
+	sigbus_catch();
 	signal(SIGPIPE, SIG_IGN); /* a closed reader is an EPIPE, not our end */
 	switch (config_parse(&config, argc, argv, &e)) {
 	case CONFIG_RUN:

@@ -20,6 +20,7 @@
 
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
+#include "vmm/base/sigbus.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -277,7 +278,7 @@ static int start_thread(struct char_out_fd *o)
 
 	/* Signals are the main loop's. SIGTTOU blocked also means that the kernel lets
 	 * a background process write, and SIGPIPE blocked that it becomes EPIPE. */
-	sigfillset(&all);
+	sigbus_fill_mask(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 256 * 1024);

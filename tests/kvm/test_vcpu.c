@@ -98,6 +98,9 @@ GUEST(guest_mmio, "	mov $0xd0000000, %ebx\n"
 
 GUEST(guest_halt, "1:	cli; hlt; jmp 1b");
 GUEST(guest_spin, "1:	jmp 1b");
+GUEST(guest_touch, "	mov $0x1000000, %ebx\n"
+		   "	mov (%rbx), %eax\n"
+		   "1:	cli; hlt; jmp 1b");
 GUEST(guest_crash, "	ud2"); /* without an IDT */
 
 /* RSI is the CPU's number. Four accesses a round, all with the round's number in
@@ -550,6 +553,25 @@ static void a_triple_fault_stops_the_machine(void **state)
 
 /* --- stopping ----------------------------------------------------------------------------- */
 
+/* hostile-cases: "guest RAM backed by a file that is cut short": the host's fault, told
+ * once, and the processor stands. */
+static void ram_that_the_host_has_lost(void **state)
+{
+	struct fixture *f = *state;
+	FILE *file = tmpfile();
+	int fd = dup(fileno(file));
+
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(guest_mem_add(&f->ram, 16 * MiB, 4096, fd, 0, NULL), 0);
+	assert_int_equal(ftruncate(fileno(file), 0), 0);
+	start_guest(f, 1, guest_touch);
+	assert_true(wait_ms(&f->stopped, 30000));
+	assert_int_equal(f->reason, STOP_HOST_ERROR);
+	vcpus_quit(&f->cpus);
+	assert_false(wait_ms(&f->stopped, 50));
+	fclose(file);
+}
+
 static void expect_prompt_control(struct fixture *f)
 {
 	uint64_t start = now_ms();
@@ -925,6 +947,7 @@ int main(void)
 		VCPU_TEST(ports_of_each_size),
 		VCPU_TEST(mmio_read_modify_write),
 		VCPU_TEST(a_triple_fault_stops_the_machine),
+		VCPU_TEST(ram_that_the_host_has_lost),
 		VCPU_TEST(halted_cpus_can_be_stopped),
 		VCPU_TEST(spinning_cpus_can_be_stopped),
 		VCPU_TEST(cpus_that_never_started_can_be_stopped),

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,6 +63,20 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	emit(fmt, ap, "");
 	va_end(ap);
+}
+
+void log_last_words(const char *text)
+{
+	static const char head[] = "minivmm: ";
+	const char *eol = atomic_load(&raw_tty) ? "\r\n" : "\n";
+	struct iovec line[] = {
+		{(char *)head, sizeof(head) - 1},
+		{(char *)text, strlen(text)},
+		{(char *)eol, strlen(eol)},
+	};
+
+	if (writev(atomic_load(&out_fd), line, 3) < 0)
+		return;
 }
 
 /* Would a line go out without waiting? What is no longer than PIPE_BUF does, once

@@ -31,6 +31,9 @@ void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(
 #define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
+/* A line whatever the level, from a signal handler: async-signal-safe. */
+void log_last_words(const char *text);
+
 /* A budget of lines for one source of guest-triggered complaints: zero-filled
  * storage is ready for use. */
 struct log_budget {

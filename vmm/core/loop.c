@@ -10,6 +10,7 @@
 #include "vmm/core/loop.h"
 
 #include "vmm/base/fd.h"
+#include "vmm/base/sigbus.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -351,7 +352,7 @@ struct io_thread *io_thread_create(const char *name, int *err_out)
 	}
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	/* Signals are the main loop's; a new thread inherits the mask. */
-	sigfillset(&all);
+	sigbus_fill_mask(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 256 * 1024);

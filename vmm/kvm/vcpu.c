@@ -3,6 +3,7 @@
 
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
+#include "vmm/base/sigbus.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -133,6 +134,23 @@ struct cpu_hold vcpus_hold(struct vcpu_group *g)
 	return (struct cpu_hold){hold, g};
 }
 
+/* EFAULT: the guest touched its RAM and the host has nothing behind it, which is no
+ * fault of the guest's (see vmm/base/sigbus.h). */
+static void report_failed_run(struct vcpu *v, int error)
+{
+	char detail[160];
+
+	if (error == EFAULT)
+		snprintf(detail, sizeof(detail),
+			 "it has no memory for the guest's RAM: huge pages ran out, or a file "
+			 "behind it was cut short (KVM_RUN on CPU %u)",
+			 v->index);
+	else
+		snprintf(detail, sizeof(detail), "KVM_RUN on CPU %u: %s", v->index,
+			 strerror(error));
+	stop_request(&v->env->stop, error == EFAULT ? STOP_HOST_ERROR : STOP_KVM_ERROR, detail);
+}
+
 /* The trap loop. */
 static void run_guest(struct vcpu *v)
 {
@@ -143,11 +161,7 @@ static void run_guest(struct vcpu *v)
 			if (exit_dispatch(v) == EXIT_LEAVE)
 				return;
 		} else if (errno != EINTR && errno != EAGAIN) {
-			char detail[128];
-
-			snprintf(detail, sizeof(detail), "KVM_RUN on CPU %u: %s", v->index,
-				 strerror(errno));
-			stop_request(&v->env->stop, STOP_KVM_ERROR, detail);
+			report_failed_run(v, errno);
 			return;
 		}
 	}
@@ -182,7 +196,7 @@ int vcpus_start(struct vcpu_group *g, struct err *e)
 
 	/* No SA_RESTART: the signal's only purpose is that KVM_RUN gives EINTR. */
 	sigaction(VCPU_KICK, &kick, NULL);
-	sigfillset(&others);
+	sigbus_fill_mask(&others);
 	sigdelset(&others, VCPU_KICK);
 	pthread_sigmask(SIG_SETMASK, &others, &before);
 	pthread_attr_init(&attr);
