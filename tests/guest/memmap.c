@@ -6,18 +6,30 @@
  *
  * QEMU: -m 64M
  * PVH:
- * RUN: --memory 64M
- * EXPECT: ram 0 MiB to 64 MiB
- * RUN: --memory 3070M
- * EXPECT: ram 0 MiB to 3070 MiB
- * RUN: --memory 3072M
- * EXPECT: ram 0 MiB to 3072 MiB
- * RUN: --memory 3074M
- * EXPECT: ram 0 MiB to 3072 MiB
- * EXPECT: ram 4096 MiB to 4098 MiB
- * RUN: --memory 5G
- * EXPECT: ram 0 MiB to 3072 MiB
- * EXPECT: ram 4096 MiB to 6144 MiB
+ * RUN: --memory 32M
+ * EXPECT: ram 0 KiB to 32768 KiB
+ * RUN: --memory 32772K
+ * EXPECT: ram 0 KiB to 32772 KiB
+ * RUN: --memory 3145724K
+ * EXPECT: ram 0 KiB to 3145724 KiB
+ * RUN: --memory 3G
+ * EXPECT: ram 0 KiB to 3145728 KiB
+ * RUN: --memory 3145732K
+ * EXPECT: ram 0 KiB to 3145728 KiB
+ * EXPECT: ram 4194304 KiB to 4194308 KiB
+ * RUN: --memory 4194300K
+ * EXPECT: ram 0 KiB to 3145728 KiB
+ * EXPECT: ram 4194304 KiB to 5242876 KiB
+ * RUN: --memory 4G
+ * EXPECT: ram 4194304 KiB to 5242880 KiB
+ * RUN: --memory 4194308K
+ * EXPECT: ram 4194304 KiB to 5242884 KiB
+ * RUN: --memory 64M,shared=on
+ * EXPECT: ram 0 KiB to 65536 KiB
+ * RUN: --memory 64M,hugepages=thp,prefault=on
+ * EXPECT: ram 0 KiB to 65536 KiB
+ * RUN: --memory 65540K,shared=on,prefault=on,hugepages=off
+ * EXPECT: ram 0 KiB to 65540 KiB
  */
 #include "guest.h"
 
@@ -47,12 +59,12 @@ void guest_main(void)
 		touch(r.base ? r.base : 8);
 		touch(r.base + r.len - 1);
 		if (r.base >> 32 && !(ram_from >> 32)) {
-			printf("ram %lu MiB to %lu MiB\n", ram_from >> 20, ram_to >> 20);
+			printf("ram %lu KiB to %lu KiB\n", ram_from >> 10, ram_to >> 10);
 			ram_from = r.base;
 		}
 		ram_to = r.base + r.len;
 	}
-	printf("ram %lu MiB to %lu MiB\n", ram_from >> 20, ram_to >> 20);
+	printf("ram %lu KiB to %lu KiB\n", ram_from >> 10, ram_to >> 10);
 	if (booted_by_pvh())
 		return; /* another firmware may have the end of RAM to itself */
 	map_high(ram_to, 8);

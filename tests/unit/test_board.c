@@ -13,11 +13,14 @@
 
 #include <cmocka.h>
 
+#define PAGE 4096ull
 #define STEP (2 * MiB)
 
+/* Each edge, and a page to either side. */
 static const uint64_t sizes[] = {
-	32 * MiB, 3 * GiB - STEP, 3 * GiB, 3 * GiB + STEP, 4 * GiB - STEP,
-	4 * GiB,  4 * GiB + STEP, 5 * GiB, 64 * GiB,
+	32 * MiB,       32 * MiB + PAGE, 3 * GiB - STEP, 3 * GiB - PAGE, 3 * GiB,
+	3 * GiB + PAGE, 3 * GiB + STEP,  4 * GiB - PAGE, 4 * GiB,        4 * GiB + PAGE,
+	5 * GiB - PAGE, 5 * GiB,         5 * GiB + PAGE, 64 * GiB,
 };
 
 static void no_byte_is_lost_and_none_is_in_the_hole(void **state)
@@ -104,6 +107,39 @@ static void virtio_devices_have_places(void **state)
 	assert_non_null(strstr(e.text, "--transport mmio"));
 }
 
+/* hostile-cases: "DMA across the hole refused", for every size: the last page is
+ * RAM to its last byte, and a transfer that goes on beyond it moves nothing. */
+static void dma_ends_where_ram_ends(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		struct guest_mem gm;
+		struct board b;
+
+		assert_int_equal(board_init(&b, sizes[i], sizes[i], 1, 1, 48, NULL), 0);
+		guest_mem_init(&gm, GUEST_MEM_ANON);
+		assert_int_equal(board_map_ram(&b, &gm, NULL), 0);
+
+		const uint64_t ends[] = {b.ram_low, 4 * GiB + b.ram_high};
+
+		for (unsigned j = 0; j < (b.ram_high ? 2 : 1); j++) {
+			char page[PAGE], two[2 * PAGE];
+
+			memset(page, 'x', sizeof(page));
+			memset(two, 'y', sizeof(two));
+			assert_int_equal(guest_mem_write(&gm, ends[j] - PAGE, page, PAGE), 0);
+			assert_int_equal(guest_mem_write(&gm, ends[j] - PAGE, two, PAGE + 1),
+					 -EFAULT);
+			assert_int_equal(guest_mem_write(&gm, ends[j], two, 1), -EFAULT);
+			assert_int_equal(guest_mem_read(&gm, ends[j] - 1, two, 2), -EFAULT);
+			assert_int_equal(guest_mem_read(&gm, ends[j] - PAGE, two, PAGE), 0);
+			assert_memory_equal(two, page, PAGE);
+		}
+		/* From the last byte below the hole to the first above it. */
+		assert_null(guest_mem_hva(&gm, b.ram_low - 1, 4 * GiB - b.ram_low + 2));
+		guest_mem_fini(&gm);
+	}
+}
+
 static void room_to_grow_moves_the_window_only(void **state)
 {
 	struct board small, roomy;
@@ -124,7 +160,7 @@ static void too_few_address_bits_are_refused(void **state)
 		bool fits;
 	} cases[] = {
 		{63 * GiB, 36, false},        {63 * GiB, 37, true},   {62 * GiB, 36, true},
-		{62 * GiB + STEP, 36, false}, {3 * GiB, 32, false},   {3 * GiB, 33, true},
+		{62 * GiB + PAGE, 36, false}, {3 * GiB, 32, false},   {3 * GiB, 33, true},
 		{1024 * GiB, 40, false},      {1024 * GiB, 41, true}, {1024 * GiB, 64, true},
 	};
 
@@ -160,6 +196,7 @@ int main(void)
 		cmocka_unit_test(no_byte_is_lost_and_none_is_in_the_hole),
 		cmocka_unit_test(the_map_is_the_boards),
 		cmocka_unit_test(virtio_devices_have_places),
+		cmocka_unit_test(dma_ends_where_ram_ends),
 		cmocka_unit_test(room_to_grow_moves_the_window_only),
 		cmocka_unit_test(too_few_address_bits_are_refused),
 		cmocka_unit_test(apic_ids_are_the_numbers),

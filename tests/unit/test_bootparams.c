@@ -322,16 +322,20 @@ static void test_e820(void **state)
 	finish(&f);
 }
 
-/* RAM sizes around the hole, two MiB to either side. */
+/* RAM sizes around the hole, a page to either side: each byte of it is listed but for
+ * what lies below 1 MiB, and the last entry ends where RAM ends. */
 static void test_e820_around_the_hole(void **state)
 {
-	static const uint64_t sizes[] = {32 * MiB, 3 * GiB - 2 * MiB, 3 * GiB, 3 * GiB + 2 * MiB,
-					 4 * GiB};
+	enum { PAGE = 4096 };
+	static const uint64_t sizes[] = {
+		32 * MiB,       32 * MiB + PAGE, 3 * GiB - PAGE, 3 * GiB,
+		3 * GiB + PAGE, 4 * GiB - PAGE,  4 * GiB,        4 * GiB + PAGE,
+	};
 
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
 		struct board b;
 		struct e820 map;
-		uint64_t ram = 0;
+		uint64_t ram = 0, end = 0;
 
 		assert_int_equal(board_init(&b, sizes[i], sizes[i], 1, 1, 40, NULL), 0);
 		e820_build(&map, &b);
@@ -340,10 +344,12 @@ static void test_e820_around_the_hole(void **state)
 			if (map.entries[j].type != E820_RAM)
 				continue;
 			ram += map.entries[j].len;
+			end = map.entries[j].gpa + map.entries[j].len;
 			assert_false(ranges_overlap(map.entries[j].gpa, map.entries[j].len, 3 * GiB,
 						    GiB));
 		}
 		assert_int_equal(ram, sizes[i] - 0x60400);
+		assert_int_equal(end, sizes[i] > 3 * GiB ? sizes[i] + GiB : sizes[i]);
 	}
 }
 

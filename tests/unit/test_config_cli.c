@@ -274,7 +274,8 @@ static void memory_sizes(void **state)
 	} good[] = {
 		{"32", 33554432},         {"32M", 33554432},          {"32768K", 33554432},
 		{"34", 35651584},         {"1g", 1073741824},         {"1T", 1099511627776},
-		{"1024G", 1099511627776}, {"1048574", 1099509530624},
+		{"1024G", 1099511627776}, {"1048574", 1099509530624}, {"32772K", 33558528},
+		{"33", 34603008},
 	};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -294,14 +295,67 @@ static void memory_sizes(void **state)
 	refused("--memory 18446744073709551616: too large", "-kx", "-m", "18446744073709551616");
 	refused("--memory 17592186044416: too large", "-kx", "-m", "17592186044416");
 	refused("--memory 18014398509481984K: too large", "-kx", "-m", "18014398509481984K");
-	refused("--memory 33: not a multiple of 2M, the size of a large page; give 34M", "-kx",
-		"-m", "33");
-	refused("--memory 32769K: not a multiple of 2M", "-kx", "-m", "32769K");
-	refused("--memory 1G,max=512M: max is below", "-kx", "-m", "1G,max=512M");
-	refused("--memory 1G,max=: not a size", "-kx", "-m", "1G,max=");
-	refused("--memory 1G,max=2T: too large", "-kx", "-m", "1G,max=2T");
-	refused("--memory 1G,mux=2G: not a size; give SIZE or SIZE,max=SIZE", "-kx", "-m",
-		"1G,mux=2G");
+	refused("--memory 32769K: not a multiple of 4K, which is a page; give 32772K", "-kx", "-m",
+		"32769K");
+}
+
+static void memory_keys(void **state)
+{
+	static const struct {
+		const char *name;
+		enum memory_pages pages;
+	} pages[] = {
+		{"off", MEMORY_PAGES_SMALL},
+		{"thp", MEMORY_PAGES_THP},
+		{"2M", MEMORY_PAGES_2M},
+		{"1G", MEMORY_PAGES_1G},
+	};
+	char text[64];
+
+	assert_int_equal(parse("-kx", "-m", "1G"), CONFIG_RUN);
+	assert_int_equal(c.memory_pages, MEMORY_PAGES_HOST);
+	assert_false(c.memory_shared || c.memory_prefault);
+	vm_config_fini(&c);
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		snprintf(text, sizeof(text), "2G,hugepages=%s", pages[i].name);
+		assert_int_equal(parse("-kx", "-m", text), CONFIG_RUN);
+		assert_int_equal(c.memory_pages, pages[i].pages);
+		vm_config_fini(&c);
+	}
+	assert_int_equal(parse("-kx", "-m", "1G,prefault=on,max=3G,shared=on,hugepages=1G"),
+			 CONFIG_RUN);
+	assert_true(c.memory == 1ull << 30 && c.memory_max == 3ull << 30);
+	assert_true(c.memory_shared && c.memory_prefault);
+	vm_config_fini(&c);
+	/* Given again, it is another setting as a whole. */
+	assert_int_equal(parse("-kx", "-m", "1G,shared=on,hugepages=2M", "-m", "2G,prefault=off"),
+			 CONFIG_RUN);
+	assert_int_equal(c.memory_pages, MEMORY_PAGES_HOST);
+	assert_false(c.memory_shared || c.memory_prefault);
+	assert_true(c.memory_max == 2ull << 30);
+	vm_config_fini(&c);
+
+	refused("--memory max=512M: max is below the size at the start; give max=1G", "-kx", "-m",
+		"1G,max=512M");
+	refused("--memory max=\"\": not a size", "-kx", "-m", "1G,max=");
+	refused("--memory max=2T: too large", "-kx", "-m", "1G,max=2T");
+	refused("--memory max: needs a value", "-kx", "-m", "1G,max");
+	refused("--memory max: given twice", "-kx", "-m", "1G,max=2G,max=2G");
+	refused("--memory mux: unknown key; did you mean max?", "-kx", "-m", "1G,mux=2G");
+	refused("--memory backing: unknown key; memory has max, hugepages, shared and prefault",
+		"-kx", "-m", "1G,backing=file");
+	refused("--memory hugepages=4K: give off, thp, 2M or 1G", "-kx", "-m", "1G,hugepages=4K");
+	refused("--memory shared=yes: give on or off", "-kx", "-m", "1G,shared=yes");
+	refused("--memory prefault=\"\": give on or off", "-kx", "-m", "1G,prefault=");
+	refused("--memory : unknown key", "-kx", "-m", "1G,");
+	refused("--memory \"\": not a size", "-kx", "-m", ",shared=on");
+	/* The size in its pages, and the most as well. */
+	refused("--memory 33M,hugepages=2M: not a multiple of 2M, as its huge pages are; give 34M",
+		"-kx", "-m", "33M,hugepages=2M");
+	refused("--memory 64M,max=65M,hugepages=2M: not a multiple of 2M", "-kx", "-m",
+		"64M,max=65M,hugepages=2M");
+	refused("--memory 1536M,hugepages=1G: not a multiple of 1G, as its huge pages are; give 2G",
+		"-kx", "-m", "1536M,hugepages=1G");
 }
 
 static void seconds_and_words(void **state)
@@ -654,6 +708,7 @@ int main(void)
 		cmocka_unit_test_teardown(missing_and_unwanted_values, fini),
 		cmocka_unit_test_teardown(cpu_counts, fini),
 		cmocka_unit_test_teardown(memory_sizes, fini),
+		cmocka_unit_test_teardown(memory_keys, fini),
 		cmocka_unit_test_teardown(seconds_and_words, fini),
 		cmocka_unit_test_teardown(disks, fini),
 		cmocka_unit_test_teardown(bad_disks, fini),

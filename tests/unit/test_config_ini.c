@@ -101,7 +101,7 @@ static void every_setting(void **state)
 			       "boot = linux32\n"
 			       "[machine]\r\n"
 			       "cpus = 2,max=8\r\n"
-			       "memory = 512M,max=4G\r\n"
+			       "memory = 512M,max=4G,hugepages=thp,shared=on,prefault=on\r\n"
 			       "transport = mmio\n"
 			       "[disk.root]\n"
 			       "path = /r\n"
@@ -133,6 +133,8 @@ static void every_setting(void **state)
 	assert_true(c.memory == 512ull << 20);
 	assert_true(c.memory_max == 4ull << 30);
 	assert_int_equal(c.transport, TRANSPORT_MMIO);
+	assert_int_equal(c.memory_pages, MEMORY_PAGES_THP);
+	assert_true(c.memory_shared && c.memory_prefault);
 	assert_int_equal(c.n_disks, 2);
 	assert_string_equal(c.disks[0].path, "/r");
 	assert_string_equal(c.disks[0].id, "root");
@@ -187,7 +189,10 @@ static void bad_values_name_file_section_and_key(void **state)
 	refused("vm.ini [machine] cpus: 18446744073709551618: too",
 		"[machine]\ncpus=18446744073709551618\n");
 	refused("vm.ini [machine] memory: 1Q: not a size", "[machine]\nmemory=1Q\n");
-	refused("vm.ini [machine] memory: 33: not a multiple of 2M", "[machine]\nmemory=33\n");
+	refused("vm.ini [machine] memory: 33M,hugepages=2M: not a multiple of 2M",
+		"[machine]\nmemory=33M,hugepages=2M\n");
+	refused("vm.ini [machine] memory hugepages: huge: give off",
+		"[machine]\nmemory=32M,hugepages=huge\n");
 	refused("vm.ini [machine] transport: PCI: give pci or mmio", "[machine]\ntransport=PCI\n");
 	refused("vm.ini [devices] rng: yes: give on or off", "[devices]\nrng=yes\n");
 	refused("vm.ini [run] timeout: 1.5: not a number", "[run]\ntimeout=1.5\n");

@@ -28,6 +28,15 @@ struct disk_config {
 	unsigned queues; /* 1 to 16; 0: as many as CPUs, 4 at most */
 };
 
+/* Which pages the host holds guest RAM in. */
+enum memory_pages {
+	MEMORY_PAGES_HOST,  /* as the host's policy for transparent huge pages has it */
+	MEMORY_PAGES_SMALL, /* small ones, whatever the policy */
+	MEMORY_PAGES_THP,   /* huge ones where it finds them */
+	MEMORY_PAGES_2M,    /* from the host's pool of huge pages, */
+	MEMORY_PAGES_1G,    /* all of it or no start */
+};
+
 enum serial_kind { SERIAL_TTY, SERIAL_FILE, SERIAL_OFF };
 enum transport { TRANSPORT_PCI, TRANSPORT_MMIO };
 /* BOOT_CHOICE_AUTO: the best entry that the kernel has. */
@@ -50,8 +59,11 @@ struct vm_config {
 
 	/* machine */
 	unsigned cpus, cpus_max;     /* 1 to CONFIG_CPUS_MAX, cpus <= cpus_max */
-	uint64_t memory, memory_max; /* bytes, multiples of 2 MiB, memory <= memory_max */
-	enum transport transport;    /* of the virtio devices; with MMIO there is no PCI */
+	uint64_t memory, memory_max; /* bytes, multiples of memory_pages, memory <= memory_max */
+	enum memory_pages memory_pages;
+	bool memory_shared;       /* a memfd, which others can map */
+	bool memory_prefault;     /* all of it is taken from the host at the start */
+	enum transport transport; /* of the virtio devices; with MMIO there is no PCI */
 
 	/* devices */
 	struct disk_config disks[CONFIG_DISKS_MAX];

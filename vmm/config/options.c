@@ -20,8 +20,6 @@ enum { SECONDS_MAX = 366 * 24 * 3600 };
 /* How much of a refused value an error line repeats. */
 enum { SHOWN_MAX = 80 };
 
-#define MEMORY_STEP (2ull << 20)
-
 void option_env_name(const struct option_def *def, char buf[ENV_NAME_MAX])
 {
 	snprintf(buf, ENV_NAME_MAX, "MINIVMM_%s", def->name);
@@ -247,54 +245,6 @@ static int set_cpus(struct vm_config *c, const char *value, const struct origin 
 	return 0;
 }
 
-static int parse_memory(const char *text, const char *value, const struct origin *o, uint64_t *out,
-			struct err *e)
-{
-	uint64_t size = 0;
-	int err = size_parse(text, &size);
-
-	if (err == -EINVAL)
-		return option_refuse(o, value, err, e,
-				     "not a size; give a number of MiB, or one with K, M, G or T");
-	if (err || size < CONFIG_MEMORY_MIN || size > CONFIG_MEMORY_MAX)
-		return option_refuse(o, value, -ERANGE, e, "too %s; give %s to %s",
-				     !err && size < CONFIG_MEMORY_MIN ? "small" : "large",
-				     size_format(CONFIG_MEMORY_MIN).s,
-				     size_format(CONFIG_MEMORY_MAX).s);
-	if (size % MEMORY_STEP)
-		return option_refuse(o, value, -EINVAL, e,
-				     "not a multiple of 2M, the size of a large page; give %s",
-				     size_format((size + MEMORY_STEP) & ~(MEMORY_STEP - 1)).s);
-	*out = size;
-	return 0;
-}
-
-static int set_memory(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
-{
-	char copy[64];
-	const char *max;
-	uint64_t size = 0, most = 0;
-	int err;
-
-	if (snprintf(copy, sizeof(copy), "%s", value) >= (int)sizeof(copy) ||
-	    !split_max(copy, &max))
-		return option_refuse(o, value, -EINVAL, e,
-				     "not a size; give SIZE or SIZE,max=SIZE, such as 512M,max=4G");
-	err = parse_memory(copy, value, o, &size, e);
-	most = size;
-	if (!err && max)
-		err = parse_memory(max, value, o, &most, e);
-	if (err)
-		return err;
-	if (most < size)
-		return option_refuse(o, value, -ERANGE, e,
-				     "max is below the size at the start; give max=%s or more",
-				     size_format(size).s);
-	c->memory = size;
-	c->memory_max = most;
-	return 0;
-}
-
 static int set_transport(struct vm_config *c, const char *value, const struct origin *o,
 			 struct err *e)
 {
@@ -416,9 +366,12 @@ const struct option_def options[] = {
 	{ "cpus", 'c', "N[,max=M]", "machine",
 	  "1 to 64 CPUs (default 1)",
 	  .set = set_cpus },
-	{ "memory", 'm', "SIZE[,max=SIZE]", "machine",
-	  "RAM in MiB, or with K, M, G, T (default 256M)",
-	  .set = set_memory },
+	{ "memory", 'm', "SIZE[,KEY=VALUE]...", "machine",
+	  "RAM in MiB, or with K, M, G, T (default 256M).\n"
+	  "Keys: max=SIZE, room to grow;\n"
+	  "hugepages=off|thp|2M|1G, else as the host does;\n"
+	  "shared=on, a memfd; prefault=on, all of it now",
+	  .set = memory_set_spec },
 	{ "transport", KEY_TRANSPORT, "pci|mmio", "machine",
 	  "how virtio devices are attached (default pci);\n"
 	  "mmio: for a guest without PCI",

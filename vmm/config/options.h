@@ -100,6 +100,9 @@ int option_nomem(const struct origin *o, struct err *e);
 int option_path(char **out, const char *value, const struct origin *o, struct err *e);
 int option_on_off(bool *out, const char *value, const struct origin *o, struct err *e);
 
+/* Memory: `spec` is SIZE[,key=value]... */
+int memory_set_spec(struct vm_config *c, const char *spec, const struct origin *o, struct err *e);
+
 /* Disks: `spec` is PATH[,key=value]..., where `,,` is a comma within a value. Adds
  * one disk. */
 int disk_set_spec(struct vm_config *c, const char *spec, const struct origin *o, struct err *e);

@@ -3,6 +3,7 @@
 
 #include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
+#include "vmm/core/guest_mem_map.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -19,27 +20,17 @@ void guest_mem_init(struct guest_mem *gm, enum guest_mem_kind kind)
 	*gm = (struct guest_mem){.kind = kind};
 }
 
-static int back_with_memfd(uint64_t len)
+void guest_mem_use_pages(struct guest_mem *gm, enum guest_mem_pages pages)
 {
-	int fd = memfd_create("minivmm-ram", MFD_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)len)) {
-		int ret = -errno;
-
-		close(fd);
-		return ret;
-	}
-	return fd;
+	assert(!gm->n_regions);
+	gm->pages = pages;
 }
 
 int guest_mem_add(struct guest_mem *gm, uint64_t gpa, uint64_t len, int fd, uint64_t fd_offset,
 		  struct err *e)
 {
 	_cleanup_fd_ int owned = fd;
-	int flags = MAP_NORESERVE | (gm->kind == GUEST_MEM_SHARED ? MAP_SHARED : MAP_PRIVATE);
-	struct guest_mem_region *r = &gm->regions[gm->n_regions];
+	struct guest_mem_region r = {.gpa = gpa, .len = len, .fd = -1, .fd_offset = fd_offset};
 
 	if (gm->n_regions == GUEST_MEM_REGIONS_MAX)
 		return err_host(e, -ENOSPC, "guest memory: more than %d regions",
@@ -51,32 +42,18 @@ int guest_mem_add(struct guest_mem *gm, uint64_t gpa, uint64_t len, int fd, uint
 		if (ranges_overlap(gpa, len, gm->regions[i].gpa, gm->regions[i].len))
 			return err_host(e, -EINVAL, "guest memory: regions overlap at %#lx", gpa);
 
-	if (gm->kind == GUEST_MEM_SHARED) {
-		owned = back_with_memfd(len);
-		if (owned < 0)
-			return err_host(e, owned, "--memory: cannot create a memfd of %lu MiB: %s",
-					len / MiB, strerror(-owned));
-	}
-	if (owned < 0)
-		flags |= MAP_ANONYMOUS;
+	r.fd = owned;
+	int ret = guest_mem_map(gm, &r, e);
 
-	void *hva = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, owned, (off_t)fd_offset);
-
-	if (hva == MAP_FAILED) {
-		int ret = -errno;
-
-		return err_host(e, ret, "--memory: the host cannot map %lu MiB: %s", len / MiB,
-				strerror(-ret));
-	}
-	/* A helper that we fork must neither see the guest's RAM nor make each of its
-	 * pages copy-on-write. */
-	madvise(hva, len, MADV_DONTFORK);
-	*r = (struct guest_mem_region){gpa, len, hva, owned, fd_offset};
+	if (r.fd >= 0)
+		owned = r.fd;
+	if (ret)
+		return ret;
+	gm->regions[gm->n_regions] = r;
 	for (struct guest_mem_listener *l = gm->listeners; l; l = l->next) {
-		int ret = l->added(l->ctx, gm->n_regions, r);
-
+		ret = l->added(l->ctx, gm->n_regions, &gm->regions[gm->n_regions]);
 		if (ret) {
-			munmap(hva, len);
+			munmap(r.hva, len);
 			return err_host(e, ret, "guest memory: %s", strerror(-ret));
 		}
 	}

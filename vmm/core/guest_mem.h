@@ -28,6 +28,15 @@ enum guest_mem_kind {
 	GUEST_MEM_FILE,   /* a file mapped privately: a clone of a saved machine */
 };
 
+/* Which pages of the host's it is made of. */
+enum guest_mem_pages {
+	GUEST_MEM_PAGES_HOST,  /* as the host's policy for transparent huge pages has it */
+	GUEST_MEM_PAGES_SMALL, /* small ones, whatever the policy */
+	GUEST_MEM_PAGES_THP,   /* huge ones where it finds them */
+	GUEST_MEM_PAGES_2M,    /* from its pool of huge pages; regions are multiples */
+	GUEST_MEM_PAGES_1G,
+};
+
 struct guest_mem_region {
 	uint64_t gpa; /* page-aligned */
 	uint64_t len; /* bytes, a multiple of the page size */
@@ -49,6 +58,7 @@ struct guest_mem_listener {
 
 struct guest_mem {
 	enum guest_mem_kind kind;
+	enum guest_mem_pages pages;
 	unsigned n_regions;
 	struct guest_mem_region regions[GUEST_MEM_REGIONS_MAX];
 	struct guest_mem_listener *listeners;
@@ -58,11 +68,22 @@ struct guest_mem {
 
 void guest_mem_init(struct guest_mem *gm, enum guest_mem_kind kind);
 
-/* Map `len` bytes of RAM at `gpa`, MAP_NORESERVE. For GUEST_MEM_FILE `fd` (taken
+/* Before the first region; otherwise GUEST_MEM_PAGES_HOST. */
+void guest_mem_use_pages(struct guest_mem *gm, enum guest_mem_pages pages);
+
+/* Map `len` bytes of RAM at `gpa`: nothing of it is taken from the host yet, but for
+ * pages of its pool, which are reserved. It is left out of core dumps and of children
+ * that are forked; nobody can make a memfd shorter or longer. For GUEST_MEM_FILE `fd` (taken
  * over) and `fd_offset` say what; otherwise they are -1 and 0. Errors: -EINVAL
  * for an overlap or misalignment, -ENOMEM and others of mmap(2). */
 int guest_mem_add(struct guest_mem *gm, uint64_t gpa, uint64_t len, int fd, uint64_t fd_offset,
 		  struct err *e);
+
+/* Take all of it from the host now. `progress` (may be NULL) hears of the bytes that
+ * are there, every few ms. 0, or a negative errno with *e filled, when the host had
+ * less; a kernel before 5.14 cannot tell and kills instead. */
+int guest_mem_prefault(struct guest_mem *gm, void (*progress)(void *ctx, uint64_t done), void *ctx,
+		       struct err *e);
 
 /* Unmap all; fine on a zero-filled or half-built object. */
 void guest_mem_fini(struct guest_mem *gm);

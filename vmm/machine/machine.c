@@ -60,7 +60,7 @@ static int make_vm(struct machine *m, struct err *e)
 	m->board.serial = c->serial != SERIAL_OFF;
 	ret = machine_list_virtio(c, &m->board, e);
 	if (!ret)
-		ret = board_map_ram(&m->board, &m->ram, e);
+		ret = machine_map_ram(m, e);
 	if (!ret)
 		ret = kvm_vm_attach_ram(&m->vm, &m->ram, e);
 	if (!ret)
@@ -90,7 +90,7 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	pthread_mutex_init(&m->end_lock, NULL);
 	bus_init(&m->pio, "pio");
 	bus_init(&m->mmio, "mmio");
-	guest_mem_init(&m->ram, GUEST_MEM_ANON);
+	guest_mem_init(&m->ram, config->memory_shared ? GUEST_MEM_SHARED : GUEST_MEM_ANON);
 
 	/* Open everything: whatever a user got wrong shows here. */
 	ret = machine_open_files(m, e);

@@ -109,6 +109,9 @@ struct machine {
 int machine_open_files(struct machine *m, struct err *e);
 void machine_close_files(struct machine *m);
 
+/* memory.c: the guest's RAM, as --memory wants it held. */
+int machine_map_ram(struct machine *m, struct err *e);
+
 /* platform.c: the chips of the board, on their buses and interrupt lines. */
 int machine_make_platform(struct machine *m, struct err *e);
 
