@@ -4,6 +4,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/sigbus.h"
 #include "vmm/config/config.h"
+#include "vmm/doctor/doctor.h"
 #include "vmm/machine/machine.h"
 
 #include <errno.h>
@@ -67,6 +68,15 @@ static int run(const struct vm_config *c, struct err *e)
 	return machine_end_status(&end);
 }
 
+static int examine(bool json, struct err *e)
+{
+	bool linux_runs = false;
+
+	if (doctor(json, &linux_runs, e))
+		return report(e);
+	return linux_runs ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct err e = {0};
@@ -79,6 +89,9 @@ int main(int argc, char **argv)
 	switch (config_parse(&config, argc, argv, &e)) {
 	case CONFIG_RUN:
 		status = start_log(&config, &e) ? report(&e) : run(&config, &e);
+		break;
+	case CONFIG_DOCTOR:
+		status = examine(config.json, &e);
 		break;
 	case CONFIG_VERSION:
 		puts("minivmm " MINIVMM_VERSION);

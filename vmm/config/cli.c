@@ -18,7 +18,8 @@ struct pass {
 	struct vm_config *c; /* NULL on the first pass: nothing is applied */
 	struct level level;
 	struct err *e;
-	const char *config_file;
+	struct cli_scan found;
+	const struct option_def *setting; /* the first that is given for a machine */
 	enum config_action action;
 	int word; /* index of the first word that was not wholly understood yet */
 };
@@ -98,12 +99,17 @@ static int take_word(struct pass *p, const char *word, unsigned nth)
 				 word);
 	if (strcmp(word, "run") == 0)
 		return 0;
+	if (strcmp(word, "doctor") == 0) {
+		p->found.doctor = true;
+		return 0;
+	}
 	if (strcmp(word, "version") == 0) {
 		p->action = CONFIG_VERSION;
 		return -ECANCELED;
 	}
 	suggest_offer(&near, word, "run");
 	suggest_offer(&near, word, "version");
+	suggest_offer(&near, word, "doctor");
 	if (near.name)
 		return err_usage(p->e, -EINVAL, "%.80s: unknown command; did you mean %s?", word,
 				 near.name);
@@ -118,8 +124,14 @@ static int take_option(struct pass *p, const struct option_def *def, char *arg, 
 		return err_usage(p->e, -EINVAL, "%.80s: did you mean --%s?", word, word + 1);
 	if (p->c)
 		return def->set ? option_apply(p->c, &p->level, def, arg, p->e) : 0;
+	if (def->key == KEY_JSON) {
+		p->found.json = true;
+		return 0;
+	}
+	if (!p->setting && def->key != 'h' && def->key != 'V')
+		p->setting = def;
 	if (def->key == KEY_CONFIG) {
-		p->config_file = arg;
+		p->found.config_file = arg;
 	} else if (!def->set) {
 		p->action = def->key == 'h' ? CONFIG_DONE : CONFIG_VERSION;
 		return -ECANCELED;
@@ -175,14 +187,22 @@ static int read_words(struct pass *p, int argc, char **argv)
 	return p->e->kind ? p->e->code : err_host(p->e, -err, "out of memory");
 }
 
-int cli_scan(int argc, char **argv, const char **config_file, struct err *e)
+int cli_scan(int argc, char **argv, struct cli_scan *found, struct err *e)
 {
 	struct pass p = {.e = e};
 	int action = read_words(&p, argc, argv);
 
-	if (p.config_file)
-		*config_file = p.config_file;
-	return action;
+	if (!p.found.config_file)
+		p.found.config_file = found->config_file;
+	*found = p.found;
+	if (action != CONFIG_RUN || !found->doctor)
+		return action;
+	if (p.setting)
+		return err_usage(e, -EINVAL,
+				 "--%s: is for a machine, and doctor makes none; leave "
+				 "it out",
+				 p.setting->name);
+	return CONFIG_DOCTOR;
 }
 
 int cli_apply(struct vm_config *c, int argc, char **argv, struct err *e)

@@ -11,14 +11,21 @@
 
 #include "vmm/config/options.h"
 
-/* Gives a config_action with *config_file set to what --config says (borrowed from
- * argv; untouched without one), or a negative errno with *e filled. */
-int cli_scan(int argc, char **argv, const char **config_file, struct err *e);
+/* What the first look finds. */
+struct cli_scan {
+	const char *config_file; /* what --config says (borrowed from argv); untouched without */
+	bool doctor;             /* the command is doctor, also where --help is the answer */
+	bool json;
+};
+
+/* Gives a config_action, or a negative errno with *e filled. */
+int cli_scan(int argc, char **argv, struct cli_scan *found, struct err *e);
 
 /* Applies every value in argv. 0, or a negative errno with *e filled. */
 int cli_apply(struct vm_config *c, int argc, char **argv, struct err *e);
 
-/* --help on stdout. Gives 0 or a negative errno with *e filled. */
-int cli_help(struct err *e);
+/* --help on stdout, of doctor or of everything. Gives 0 or a negative errno with *e
+ * filled. */
+int cli_help(bool doctor, struct err *e);
 
 #endif

@@ -168,6 +168,9 @@ static int complete(struct vm_config *c, struct err *e)
 {
 	char id[16];
 
+	if (c->json)
+		return err_usage(e, -EINVAL, "--json: is for queries; give it with minivmm doctor");
+
 	if (!c->kernel)
 		return err_usage(e, -EINVAL,
 				 "--kernel: missing; give the guest's bzImage or vmlinux, or see "
@@ -203,12 +206,14 @@ static void cleanse(char *text)
 
 static int merge(struct vm_config *c, int argc, char **argv, struct err *e)
 {
-	const char *file = getenv("MINIVMM_CONFIG");
-	int action = cli_scan(argc, argv, &file, e);
+	struct cli_scan found = {.config_file = getenv("MINIVMM_CONFIG")};
+	int action = cli_scan(argc, argv, &found, e);
+	const char *file = found.config_file;
 	int err = 0;
 
+	c->json = found.json;
 	if (action == CONFIG_DONE)
-		err = cli_help(e);
+		err = cli_help(found.doctor, e);
 	if (err || action != CONFIG_RUN)
 		return err ? err : action;
 

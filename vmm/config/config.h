@@ -77,6 +77,8 @@ struct vm_config {
 	unsigned stop_timeout_s; /* after SIGTERM; 0: at once */
 	enum reboot_action on_reboot;
 
+	bool json; /* of queries: answer for machines */
+
 	/* logs */
 	enum log_level log_level;
 	char *log_file; /* NULL: stderr */
@@ -92,6 +94,7 @@ void vm_config_fini(struct vm_config *c);
 enum config_action {
 	CONFIG_RUN,     /* run the VM */
 	CONFIG_DONE,    /* --help was answered on stdout: exit 0 */
+	CONFIG_DOCTOR,  /* `doctor`: of the config only `json` is set */
 	CONFIG_VERSION, /* `version` or --version: main prints its own and exits 0 */
 };
 

@@ -11,6 +11,7 @@
 enum { DOC_COLUMN = 33 };
 
 static const char head[] = "usage: minivmm [run] --kernel FILE [OPTION]...\n"
+			   "       minivmm doctor [--json]\n"
 			   "       minivmm version\n"
 			   "\n"
 			   "Boots a Linux guest in a virtual machine of its own.\n";
@@ -30,6 +31,8 @@ static const char tail[] =
 	"  [machine]              [disk.root]\n"
 	"  memory = 1G            path = root.img\n"
 	"  cpus = 2               readonly = on\n"
+	"\n"
+	"minivmm doctor tells what this host can run, and what to do about the rest.\n"
 	"\n"
 	"On the terminal: Ctrl-a x ends the VM, Ctrl-a h tells what else there is.\n"
 	"SIGTERM presses the guest's power button, a second one ends the VM.\n"
@@ -56,7 +59,21 @@ static void print_option(const struct option_def *def)
 	}
 }
 
-int cli_help(struct err *e)
+static const char doctor_text[] =
+	"usage: minivmm doctor [--json]\n"
+	"\n"
+	"Tells what this host can run, by running a tiny guest of its own and timing it,\n"
+	"and what to do about what is missing: KVM and its capabilities, permissions,\n"
+	"limits, memory and huge pages, helpers such as passt and tap. It takes about half\n"
+	"a second, needs no kernel and changes nothing.\n"
+	"\n"
+	"      --json                     the same for machines: one JSON object; its\n"
+	"                                 \"verdict\" is linux, ring0-emulated, no-kvm,\n"
+	"                                 no-permission, unusable or broken\n"
+	"\n"
+	"Exit status: 0 Linux guests run here, 1 they do not, 2 usage.\n";
+
+static void print_options(void)
 {
 	const char *section = "";
 
@@ -70,6 +87,14 @@ int cli_help(struct err *e)
 		print_option(def);
 	}
 	fputs(tail, stdout);
+}
+
+int cli_help(bool doctor, struct err *e)
+{
+	if (doctor)
+		fputs(doctor_text, stdout);
+	else
+		print_options();
 	if (fflush(stdout) != 0 || ferror(stdout))
 		return err_host(e, -EIO, "--help: stdout: %s", strerror(errno));
 	return 0;

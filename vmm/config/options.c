@@ -413,6 +413,7 @@ const struct option_def options[] = {
 
 	/* Where to look and what to do: handled in cli.c, so without a setter. */
 	{ "config", KEY_CONFIG, "FILE", NULL, "take settings from an INI file", .set = NULL },
+	{ "json", KEY_JSON, NULL, NULL, "answer queries (doctor) for machines", .set = NULL },
 	{ "help", 'h', NULL, NULL, "show this", .set = NULL },
 	{ "version", 'V', NULL, NULL, "show the version", .set = NULL },
 	{ .name = NULL },

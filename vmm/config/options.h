@@ -61,6 +61,7 @@ enum {
 	KEY_STOP_TIMEOUT,
 	KEY_ON_REBOOT,
 	KEY_LOG_FILE,
+	KEY_JSON,
 };
 
 enum { OPTIONS_MAX = 64 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/kvm/vm.h"
 
-#include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
+#include "vmm/kvm/facts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,19 +48,6 @@ static int open_device(struct kvm_vm *vm, struct err *e)
 	}
 }
 
-/* What we cannot do without, and since when every KVM has it. */
-static const struct {
-	int capability;
-	const char *name;
-} needed[] = {
-	{KVM_CAP_USER_MEMORY, "user memory"},
-	{KVM_CAP_SPLIT_IRQCHIP, "a split irqchip (Linux 4.5)"},
-	{KVM_CAP_IRQFD, "irqfd"},
-	{KVM_CAP_SIGNAL_MSI, "MSI signalling"},
-	{KVM_CAP_IMMEDIATE_EXIT, "immediate_exit (Linux 4.13)"},
-	{KVM_CAP_EXT_CPUID, "CPUID enumeration"},
-};
-
 static int check_device(struct kvm_vm *vm, struct err *e)
 {
 	int version = kvm_ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0);
@@ -68,10 +55,10 @@ static int check_device(struct kvm_vm *vm, struct err *e)
 	if (version != KVM_API_VERSION)
 		return err_host(e, -ENOTSUP,
 				"/dev/kvm: does not answer as KVM does (API version %d)", version);
-	for (unsigned i = 0; i < ARRAY_LEN(needed); i++)
-		if (!kvm_vm_capability(vm, needed[i].capability))
-			return err_host(e, -ENOTSUP, "/dev/kvm: this host's KVM lacks %s",
-					needed[i].name);
+	for (const struct kvm_capability *c = kvm_capabilities; c->name && c->needed; c++)
+		if (!kvm_vm_capability(vm, c->number))
+			return err_host(e, -ENOTSUP, "/dev/kvm: this host's KVM lacks %s: %s",
+					c->name, c->use);
 	int size = kvm_ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 
 	if (size < (int)sizeof(struct kvm_run))

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/doctor/doctor.h"
+
+#include "vmm/arch/x86_64/cpuid.h"
+#include "vmm/core/clock.h"
+#include "vmm/doctor/report.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* A guest that hangs must not hang the doctor. */
+enum { PROBE_LIMIT_MS = 1500 };
+
+/* Who may open it, as ls would say. */
+static void look_at_owner(struct report *r)
+{
+	struct stat st;
+	struct passwd *user;
+	struct group *group;
+	char mode[] = "rwxrwxrwx";
+
+	if (stat("/dev/kvm", &st))
+		return;
+	for (unsigned i = 0; i < 9; i++)
+		if (!(st.st_mode & 0400u >> i))
+			mode[i] = '-';
+	user = getpwuid(st.st_uid);
+	group = getgrgid(st.st_gid);
+	snprintf(r->kvm_owner, sizeof(r->kvm_owner), "%c%s %s %s", S_ISCHR(st.st_mode) ? 'c' : '?',
+		 mode, user ? user->pw_name : "?", group ? group->gr_name : "?");
+}
+
+static void look_at_kvm(struct report *r)
+{
+	uint64_t from = clock_monotonic_ns(&clock_host);
+	struct cpuid_model cpuid = {0};
+	struct kvm_vm vm;
+	struct err e = {0};
+
+	look_at_owner(r);
+	r->kvm_error = kvm_facts_read(&r->kvm);
+	if (r->kvm_error)
+		return;
+	int ret = kvm_vm_open(&vm, &e);
+
+	if (!ret)
+		ret = cpuid_model_init(&cpuid, &vm, 1, &e);
+	if (!ret) {
+		r->address_bits = cpuid.address_bits;
+		ret = probe_run(r->steps, &vm, PROBE_LIMIT_MS, &e);
+		r->probed = !ret;
+	}
+	if (ret)
+		snprintf(r->vm_error, sizeof(r->vm_error), "%s", e.text);
+	cpuid_model_fini(&cpuid);
+	kvm_vm_close(&vm);
+	r->took_ms = (unsigned)((clock_monotonic_ns(&clock_host) - from) / 1000000);
+}
+
+int doctor(bool json, bool *linux_runs, struct err *e)
+{
+	struct report *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return err_host(e, -ENOMEM, "out of memory");
+	/* The guest first: it is timed, and nothing of ours should still be under way. */
+	look_at_kvm(r);
+	report_host(r, "");
+	report_judge(r);
+	int ret = json ? report_json(r, stdout) : report_print(r, stdout);
+
+	*linux_runs = r->verdict == VERDICT_LINUX;
+	free(r);
+	return ret ? err_host(e, ret, "doctor: stdout: %s", strerror(-ret)) : 0;
+}
