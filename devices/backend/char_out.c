@@ -8,9 +8,7 @@
  *	writer: lock, copy a chunk out, unlock, write(2); nothing there: sleep
  *
  * The chunk in the writer's hands is not in the ring any more, so a full ring
- * can drop its oldest byte without asking. All that was dropped since the last
- * chunk lies between that chunk and the ring's oldest byte: one counter and one
- * mark say it all.
+ * can drop its oldest byte without asking.
  *
  * A guest writes byte by byte and would wake the writer for each. After a write
  * the writer therefore lingers a moment, awake as far as senders know, and
@@ -18,7 +16,7 @@
  */
 #include "devices/backend/char_out.h"
 
-#include "vmm/base/bytes.h"
+#include "devices/backend/char_ring.h"
 #include "vmm/base/log.h"
 #include "vmm/base/sigbus.h"
 
@@ -26,16 +24,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
 	CHUNK = 16 * 1024,
-	MARK_MAX = 96,
 	LINGER_NS = 500 * 1000,
 	GOODBYE_MS = 200, /* how long destroy waits for a writer to come out of write(2) */
 };
@@ -48,51 +43,24 @@ struct char_out_fd {
 	pthread_cond_t wake;  /* the writer waits for bytes, or lingers */
 	pthread_cond_t moved; /* somebody waits for the writer */
 
-	uint8_t *ring;       /* its pages come as they are first used */
-	uint64_t head, tail; /* bytes ever put in and taken out; head - tail wait */
-	uint64_t dropped;    /* since the last mark */
-	uint64_t marking;    /* what the mark at the start of `chunk` says, if there is one */
-	size_t mark_len;     /* its length, or 0 */
-	uint64_t in_hand;    /* output in `chunk` that is not written */
-	uint64_t lost;       /* in all */
-	uint64_t progress;   /* counts the writer's steps */
-	int told;            /* the last error that was logged; the writer's */
-	bool sleeping;       /* the writer needs a wake-up */
-	bool busy;           /* the writer holds bytes that are not written */
-	bool broken;         /* nobody will ever read again */
-	bool hurry;          /* no lingering: somebody waits */
+	struct char_ring ring;
+	uint64_t marking;  /* what the mark at the start of `chunk` says, if there is one */
+	size_t mark_len;   /* its length, or 0 */
+	uint64_t in_hand;  /* output in `chunk` that is not written */
+	uint64_t progress; /* counts the writer's steps */
+	int told;          /* the last error that was logged; the writer's */
+	bool sleeping;     /* the writer needs a wake-up */
+	bool busy;         /* the writer holds bytes that are not written */
+	bool broken;       /* nobody will ever read again */
+	bool hurry;        /* no lingering: somebody waits */
 	bool stop;
 	bool exited;    /* the thread is done with this object */
 	bool abandoned; /* destroy has gone: the thread frees the object */
 
-	uint8_t chunk[MARK_MAX + CHUNK];
+	uint8_t chunk[CHAR_MARK_MAX + CHUNK];
 };
 
 /* --- the vCPU's side --------------------------------------------------------- */
-
-static void append(struct char_out_fd *o, const uint8_t *bytes, size_t len)
-{
-	size_t at, first;
-
-	if (len > CHAR_OUT_RING) {
-		o->dropped += len - CHAR_OUT_RING;
-		o->lost += len - CHAR_OUT_RING;
-		bytes += len - CHAR_OUT_RING;
-		len = CHAR_OUT_RING;
-	}
-	uint64_t room = CHAR_OUT_RING - (o->head - o->tail);
-
-	if (len > room) {
-		o->tail += len - room;
-		o->dropped += len - room;
-		o->lost += len - room;
-	}
-	at = o->head % CHAR_OUT_RING;
-	first = len < CHAR_OUT_RING - at ? len : CHAR_OUT_RING - at;
-	memcpy(o->ring + at, bytes, first);
-	memcpy(o->ring, bytes + first, len - first);
-	o->head += len;
-}
 
 static void char_out_send(void *ctx, const uint8_t *bytes, size_t len)
 {
@@ -100,9 +68,9 @@ static void char_out_send(void *ctx, const uint8_t *bytes, size_t len)
 
 	pthread_mutex_lock(&o->lock);
 	if (o->broken) {
-		o->lost += len;
+		o->ring.lost += len;
 	} else {
-		append(o, bytes, len);
+		char_ring_append(&o->ring, bytes, len);
 		if (o->sleeping) {
 			o->sleeping = false;
 			pthread_cond_signal(&o->wake);
@@ -117,39 +85,19 @@ static void char_out_send(void *ctx, const uint8_t *bytes, size_t len)
  * ring. Under the lock. */
 static size_t take_chunk(struct char_out_fd *o)
 {
-	uint8_t *to = o->chunk;
-
-	o->mark_len = 0;
-	o->marking = o->dropped;
-	if (o->dropped) {
-		o->mark_len = (size_t)snprintf(
-			(char *)to, MARK_MAX, "%s[minivmm: %llu bytes of console output dropped]%s",
-			o->eol, (unsigned long long)o->dropped, o->eol);
-		o->dropped = 0;
-		to += o->mark_len;
-	}
-	size_t at = o->tail % CHAR_OUT_RING;
-	size_t n = o->head - o->tail;
-
-	if (n > CHUNK)
-		n = CHUNK;
-	size_t first = n < CHAR_OUT_RING - at ? n : CHAR_OUT_RING - at;
-
-	memcpy(to, o->ring + at, first);
-	memcpy(to + first, o->ring, n - first);
-	o->tail += n;
-	o->in_hand = n;
-	return o->mark_len + n;
+	o->marking = o->ring.dropped;
+	o->mark_len = char_ring_mark(&o->ring, o->chunk, o->eol);
+	o->in_hand = char_ring_take(&o->ring, o->chunk + o->mark_len, CHUNK);
+	return o->mark_len + o->in_hand;
 }
 
 /* What is left of the chunk after `done` of `len` bytes will not be written.
  * Under the lock. */
 static void lose_rest(struct char_out_fd *o, size_t done, size_t len)
 {
-	size_t output = len - (done > o->mark_len ? done : o->mark_len);
-
-	o->lost += output;
-	o->dropped += output + (done < o->mark_len ? o->marking : 0);
+	char_ring_lose(&o->ring, len - (done > o->mark_len ? done : o->mark_len));
+	if (done < o->mark_len)
+		o->ring.dropped += o->marking;
 }
 
 /* One write(2): bytes written, or a negative errno. Somebody else may have made
@@ -191,8 +139,7 @@ static void write_chunk(struct char_out_fd *o, size_t len)
 			/* A full disk may have room again; other errors are for good. */
 			if (n != -ENOSPC && n != -EDQUOT) {
 				o->broken = true;
-				o->lost += o->head - o->tail;
-				o->tail = o->head;
+				char_ring_forget(&o->ring);
 			}
 		}
 		/* Nobody waits for the rest of a writer that was left behind. */
@@ -226,7 +173,7 @@ static void linger(struct char_out_fd *o)
 
 static void release(struct char_out_fd *o)
 {
-	munmap(o->ring, CHAR_OUT_RING);
+	char_ring_fini(&o->ring);
 	pthread_cond_destroy(&o->wake);
 	pthread_cond_destroy(&o->moved);
 	pthread_mutex_destroy(&o->lock);
@@ -242,7 +189,7 @@ static void *writer_main(void *arg)
 	pthread_mutex_lock(&o->lock);
 	while (!o->stop) {
 		/* A mark alone can wait: it belongs before the bytes that follow. */
-		if (o->head == o->tail) {
+		if (!char_ring_waiting(&o->ring)) {
 			o->sleeping = true;
 			pthread_cond_wait(&o->wake, &o->lock);
 			o->sleeping = false;
@@ -256,7 +203,7 @@ static void *writer_main(void *arg)
 		pthread_mutex_lock(&o->lock);
 		o->busy = false;
 		pthread_cond_broadcast(&o->moved);
-		if (o->head - o->tail < CHUNK)
+		if (char_ring_waiting(&o->ring) < CHUNK)
 			linger(o);
 	}
 	o->exited = true;
@@ -300,10 +247,10 @@ struct char_out_fd *char_out_create(int fd, struct err *e)
 	}
 	o->fd = fd;
 	o->eol = isatty(fd) ? "\r\n" : "\n";
-	o->ring = mmap(NULL, CHAR_OUT_RING, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (o->ring == MAP_FAILED) {
-		err_host(e, -errno, "console output: %s", strerror(errno));
+	int ret = char_ring_init(&o->ring);
+
+	if (ret) {
+		err_host(e, ret, "console output: %s", strerror(-ret));
 		free(o);
 		return NULL;
 	}
@@ -313,8 +260,7 @@ struct char_out_fd *char_out_create(int fd, struct err *e)
 	pthread_cond_init(&o->wake, &monotonic);
 	pthread_cond_init(&o->moved, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	int ret = start_thread(o);
-
+	ret = start_thread(o);
 	if (ret) {
 		err_host(e, ret, "console output: cannot start a thread: %s", strerror(-ret));
 		release(o);
@@ -351,7 +297,7 @@ bool char_out_drain(struct char_out_fd *o, unsigned timeout_ms)
 	o->hurry = true;
 	pthread_cond_signal(&o->wake);
 	progress = o->progress;
-	while (!o->broken && (o->busy || o->head != o->tail)) {
+	while (!o->broken && (o->busy || char_ring_waiting(&o->ring))) {
 		if (pthread_cond_timedwait(&o->moved, &o->lock, &until) && o->progress == progress)
 			break;
 		if (o->progress != progress) {
@@ -359,7 +305,7 @@ bool char_out_drain(struct char_out_fd *o, unsigned timeout_ms)
 			until = in_ms(timeout_ms);
 		}
 	}
-	bool all = o->broken || (!o->busy && o->head == o->tail);
+	bool all = o->broken || (!o->busy && !char_ring_waiting(&o->ring));
 
 	o->hurry = false;
 	pthread_mutex_unlock(&o->lock);
@@ -369,7 +315,7 @@ bool char_out_drain(struct char_out_fd *o, unsigned timeout_ms)
 uint64_t char_out_lost(struct char_out_fd *o)
 {
 	pthread_mutex_lock(&o->lock);
-	uint64_t lost = o->lost;
+	uint64_t lost = o->ring.lost;
 
 	pthread_mutex_unlock(&o->lock);
 	return lost;
@@ -378,7 +324,7 @@ uint64_t char_out_lost(struct char_out_fd *o)
 uint64_t char_out_waiting(struct char_out_fd *o)
 {
 	pthread_mutex_lock(&o->lock);
-	uint64_t waiting = o->head - o->tail + o->in_hand;
+	uint64_t waiting = char_ring_waiting(&o->ring) + o->in_hand;
 
 	pthread_mutex_unlock(&o->lock);
 	return waiting;

@@ -9,13 +9,12 @@
 #ifndef DEVICES_BACKEND_CHAR_OUT_H
 #define DEVICES_BACKEND_CHAR_OUT_H
 
+#include "devices/backend/char_ring.h"
 #include "vmm/base/err.h"
 #include "vmm/core/char_port.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-enum { CHAR_OUT_RING = 256 * 1024 }; /* bytes that may wait for the reader */
 
 struct char_out_fd;
 

@@ -140,7 +140,7 @@ static void test_hostile_flood_while_nobody_reads(void **state)
 	assert_true(after.ru_maxrss - before.ru_maxrss < 2048); /* KiB */
 	uint64_t lost = char_out_lost(o);
 
-	assert_true(lost > FLOOD - 2 * CHAR_OUT_RING && lost < FLOOD);
+	assert_true(lost > FLOOD - 2 * CHAR_RING && lost < FLOOD);
 	assert_false(char_out_drain(o, 50)); /* gives up: nothing moves */
 
 	r.fd = p[0];
@@ -152,7 +152,7 @@ static void test_hostile_flood_while_nobody_reads(void **state)
 	assert_int_equal(follow_marks(&r, flood, FLOOD + 15), lost);
 	assert_string_equal(r.data + r.len - 15, "the last words\n");
 	/* A whole ring of the newest is there, after the last mark. */
-	for (size_t i = r.len - CHAR_OUT_RING; i < r.len; i++)
+	for (size_t i = r.len - CHAR_RING; i < r.len; i++)
 		assert_int_not_equal(r.data[i], '[');
 	free(r.data);
 	free(flood);
@@ -163,7 +163,7 @@ static void test_one_send_larger_than_the_ring(void **state)
 {
 	int p[2];
 	struct reader r = {0};
-	size_t size = CHAR_OUT_RING * 3 + 17;
+	size_t size = CHAR_RING * 3 + 17;
 	uint8_t *big = malloc(size);
 
 	memset(big, 'y', size);
@@ -175,7 +175,7 @@ static void test_one_send_larger_than_the_ring(void **state)
 	r.fd = p[0];
 	pthread_create(&r.thread, NULL, read_all, &r);
 	assert_true(char_out_drain(o, 10000));
-	assert_int_equal(char_out_lost(o), size - CHAR_OUT_RING);
+	assert_int_equal(char_out_lost(o), size - CHAR_RING);
 	char_out_destroy(o);
 	close(p[1]);
 	pthread_join(r.thread, NULL);
