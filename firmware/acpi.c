@@ -135,7 +135,7 @@ static size_t build_fadt(const struct board *b, uint8_t *t, size_t cap, uint64_t
 	t[FADT_PREFERRED_PM_PROFILE] = PM_PROFILE_ENTERPRISE_SERVER;
 	t[FADT_CENTURY] = CMOS_CENTURY;
 	le16_put(t + FADT_IAPC_BOOT_ARCH,
-		 IAPC_VGA_NOT_PRESENT | (b->serial ? IAPC_LEGACY_DEVICES : 0));
+		 IAPC_VGA_NOT_PRESENT | (b->serial || b->serial2 ? IAPC_LEGACY_DEVICES : 0));
 	le32_put(t + FADT_FLAGS, FADT_F_WBINVD | FADT_F_PROC_C1 | FADT_F_PWR_BUTTON |
 					 FADT_F_SLP_BUTTON | FADT_F_FIX_RTC | FADT_F_RESET_REG_SUP |
 					 FADT_F_HEADLESS | FADT_F_HW_REDUCED_ACPI);

@@ -8,7 +8,9 @@
  *	  Device (PCI0) PNP0A08             the host bridge and its windows, or without PCI
  *	  Device (VMnn) LNRO0005            each virtio-mmio device
  *	  Device (RTC)  PNP0B00
- *	  Device (COM1) PNP0501             if there is one
+ *	  Device (COM1) PNP0501             the serial ports, if there are any:
+ *	  Device (COM2) PNP0501             _UID 1 and 2
+ *	  Device (PEVT) QEMU0001            pvpanic
  *	  Device (PWRB) PNP0C0C             the power button, and
  *	  Device (GED)  ACPI0013            the interrupt that tells of a press
  *	}
@@ -31,6 +33,7 @@ enum {
 	GED_EVENT_PORT = LAYOUT_ACPI_SLEEP + 2,
 	GED_POWER_BUTTON = 1 << 0,
 	NOTIFY_PRESSED = 0x80, /* [ACPI 6.5 table 5.169] */
+	STA_ALL = 0x0f,        /* present, enabled, shown, working [ACPI 6.5 6.3.7] */
 };
 
 /* _OSC of a host bridge [PCI Firmware 3.3, 4.5.1]. */
@@ -201,15 +204,50 @@ static void put_rtc(struct aml *a)
 	aml_end(a);
 }
 
-static void put_com1(struct aml *a)
+static void put_com(struct aml *a, const char *name, unsigned uid, uint16_t port, unsigned gsi)
 {
-	aml_device(a, "COM1");
+	aml_device(a, name);
 	name_eisaid(a, "_HID", "PNP0501");
-	name_integer(a, "_UID", 1);
+	name_integer(a, "_UID", uid);
 	aml_name(a, "_CRS");
 	aml_resources(a);
-	aml_io(a, LAYOUT_COM1, LAYOUT_COM1_LEN);
-	aml_interrupt(a, LAYOUT_GSI_COM1);
+	aml_io(a, port, LAYOUT_COM1_LEN);
+	aml_interrupt(a, gsi);
+	aml_end(a);
+	aml_end(a);
+}
+
+/*
+ * Drivers that know its port by _CRS write there; for those that would rather have
+ * AML do it there are the two methods of QEMU's specification:
+ *
+ *	OperationRegion (PEOR, SystemIO, 0x505, 1)
+ *	Field (PEOR, ...) { PEPT, 8 }
+ *	Method (RDPT, 0) { Return (PEPT) }
+ *	Method (WRPT, 1) { PEPT = Arg0 }
+ */
+static void put_pvpanic(struct aml *a)
+{
+	aml_device(a, "PEVT");
+	aml_name(a, "_HID");
+	aml_string(a, "QEMU0001");
+	name_integer(a, "_STA", STA_ALL);
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_io(a, LAYOUT_PVPANIC, LAYOUT_PVPANIC_LEN);
+	aml_end(a);
+	aml_io_region(a, "PEOR", LAYOUT_PVPANIC, LAYOUT_PVPANIC_LEN);
+	aml_field(a, "PEOR");
+	aml_field_unit(a, "PEPT", 8);
+	aml_end(a);
+	aml_method(a, "RDPT", 0);
+	aml_return(a);
+	aml_ref(a, "PEPT");
+	aml_end(a);
+	aml_method(a, "WRPT", 1);
+	aml_store(a);
+	aml_arg(a, 0);
+	aml_ref(a, "PEPT");
 	aml_end(a);
 	aml_end(a);
 }
@@ -274,7 +312,10 @@ int acpi_build_dsdt(const struct board *b, uint8_t *buf, size_t cap)
 		put_virtio_mmio(&a, &b->virtio[i], i);
 	put_rtc(&a);
 	if (b->serial)
-		put_com1(&a);
+		put_com(&a, "COM1", 1, LAYOUT_COM1, LAYOUT_GSI_COM1);
+	if (b->serial2)
+		put_com(&a, "COM2", 2, LAYOUT_COM2, LAYOUT_GSI_COM2);
+	put_pvpanic(&a);
 	put_power_button(&a);
 	put_ged(&a);
 	aml_end(&a);

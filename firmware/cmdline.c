@@ -2,7 +2,8 @@
 /*
  * The default line has only what the guest cannot learn from ACPI or CPUID:
  *
- *	console=ttyS0      where a person reads; all messages stay (no `quiet`)
+ *	console=ttyS0      where a person reads; all messages stay (no `quiet`). Another
+ *	                   port only if it has the terminal
  *	panic=-1           restart at once on a panic: that ends the VM, where the
  *	                   kernel's own default is to hang for ever
  *	reboot=a           restart by FADT's RESET_REG: on a HW-reduced machine Linux
@@ -130,7 +131,6 @@ static size_t prepend_devices(char *buf, size_t size, size_t len, const struct c
 int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t max, struct err *e)
 {
 	const char *append = c->append ? c->append : "";
-	const char *console = c->serial ? "console=ttyS0 " : "";
 	char root[CMDLINE_ROOT_MAX + 16] = "";
 	int ret, len;
 
@@ -146,8 +146,9 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 	if (c->cmdline)
 		len = snprintf(buf, size, "%s%s%s", c->cmdline, *append ? " " : "", append);
 	else
-		len = snprintf(buf, size, "%spanic=-1 reboot=a%s%s%s", console, root,
-			       *append ? " " : "", append);
+		len = snprintf(
+			buf, size, "%s%spanic=-1 reboot=a%s%s%s", c->serial ? "console=ttyS0 " : "",
+			c->serial2 ? "console=ttyS1 " : "", root, *append ? " " : "", append);
 	if (len < 0)
 		return err_host(e, -EINVAL, "cannot format the kernel's command line");
 	if ((size_t)len < size && c->n_devices && wants_devices(buf))

@@ -18,7 +18,8 @@ struct cmdline_device {
 struct cmdline_config {
 	const char *cmdline; /* --cmdline: instead of the defaults; NULL: the defaults */
 	const char *append;  /* --append: after them; NULL: nothing */
-	bool serial;         /* COM1 is there */
+	/* Which ports are the kernel's consoles; the last of them is /dev/console. */
+	bool serial, serial2;
 	/* What root= says if the user gives none: "/dev/vda"; "": the init finds it by
 	 * itself; NULL: there is no disk. */
 	const char *root;

@@ -33,6 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { CTRL_A = 0x01, READ_MAX = 4096, LOOK_MS = 1000 };
@@ -47,12 +48,14 @@ struct terminal {
 	int epoll; /* -1: read without waiting */
 	struct loop_fd *watch;
 	struct loop_timer *look; /* for the foreground */
-	struct loop_signal *on_stop, *on_continue;
+	struct loop_signal *on_stop, *on_continue, *on_resize;
 	bool present; /* in the foreground, or not a terminal */
 
-	bool escape;              /* the last key was Ctrl-a */
-	_Atomic bool room_posted; /* on_room() is on its way */
-	size_t from, to;          /* what of `buffer` waits */
+	enum { KEY_PLAIN, KEY_ESCAPED, KEY_SYSRQ } next; /* what the next key is */
+	_Atomic bool room_posted;                        /* on_room() is on its way */
+	size_t from, to;                                 /* what of `buffer` waits */
+	bool break_waits;                                /* and a break, */
+	size_t break_at;                                 /* before the byte there */
 	uint8_t buffer[TERMINAL_BUFFER];
 };
 
@@ -60,8 +63,14 @@ struct terminal {
 
 static void feed(struct terminal *t)
 {
-	while (t->from < t->to) {
-		size_t n = t->to - t->from;
+	while (t->from < t->to || t->break_waits) {
+		if (t->break_waits && t->from == t->break_at) {
+			if (!t->c.in.receive_break(t->c.in.dev))
+				return;
+			t->break_waits = false;
+			continue;
+		}
+		size_t n = (t->break_waits ? t->break_at : t->to) - t->from;
 		size_t taken = t->c.in.receive(t->c.in.dev, t->buffer + t->from, n);
 
 		t->from += taken;
@@ -86,6 +95,7 @@ static size_t space(struct terminal *t)
 		return 0;
 	if (t->from) {
 		memmove(t->buffer, t->buffer + t->from, t->to - t->from);
+		t->break_at -= t->break_waits ? t->from : 0;
 		t->to -= t->from;
 		t->from = 0;
 	}
@@ -100,28 +110,68 @@ static size_t space(struct terminal *t)
 static void show_help(void)
 {
 	static const char text[] = "\r\nminivmm: keys after Ctrl-a:\r\n"
-				   "  x  leave: stop the virtual machine\r\n"
-				   "  b  send a break (then a key: SysRq)\r\n"
-				   "  a  send Ctrl-a itself (Ctrl-a Ctrl-a does, too)\r\n"
-				   "  h  this help\r\n";
+				   "  x    leave: stop the virtual machine\r\n"
+				   "  p    press the power button\r\n"
+				   "  s K  magic SysRq with the key K (h lists the guest's)\r\n"
+				   "  b    send a break on the serial line\r\n"
+				   "  n    a non-maskable interrupt (NMI)\r\n"
+				   "  a    send Ctrl-a itself (Ctrl-a Ctrl-a does, too)\r\n"
+				   "  h    this help\r\n";
 
 	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
 		return; /* nobody to help */
+}
+
+static void call(void (*fn)(void *ctx), void *ctx)
+{
+	if (fn)
+		fn(ctx);
+}
+
+/* In its place among what was typed. One at a time can wait for the guest. */
+static void put_break(struct terminal *t)
+{
+	if (!t->c.in.receive_break) {
+		log_warn("this console knows no break; Ctrl-a s KEY is for SysRq");
+	} else if (t->break_waits) {
+		log_warn("the guest has not taken the last break yet");
+	} else {
+		t->break_waits = true;
+		t->break_at = t->to;
+	}
+}
+
+/* A break and then the key, or what stands for a break where there is none. */
+static void put_sysrq(struct terminal *t, uint8_t key)
+{
+	if (t->c.in.receive_break)
+		put_break(t);
+	else
+		put(t, TERMINAL_SYSRQ);
+	put(t, key);
 }
 
 static void after_escape(struct terminal *t, uint8_t key)
 {
 	switch (key) {
 	case 'x':
-		t->c.leave(t->c.ctx);
+		call(t->c.leave, t->c.ctx);
+		break;
+	case 'p':
+		call(t->c.press_button, t->c.ctx);
+		break;
+	case 'n':
+		call(t->c.inject_nmi, t->c.ctx);
 		break;
 	case 'h':
 	case '?':
 		show_help();
 		break;
+	case 's':
+		t->next = KEY_SYSRQ;
+		break;
 	case 'b':
-		if (t->c.send_break)
-			t->c.send_break(t->c.ctx);
+		put_break(t);
 		break;
 	case 'a':
 	case CTRL_A:
@@ -136,14 +186,17 @@ static void after_escape(struct terminal *t, uint8_t key)
 static void take_keys(struct terminal *t, const uint8_t *keys, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (t->escape) {
-			t->escape = false;
+		int what = t->next;
+
+		t->next = KEY_PLAIN;
+		if (what == KEY_ESCAPED)
 			after_escape(t, keys[i]);
-		} else if (keys[i] == CTRL_A) {
-			t->escape = true;
-		} else {
+		else if (what == KEY_SYSRQ)
+			put_sysrq(t, keys[i]);
+		else if (keys[i] == CTRL_A)
+			t->next = KEY_ESCAPED;
+		else
 			put(t, keys[i]);
-		}
 	}
 }
 
@@ -266,6 +319,14 @@ static void set_cooked(struct terminal *t)
 	log_set_raw_tty(false);
 }
 
+static void tell_size(struct terminal *t)
+{
+	struct winsize ws;
+
+	if (!ioctl(t->fd, TIOCGWINSZ, &ws))
+		t->c.resized(t->c.ctx, ws.ws_col, ws.ws_row);
+}
+
 static void look_around(void *ctx)
 {
 	struct terminal *t = ctx;
@@ -274,6 +335,9 @@ static void look_around(void *ctx)
 		t->present = true;
 		loop_timer_stop(t->look);
 		set_raw(t);
+		/* In the background nobody told us of its size. */
+		if (t->c.resized)
+			tell_size(t);
 	} else {
 		/* The terminal's settings are the shell's affair now. */
 		if (tty_guard_is_raw(t->guard))
@@ -296,6 +360,11 @@ static void on_stop(void *ctx, int signum)
 static void on_continue(void *ctx, int signum)
 {
 	look_around(ctx);
+}
+
+static void on_resize(void *ctx, int signum)
+{
+	tell_size(ctx);
 }
 
 /* --- life -------------------------------------------------------------------- */
@@ -364,6 +433,11 @@ int terminal_start(struct terminal *t, const struct terminal_config *c, struct e
 	t->on_continue = loop_signal_add(c->loop, SIGCONT, on_continue, t);
 	if (!t->look || !t->on_stop || !t->on_continue)
 		return err_host(e, -ENOMEM, "terminal: out of memory");
+	if (c->resized) {
+		t->on_resize = loop_signal_add(c->loop, SIGWINCH, on_resize, t);
+		if (!t->on_resize)
+			return err_host(e, -ENOMEM, "terminal: out of memory");
+	}
 	look_around(t);
 	return 0;
 }
@@ -376,6 +450,7 @@ void terminal_destroy(struct terminal *t)
 	loop_timer_del(t->look);
 	loop_signal_del(t->on_stop);
 	loop_signal_del(t->on_continue);
+	loop_signal_del(t->on_resize);
 	if (t->guard) {
 		log_set_raw_tty(false);
 		tty_guard_destroy(t->guard);

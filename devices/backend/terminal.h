@@ -15,15 +15,22 @@
 
 #include <stdbool.h>
 
+/* SysRq on a line that has no break: what Linux's hvc takes for one. */
+enum { TERMINAL_SYSRQ = 0x0f };
+
 enum { TERMINAL_BUFFER = 64 * 1024 }; /* bytes of typed-ahead input that may wait */
 
 struct terminal;
 
 struct terminal_config {
-	struct loop *loop;             /* the main loop; all callbacks come from it */
-	struct char_in in;             /* who gets the input */
-	void (*leave)(void *ctx);      /* Ctrl-a x */
-	void (*send_break)(void *ctx); /* Ctrl-a b; may be NULL */
+	struct loop *loop; /* the main loop; all callbacks come from it */
+	struct char_in in; /* who gets the input, and Ctrl-a b and s */
+	/* The machine's keys; may be NULL. */
+	void (*leave)(void *ctx);        /* Ctrl-a x */
+	void (*press_button)(void *ctx); /* Ctrl-a p */
+	void (*inject_nmi)(void *ctx);   /* Ctrl-a n */
+	/* The terminal has that size, now and after each change. May be NULL. */
+	void (*resized)(void *ctx, uint16_t cols, uint16_t rows);
 	void *ctx;
 	bool log_on_tty; /* log lines go to the terminal: while raw they need a CR */
 };

@@ -196,13 +196,17 @@ size_t uart16550_receive(void *dev, const uint8_t *bytes, size_t len)
 	return taken;
 }
 
-bool uart16550_receive_break(struct uart16550 *u)
+bool uart16550_receive_break(void *dev)
 {
+	struct uart16550 *u = dev;
+
 	pthread_mutex_lock(&u->lock);
 	bool taken = guest_listens(u) && u->n_rx < capacity(u);
 
 	if (taken)
 		push_rx(u, 0, LSR_BI, false);
+	else
+		u->host_waits = true;
 	update_line(u);
 	pthread_mutex_unlock(&u->lock);
 	return taken;

@@ -54,9 +54,9 @@ void uart16550_init(struct uart16550 *u, const struct irq_line *irq, const struc
  * `len`. Any thread; `dev` is the struct uart16550. */
 size_t uart16550_receive(void *dev, const uint8_t *bytes, size_t len);
 
-/* The line goes to "break" once, as SysRq wants it. Gives whether there was
- * room for it. Any thread. */
-bool uart16550_receive_break(struct uart16550 *u);
+/* struct char_in's receive_break: the line goes to "break" once, as SysRq wants it.
+ * Gives whether there was room for it. Any thread. */
+bool uart16550_receive_break(void *dev);
 
 /* Port I/O at UART16550_PORTS ports; `dev` is the struct uart16550. */
 extern const struct io_ops uart16550_io_ops;

@@ -10,6 +10,7 @@
  *   spin      computes for ever
  *   halt      halts all of cpus=N processors for ever, with interrupts off
  *   panic     says so as Linux does, and resets
+ *   pvpanic   tells of a panic at the port for that, after it said so if loud=1
  *   restart   says so as Linux does, and ends by a triple fault
  *   fault     ends by a triple fault
  *   reset     waits for after=MS ms, and resets by way=1, the keyboard controller,
@@ -42,6 +43,7 @@ enum {
 	BUTTON_GSI = 5,
 	BUTTON_VECTOR = 0x25,
 	BUTTON_EVENTS = 0x602,
+	PVPANIC = 0x505,
 	CTRL_D = 4,
 	LINE = 64,
 };
@@ -217,6 +219,12 @@ void guest_main(void)
 		puts("[    0.5] Kernel panic - not syncing: Attempted to kill init!\n"
 		     "[    0.5] ---[ end Kernel panic - not syncing ]---\n");
 		reset();
+	} else if (told("pvpanic")) {
+		if (option("loud", 0))
+			puts("[    0.5] Kernel panic - not syncing: Attempted to kill init!\n");
+		outb(PVPANIC, 1);
+		delay_ms(2000);
+		fail("still here after a panic");
 	} else if (told("restart")) {
 		puts("[    0.5] reboot: Restarting system\n");
 		triple_fault();

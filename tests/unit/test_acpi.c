@@ -446,6 +446,8 @@ static void test_iasl(void **state)
 		skip();
 	}
 	judge_all(&b);
+	b.serial2 = true;
+	judge_all(&b);
 	b = board_of(200, 300);
 	b.serial = false;
 	b.mmio64_len = 0;

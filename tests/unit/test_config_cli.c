@@ -91,8 +91,8 @@ static void defaults(void **state)
 	assert_int_equal(c.transport, TRANSPORT_PCI);
 	assert_int_equal(c.n_disks, 0);
 	assert_true(c.rng);
-	assert_int_equal(c.serial, SERIAL_TTY);
-	assert_null(c.serial_path);
+	assert_int_equal(c.serial.kind, CHAR_TTY);
+	assert_null(c.serial.path);
 	assert_int_equal(c.timeout_s, 0);
 	assert_int_equal(c.stop_timeout_s, 10);
 	assert_int_equal(c.on_reboot, ON_REBOOT_EXIT);
@@ -122,8 +122,8 @@ static void every_option_in_its_long_form(void **state)
 	assert_int_equal(c.transport, TRANSPORT_MMIO);
 	assert_int_equal(c.n_disks, 1);
 	assert_false(c.rng);
-	assert_int_equal(c.serial, SERIAL_FILE);
-	assert_string_equal(c.serial_path, "s.log");
+	assert_int_equal(c.serial.kind, CHAR_FILE);
+	assert_string_equal(c.serial.path, "s.log");
 	assert_int_equal(c.timeout_s, 60);
 	assert_int_equal(c.stop_timeout_s, 0);
 	assert_int_equal(c.on_reboot, ON_REBOOT_RESTART);
@@ -150,8 +150,8 @@ static void the_last_of_a_scalar_wins(void **state)
 			 CONFIG_RUN);
 	assert_string_equal(c.kernel, "y");
 	assert_int_equal(c.memory, 64 << 20);
-	assert_int_equal(c.serial, SERIAL_OFF);
-	assert_null(c.serial_path);
+	assert_int_equal(c.serial.kind, CHAR_OFF);
+	assert_null(c.serial.path);
 	assert_int_equal(c.log_level, LOG_DEBUG);
 	vm_config_fini(&c);
 
@@ -374,7 +374,11 @@ static void seconds_and_words(void **state)
 	refused("--on-reboot halt: give exit or restart", "-kx", "--on-reboot", "halt");
 	refused("--boot bios: give auto, linux64, linux32 or pvh", "-kx", "--boot", "bios");
 	refused("--boot \"\": give auto", "-kx", "--boot=");
-	refused("--serial stdio: give tty, file=PATH or off", "-kx", "--serial", "stdio");
+	refused("--serial stdio: give tty, file=PATH, pty, socket=PATH or off", "-kx", "--serial",
+		"stdio");
+	refused("--serial2 ttyx: give tty,", "-kx", "--serial2", "ttyx");
+	refused("--serial2 socket: give tty,", "-kx", "--serial2", "socket");
+	refused("--serial \"\": an empty path", "-kx", "--serial", "socket=");
 	refused("--quiet: not together with --verbose", "-kx", "-v", "-q");
 	refused("--verbose: not together with --quiet", "-kx", "-qv");
 	refused("--cmdline-file: not together with --cmdline", "-kx", "--cmdline", "a",
@@ -583,6 +587,38 @@ static void a_command_line_from_a_file(void **state)
 	unlink(name);
 }
 
+static void consoles_have_all_kinds(void **state)
+{
+	assert_int_equal(parse("-kx", "--serial", "pty", "--serial2", "socket=a,b"), CONFIG_RUN);
+	assert_int_equal(c.serial.kind, CHAR_PTY);
+	assert_null(c.serial.path);
+	assert_int_equal(c.serial2.kind, CHAR_SOCKET);
+	assert_string_equal(c.serial2.path, "a,b");
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--serial2", "file=x", "--serial2", "off"), CONFIG_RUN);
+	assert_int_equal(c.serial.kind, CHAR_TTY);
+	assert_int_equal(c.serial2.kind, CHAR_OFF);
+	assert_null(c.serial2.path);
+	vm_config_fini(&c);
+}
+
+/* There is one: who asks for it has it, and if nobody does, the first serial port. */
+static void the_terminal_is_given_once(void **state)
+{
+	assert_int_equal(parse("-kx", "--serial2", "tty"), CONFIG_RUN);
+	assert_int_equal(c.serial.kind, CHAR_OFF);
+	assert_int_equal(c.serial2.kind, CHAR_TTY);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--serial2", "tty", "--serial", "file=x"), CONFIG_RUN);
+	assert_int_equal(c.serial.kind, CHAR_FILE);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--serial2", "pty"), CONFIG_RUN);
+	assert_int_equal(c.serial.kind, CHAR_TTY);
+	vm_config_fini(&c);
+	refused("--serial2 tty: --serial has the terminal already", "-kx", "--serial2", "tty",
+		"--serial", "tty");
+}
+
 /* --help on stdout, which cmocka needs back. */
 static void help_lists_every_option(void **state)
 {
@@ -592,7 +628,7 @@ static void help_lists_every_option(void **state)
 		"--rng",         "--serial",     "--timeout",    "--stop-timeout",
 		"--on-reboot",   "--config",     "--log-file",   "--transport",
 		"-v, --verbose", "-q, --quiet",  "-h, --help",   "-V, --version",
-		"Ctrl-a x",      "124",          "[disk.root]",
+		"Ctrl-a x",      "124",          "[disk.root]",  "--serial2",
 	};
 	int saved = dup(STDOUT_FILENO), fd = memfd_create("help", MFD_CLOEXEC), action;
 	char text[16384];
@@ -640,7 +676,10 @@ static void random_words(void **state)
 		"--append",
 		"x",
 		"--serial",
+		"--serial2",
 		"file=",
+		"socket=",
+		"pty",
 		"tty",
 		"--cpus",
 		"--",
@@ -719,6 +758,8 @@ int main(void)
 		cmocka_unit_test_teardown(the_environment_stands_in, clear_environment),
 		cmocka_unit_test_teardown(the_environment_is_named_when_wrong, clear_environment),
 		cmocka_unit_test_teardown(a_command_line_from_a_file, fini),
+		cmocka_unit_test_teardown(consoles_have_all_kinds, fini),
+		cmocka_unit_test_teardown(the_terminal_is_given_once, fini),
 		cmocka_unit_test_teardown(help_lists_every_option, fini),
 		cmocka_unit_test_teardown(random_words, fini),
 	};

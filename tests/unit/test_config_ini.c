@@ -114,6 +114,7 @@ static void every_setting(void **state)
 			       "rng = off\n"
 			       "[console]\n"
 			       "serial = file=/s\n"
+			       "serial2 = pty\n"
 			       "[run]\n"
 			       "timeout = 60\n"
 			       "stop-timeout = 0\n"
@@ -146,8 +147,9 @@ static void every_setting(void **state)
 	assert_string_equal(c.disks[1].id, "data_2-b");
 	assert_string_equal(c.disks[1].serial, "data_2-b");
 	assert_false(c.rng);
-	assert_int_equal(c.serial, SERIAL_FILE);
-	assert_string_equal(c.serial_path, "/s");
+	assert_int_equal(c.serial.kind, CHAR_FILE);
+	assert_string_equal(c.serial.path, "/s");
+	assert_int_equal(c.serial2.kind, CHAR_PTY);
 	assert_int_equal(c.timeout_s, 60);
 	assert_int_equal(c.stop_timeout_s, 0);
 	assert_int_equal(c.on_reboot, ON_REBOOT_RESTART);
@@ -243,7 +245,7 @@ static void duplicates(void **state)
 	assert_int_equal(parse("[boot]\nkernel=k\n[console]\nserial=off\n[disk.a]\npath=p\n"
 			       "serial=off\n"),
 			 CONFIG_RUN);
-	assert_int_equal(c.serial, SERIAL_OFF);
+	assert_int_equal(c.serial.kind, CHAR_OFF);
 	assert_string_equal(c.disks[0].serial, "off");
 }
 
@@ -417,7 +419,7 @@ static void relative_paths_start_from_the_file(void **state)
 	snprintf(name, sizeof(name), "%s/../i", dir);
 	assert_string_equal(c.initrd, name);
 	snprintf(name, sizeof(name), "%s/s", dir);
-	assert_string_equal(c.serial_path, name);
+	assert_string_equal(c.serial.path, name);
 	snprintf(name, sizeof(name), "%s/sub/a,b", dir);
 	assert_string_equal(c.disks[0].path, name);
 	assert_string_equal(c.disks[1].path, "/abs");

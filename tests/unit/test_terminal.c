@@ -30,8 +30,10 @@ struct guest {
 	struct terminal *t;
 	struct char_room room;
 	size_t appetite, n, want;
-	unsigned leaves, breaks;
-	bool faults;
+	unsigned leaves, breaks, buttons, nmis;
+	bool refuses_breaks, faults;
+	uint16_t cols, rows;
+	unsigned sizes;
 	_Atomic bool done; /* for give_room() */
 	uint8_t got[300000];
 };
@@ -57,13 +59,41 @@ static void on_leave(void *ctx)
 	loop_stop(g->loop);
 }
 
-static void on_break(void *ctx)
+/* Its place among the bytes shows, too. */
+static bool receive_break(void *dev)
 {
-	struct guest *g = ctx;
+	struct guest *g = dev;
 
 	if (g->faults)
 		__builtin_trap();
+	if (g->refuses_breaks)
+		return false;
 	g->breaks++;
+	g->got[g->n++] = '!';
+	return true;
+}
+
+static void on_button(void *ctx)
+{
+	struct guest *g = ctx;
+
+	g->buttons++;
+}
+
+static void on_nmi(void *ctx)
+{
+	struct guest *g = ctx;
+
+	g->nmis++;
+}
+
+static void on_size(void *ctx, uint16_t cols, uint16_t rows)
+{
+	struct guest *g = ctx;
+
+	g->cols = cols;
+	g->rows = rows;
+	g->sizes++;
 }
 
 static void give_up(void *ctx)
@@ -73,7 +103,7 @@ static void give_up(void *ctx)
 	loop_stop(g->loop);
 }
 
-static struct guest *start(int fd)
+static struct guest *start_on(int fd, bool line)
 {
 	struct guest *g = calloc(1, sizeof(*g));
 	struct err e = {0};
@@ -84,13 +114,20 @@ static struct guest *start(int fd)
 	g->loop = loop_create();
 	g->room = terminal_room(g->t);
 	struct terminal_config c = {.loop = g->loop,
-				    .in = {receive, g},
+				    .in = {receive, line ? receive_break : NULL, g},
 				    .leave = on_leave,
-				    .send_break = on_break,
+				    .press_button = on_button,
+				    .inject_nmi = on_nmi,
+				    .resized = on_size,
 				    .ctx = g};
 
 	assert_int_equal(terminal_start(g->t, &c, &e), 0);
 	return g;
+}
+
+static struct guest *start(int fd)
+{
+	return start_on(fd, true);
 }
 
 static void run(struct guest *g, unsigned ms)
@@ -184,7 +221,7 @@ static void test_escape_keys(void **state)
 	static const char keys[] = "ab\x01"
 				   "a\x01\x01\x01" /* an escape across two reads */
 				   "b\x01zc\x03\x01x";
-	static const char want[] = "ab\x01\x01\x01zc\x03";
+	static const char want[] = "ab\x01\x01!\x01zc\x03";
 	int master, slave;
 
 	open_pty(&master, &slave);
@@ -198,6 +235,117 @@ static void test_escape_keys(void **state)
 	assert_int_equal(g->breaks, 1);
 	assert_int_equal(g->n, sizeof(want) - 1);
 	assert_memory_equal(g->got, want, sizeof(want) - 1);
+	end(g);
+	close(master);
+	close(slave);
+}
+
+static void test_buttons(void **state)
+{
+	int master, slave;
+
+	open_pty(&master, &slave);
+	struct guest *g = start(slave);
+
+	type(master, "\x01p\x01n\x01n\x01x", 8);
+	run(g, PATIENCE_MS);
+	assert_int_equal(g->buttons, 1);
+	assert_int_equal(g->nmis, 2);
+	assert_int_equal(g->n, 0);
+	end(g);
+	close(master);
+	close(slave);
+}
+
+/* Keys and breaks in the order in which they were typed. */
+static void test_sysrq_is_a_break_and_a_key(void **state)
+{
+	int master, slave;
+
+	open_pty(&master, &slave);
+	struct guest *g = start(slave);
+
+	type(master, "ab\x01shc\x01", 7);
+	run(g, 50);
+	type(master, "s", 1); /* an escape across three reads */
+	run(g, 50);
+	type(master, "\x01", 1); /* the key is whatever comes */
+	run(g, 50);
+	type(master, "\x01x", 2);
+	run(g, PATIENCE_MS);
+	assert_int_equal(g->breaks, 2);
+	assert_int_equal(g->n, 7);
+	assert_memory_equal(g->got, "ab!hc!\x01", 7);
+	end(g);
+	close(master);
+	close(slave);
+}
+
+/* A break waits like a byte until the guest takes it, and holds back what follows. */
+static void test_a_break_waits_for_the_guest(void **state)
+{
+	int master, slave;
+
+	open_pty(&master, &slave);
+	struct guest *g = start(slave);
+
+	g->refuses_breaks = true;
+	type(master,
+	     "ab\x01sc\x01"
+	     "bde",
+	     9); /* the second finds the first waiting */
+	run(g, 50);
+	assert_int_equal(g->n, 2);
+	g->refuses_breaks = false;
+	g->want = 6;
+	g->room.room(g->room.ctx);
+	run(g, PATIENCE_MS);
+	assert_int_equal(g->breaks, 1);
+	assert_memory_equal(g->got, "ab!cde", 6);
+	end(g);
+	close(master);
+	close(slave);
+}
+
+/* What hvc_console takes for one. */
+static void test_sysrq_without_a_break_line(void **state)
+{
+	int master, slave;
+
+	open_pty(&master, &slave);
+	struct guest *g = start_on(slave, false);
+
+	type(master,
+	     "a\x01sh\x01"
+	     "b\x01x",
+	     8);
+	run(g, PATIENCE_MS);
+	assert_int_equal(g->breaks, 0);
+	assert_int_equal(g->n, 3);
+	assert_memory_equal(g->got, "a\x0fh", 3);
+	end(g);
+	close(master);
+	close(slave);
+}
+
+static void test_size_now_and_after_each_change(void **state)
+{
+	struct winsize ws = {.ws_row = 25, .ws_col = 132};
+	int master, slave;
+
+	open_pty(&master, &slave);
+	assert_int_equal(ioctl(master, TIOCSWINSZ, &ws), 0);
+	struct guest *g = start(slave);
+
+	assert_int_equal(g->cols, 132);
+	assert_int_equal(g->rows, 25);
+	ws = (struct winsize){.ws_row = 50, .ws_col = 90};
+	ioctl(master, TIOCSWINSZ, &ws);
+	raise(SIGWINCH); /* it is not our controlling terminal */
+	run(g, 100);
+	assert_int_equal(g->cols, 90);
+	assert_int_equal(g->rows, 50);
+	assert_int_equal(g->sizes, 2);
 	end(g);
 	close(master);
 	close(slave);
@@ -219,7 +367,7 @@ static void test_help_goes_to_stderr(void **state)
 	dup2(err, 2);
 	close(err);
 	assert_true(read(p[0], text, sizeof(text) - 1) > 0);
-	assert_non_null(strstr(text, "x  leave"));
+	assert_non_null(strstr(text, "x    leave"));
 	for (char *nl = strchr(text, '\n'); nl; nl = strchr(nl + 1, '\n'))
 		assert_int_equal(nl[-1], '\r');
 	close(p[0]);
@@ -644,6 +792,11 @@ int main(void)
 		cmocka_unit_test(test_raw_while_running_and_restored),
 		cmocka_unit_test(test_nothing_is_restored_after_an_orderly_end),
 		cmocka_unit_test(test_escape_keys),
+		cmocka_unit_test(test_buttons),
+		cmocka_unit_test(test_sysrq_is_a_break_and_a_key),
+		cmocka_unit_test(test_a_break_waits_for_the_guest),
+		cmocka_unit_test(test_sysrq_without_a_break_line),
+		cmocka_unit_test(test_size_now_and_after_each_change),
 		cmocka_unit_test(test_help_goes_to_stderr),
 		cmocka_unit_test(test_escape_works_while_the_guest_hangs),
 		cmocka_unit_test(test_terminal_hangs_up),

@@ -196,6 +196,23 @@ static void test_without_fifo_one_byte_at_a_time(void **state)
 	assert_int_equal(in(r, 0), 'y');
 }
 
+/* A guest that listens and whose FIFO is full: the break comes later, and is not lost. */
+static void test_a_break_finds_no_room(void **state)
+{
+	struct rig *r = *state;
+
+	assert_false(uart16550_receive_break(&r->u)); /* nobody listens */
+	assert_int_equal(r->rooms, 0);
+	out(r, 1, 0x01);
+	assert_int_equal(r->rooms, 1);
+	assert_int_equal(receive(r, "x"), 1);
+	assert_false(uart16550_receive_break(&r->u));
+	assert_int_equal(in(r, 0), 'x');
+	assert_int_equal(r->rooms, 2);
+	assert_true(uart16550_receive_break(&r->u));
+	assert_int_equal(in(r, 5) & 0x11, 0x11); /* BI, DR */
+}
+
 static void test_causes_show_in_order_of_priority(void **state)
 {
 	struct rig *r = *state;
@@ -453,6 +470,7 @@ int main(void)
 		T(test_each_sent_byte_interrupts_again),
 		T(test_below_trigger_times_out_at_once),
 		T(test_without_fifo_one_byte_at_a_time),
+		T(test_a_break_finds_no_room),
 		T(test_causes_show_in_order_of_priority),
 		T(test_loopback_overruns_after_sixteen),
 		T(test_fifo_reset_drops_the_loop_but_not_the_host),

@@ -23,7 +23,7 @@ void vm_config_init(struct vm_config *c)
 		.memory = 256 * MiB,
 		.memory_max = 256 * MiB,
 		.rng = true,
-		.serial = SERIAL_TTY,
+		.serial2.kind = CHAR_OFF,
 		.stop_timeout_s = 10,
 		.on_reboot = ON_REBOOT_EXIT,
 		.log_level = LOG_WARN,
@@ -38,7 +38,8 @@ void vm_config_fini(struct vm_config *c)
 	free(c->modules);
 	free(c->cmdline);
 	free(c->append);
-	free(c->serial_path);
+	free(c->serial.path);
+	free(c->serial2.path);
 	free(c->log_file);
 	memset(c, 0, sizeof(*c));
 }
@@ -163,6 +164,30 @@ static int apply_environment(struct vm_config *c, struct err *e)
 	return err;
 }
 
+/* There is one terminal: who asks for it has it, and ttyS0 if nobody does. */
+static int give_terminal(struct vm_config *c, struct err *e)
+{
+	struct {
+		const char *name;
+		struct char_config *config;
+	} consoles[] = {{"serial", &c->serial}, {"serial2", &c->serial2}};
+	const char *owner = NULL;
+
+	for (unsigned i = 0; i < ARRAY_LEN(consoles); i++) {
+		if (consoles[i].config->kind != CHAR_TTY)
+			continue;
+		if (owner)
+			return err_usage(e, -EEXIST,
+					 "--%s tty: --%s has the terminal already; give it "
+					 "file=PATH, pty, socket=PATH or off",
+					 consoles[i].name, owner);
+		owner = consoles[i].name;
+	}
+	if (c->serial.kind == CHAR_DEFAULT)
+		c->serial.kind = owner ? CHAR_OFF : CHAR_TTY;
+	return 0;
+}
+
 /* What can be said only of the whole. */
 static int complete(struct vm_config *c, struct err *e)
 {
@@ -175,6 +200,10 @@ static int complete(struct vm_config *c, struct err *e)
 		return err_usage(e, -EINVAL,
 				 "--kernel: missing; give the guest's bzImage or vmlinux, or see "
 				 "minivmm --help");
+	int err = give_terminal(c, e);
+
+	if (err)
+		return err;
 	for (unsigned i = 0; i < c->n_disks; i++) {
 		struct disk_config *d = &c->disks[i];
 

@@ -37,7 +37,14 @@ enum memory_pages {
 	MEMORY_PAGES_1G,    /* all of it or no start */
 };
 
-enum serial_kind { SERIAL_TTY, SERIAL_FILE, SERIAL_OFF };
+/* What a console talks to on the host. DEFAULT is in no complete config. */
+enum char_kind { CHAR_DEFAULT, CHAR_OFF, CHAR_TTY, CHAR_FILE, CHAR_PTY, CHAR_SOCKET };
+
+struct char_config {
+	enum char_kind kind;
+	char *path; /* of CHAR_FILE and CHAR_SOCKET; else NULL */
+};
+
 enum transport { TRANSPORT_PCI, TRANSPORT_MMIO };
 /* BOOT_CHOICE_AUTO: the best entry that the kernel has. */
 enum boot_choice {
@@ -69,8 +76,9 @@ struct vm_config {
 	struct disk_config disks[CONFIG_DISKS_MAX];
 	unsigned n_disks;
 	bool rng;
-	enum serial_kind serial;
-	char *serial_path; /* SERIAL_FILE */
+
+	/* consoles: at most one of them is CHAR_TTY */
+	struct char_config serial, serial2; /* ttyS0, ttyS1 */
 
 	/* running and stopping */
 	unsigned timeout_s;      /* 0: none */
@@ -84,7 +92,8 @@ struct vm_config {
 	char *log_file; /* NULL: stderr */
 };
 
-/* Defaults: 1 CPU, 256 MiB, PCI, rng on, serial on the terminal, stop timeout 10 s. */
+/* Defaults: 1 CPU, 256 MiB, PCI, rng on, the first serial port on the terminal, stop
+ * timeout 10 s. */
 void vm_config_init(struct vm_config *c);
 
 /* Frees what *c owns and leaves it as zeroes; harmless when called twice. */

@@ -262,22 +262,39 @@ static int set_rng(struct vm_config *c, const char *value, const struct origin *
 	return option_on_off(&c->rng, value, o, e);
 }
 
-static int set_serial(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+/* A console's kind, with a path for some. Paths have no commas to mind: it is the
+ * whole of the value. */
+static int set_console(struct vm_config *c, const char *value, const struct origin *o,
+		       struct err *e)
 {
-	int err;
+	static const struct {
+		const char *word;
+		enum char_kind kind;
+		bool path;
+	} kinds[] = {
+		{"tty", CHAR_TTY, false}, {"file=", CHAR_FILE, true},     {"pty", CHAR_PTY, false},
+		{"off", CHAR_OFF, false}, {"socket=", CHAR_SOCKET, true},
+	};
+	struct char_config *console = FIELD(c, o, struct char_config);
 
-	if (strncmp(value, "file=", 5) == 0) {
-		err = option_path(&c->serial_path, value + 5, o, e);
-		if (!err)
-			c->serial = SERIAL_FILE;
-		return err;
+	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
+		size_t len = strlen(kinds[i].word);
+		int err;
+
+		if (kinds[i].path ? strncmp(value, kinds[i].word, len)
+				  : strcmp(value, kinds[i].word))
+			continue;
+		err = kinds[i].path ? option_path(&console->path, value + len, o, e) : 0;
+		if (err)
+			return err;
+		if (!kinds[i].path) {
+			free(console->path);
+			console->path = NULL;
+		}
+		console->kind = kinds[i].kind;
+		return 0;
 	}
-	if (strcmp(value, "tty") != 0 && strcmp(value, "off") != 0)
-		return option_refuse(o, value, -EINVAL, e, "give tty, file=PATH or off");
-	c->serial = *value == 't' ? SERIAL_TTY : SERIAL_OFF;
-	free(c->serial_path);
-	c->serial_path = NULL;
-	return 0;
+	return option_refuse(o, value, -EINVAL, e, "give tty, file=PATH, pty, socket=PATH or off");
 }
 
 static int set_seconds(struct vm_config *c, const char *value, const struct origin *o,
@@ -386,9 +403,14 @@ const struct option_def options[] = {
 	  "a source of entropy (default on)",
 	  .set = set_rng },
 
-	{ "serial", KEY_SERIAL, "tty|file=PATH|off", "console",
-	  "the serial port (default tty: stdin, stdout)",
-	  .set = set_serial },
+	{ "serial", KEY_SERIAL, "KIND", "console",
+	  "the serial port ttyS0. KIND is tty (stdin and\n"
+	  "stdout, the default), file=PATH, pty,\n"
+	  "socket=PATH (that it listens on), or off",
+	  .set = set_console, AT(serial) },
+	{ "serial2", KEY_SERIAL2, "KIND", "console",
+	  "a second one, ttyS1 (default off)",
+	  .set = set_console, AT(serial2) },
 
 	{ "timeout", KEY_TIMEOUT, "SECONDS", "run",
 	  "end the VM after that time (default 0: never)",

@@ -7,6 +7,7 @@
 #ifndef VMM_CORE_CHAR_PORT_H
 #define VMM_CORE_CHAR_PORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,9 +20,11 @@ struct char_out {
 
 /* The device's side, called by the backend on the main loop's thread: give how
  * many bytes the device took. When it took fewer than it was given, it calls
- * `room` (set by the backend, any thread) once it can take more. */
+ * `room` (set by the backend, any thread) once it can take more. The same holds for
+ * a break, which is taken or not; NULL for devices that know no such thing. */
 struct char_in {
 	size_t (*receive)(void *dev, const uint8_t *bytes, size_t len);
+	bool (*receive_break)(void *dev);
 	void *dev;
 };
 

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { EXTRAS_MAX = 4 };
+
 static int open_initrd(struct boot_files *f, const char *path, struct err *e)
 {
 	struct stat st;
@@ -39,10 +41,22 @@ static char *user_cmdline(const struct vm_config *c)
 	return line;
 }
 
+/* Drivers of what else there is; gives how many. The kernel's own pvpanic tells of a
+ * panic at once and for certain, where the console's line may come late or never. */
+static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS_MAX])
+{
+	unsigned n = 0;
+
+	extras[n++] = "pvpanic_mmio";
+	if (c->rng)
+		extras[n++] = "virtio_rng";
+	return n;
+}
+
 /* A stock kernel's drivers are modules: pack those that lead to the root. */
 static int pack_initramfs(struct machine *m, struct err *e)
 {
-	static const char *const extras[] = {"virtio_rng"};
+	const char *extras[EXTRAS_MAX];
 	const struct vm_config *c = m->config;
 	const char *const drivers[] = {
 		c->transport == TRANSPORT_MMIO ? "virtio_mmio" : "virtio_pci",
@@ -64,7 +78,7 @@ static int pack_initramfs(struct machine *m, struct err *e)
 		.drivers = drivers,
 		.n_drivers = ARRAY_LEN(drivers),
 		.extras = extras,
-		.n_extras = c->rng ? ARRAY_LEN(extras) : 0,
+		.n_extras = list_extras(c, extras),
 		.disks = disks,
 		.n_disks = c->n_disks,
 	};
@@ -104,7 +118,7 @@ int machine_open_files(struct machine *m, struct err *e)
 		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path, c->disks[i].readonly,
 				     e);
 	if (!ret)
-		ret = console_check(c, e);
+		ret = machine_check_consoles(c, e);
 	if (ret)
 		return ret;
 	return c->initrd ? open_initrd(&m->files, c->initrd, e) : pack_initramfs(m, e);

@@ -42,6 +42,7 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 		.cmdline = c->cmdline,
 		.append = c->append,
 		.serial = m->board.serial,
+		.serial2 = c->serial2.kind == CHAR_TTY,
 		.root = c->n_disks ? root : NULL,
 		.root_readonly = c->n_disks && c->disks[0].readonly,
 		.n_devices = m->board.virtio_mmio ? m->board.n_virtio : 0,

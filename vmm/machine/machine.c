@@ -57,7 +57,8 @@ static int make_vm(struct machine *m, struct err *e)
 				 m->cpuid.address_bits, e);
 	if (ret)
 		return ret;
-	m->board.serial = c->serial != SERIAL_OFF;
+	m->board.serial = c->serial.kind != CHAR_OFF;
+	m->board.serial2 = c->serial2.kind != CHAR_OFF;
 	ret = machine_list_virtio(c, &m->board, e);
 	if (!ret)
 		ret = machine_map_ram(m, e);
@@ -110,9 +111,9 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	if (ret)
 		goto fail;
 
-	/* Now what leaves traces: the console's file, the terminal's guardian (a fork,
-	 * so before threads), and the devices with their threads. */
-	ret = console_open(&m->console, config, m->loop, e);
+	/* Now what leaves traces: the consoles' files and sockets, the terminal's guardian
+	 * (a fork, so before threads), and the devices with their threads. */
+	ret = machine_open_consoles(m, e);
 	if (!ret)
 		ret = machine_make_platform(m, e);
 	if (!ret)
@@ -140,7 +141,7 @@ void machine_destroy(struct machine *m)
 	if (m->stuck) {
 		/* A thread of ours is inside a system call that may never return, with
 		 * the guest's RAM as its buffer. It ends with the process. */
-		console_close(&m->console);
+		machine_close_consoles(m);
 		return;
 	}
 	device_list_fini(&m->devices);
@@ -150,7 +151,7 @@ void machine_destroy(struct machine *m)
 	cpuid_model_fini(&m->cpuid);
 	kvm_vm_close(&m->vm);
 	guest_mem_fini(&m->ram);
-	console_close(&m->console);
+	machine_close_consoles(m);
 	loop_destroy(m->loop);
 	machine_close_files(m);
 	bus_fini(&m->mmio);

@@ -12,6 +12,7 @@
 #include "devices/pci/conf1.h"
 #include "devices/pci/host.h"
 #include "devices/power/power.h"
+#include "devices/power/pvpanic.h"
 #include "devices/ps2/i8042.h"
 #include "devices/rtc/cmos.h"
 #include "devices/serial/uart16550.h"
@@ -63,6 +64,9 @@ struct disk {
 
 enum { EXIT_COUNTS = 64 }; /* KVM's exit reasons end well below */
 
+/* The ports at which a person or a program can talk to the guest. */
+enum { CONSOLE_SERIAL, CONSOLE_SERIAL2, N_CONSOLES };
+
 struct machine {
 	const struct vm_config *config;
 
@@ -75,7 +79,7 @@ struct machine {
 	struct loop *loop; /* of the main thread */
 	struct boot_files files;
 	struct disk *disks; /* config->n_disks of them */
-	struct console console;
+	struct console consoles[N_CONSOLES];
 
 	/* the virtual machine */
 	struct kvm_vm vm;
@@ -92,10 +96,11 @@ struct machine {
 	struct device_list devices;
 	bool stuck; /* a device did not let go of its I/O: its thread may never end */
 	struct ioapic ioapic;
-	struct uart16550 uart;
+	struct uart16550 uarts[2]; /* of the consoles with the same index */
 	struct cmos cmos;
 	struct i8042 i8042;
 	struct power power;
+	struct pvpanic pvpanic;
 	struct pci_host pci; /* not with --transport mmio */
 	struct pci_conf1 conf1;
 	unsigned n_plugged;         /* virtio devices so far, of board.n_virtio */
@@ -111,6 +116,16 @@ void machine_close_files(struct machine *m);
 
 /* memory.c: the guest's RAM, as --memory wants it held. */
 int machine_map_ram(struct machine *m, struct err *e);
+
+/* consoles.c: could what they need be opened? Open all of them; start them once the devices are
+ * there; ask them what the guest said at the end (as console_panicked(), of the first that knows);
+ * close. */
+int machine_check_consoles(const struct vm_config *c, struct err *e);
+int machine_open_consoles(struct machine *m, struct err *e);
+int machine_start_consoles(struct machine *m, bool fresh, struct err *e);
+bool machine_console_panicked(const struct machine *m, char *buf, size_t size);
+bool machine_console_rebooted(const struct machine *m);
+void machine_close_consoles(struct machine *m);
 
 /* platform.c: the chips of the board, on their buses and interrupt lines. */
 int machine_make_platform(struct machine *m, struct err *e);

@@ -18,6 +18,7 @@ static void on_eoi(void *ioapic, uint8_t vector)
 
 /* One row for each place where a chip answers. */
 struct placement {
+	bool absent;
 	struct bus *bus;
 	uint64_t base, len;
 	const struct io_ops *ops;
@@ -25,36 +26,51 @@ struct placement {
 	const char *name;
 };
 
+static void make_uart(struct machine *m, unsigned i, unsigned gsi)
+{
+	struct irq_line irq = pin(m, gsi);
+	struct char_out out = console_out(&m->consoles[i]);
+	struct char_room room = console_room(&m->consoles[i]);
+
+	uart16550_init(&m->uarts[i], &irq, &out, &room);
+}
+
 int machine_make_platform(struct machine *m, struct err *e)
 {
 	struct msi msi = irqchip_msi(&m->irqchip);
-	struct irq_line com1 = pin(m, LAYOUT_GSI_COM1), ged = pin(m, LAYOUT_GSI_GED);
-	struct char_out out = console_out(&m->console);
-	struct char_room room = console_room(&m->console);
+	struct irq_line ged = pin(m, LAYOUT_GSI_GED);
 
 	ioapic_init(&m->ioapic, &msi, LAYOUT_IOAPIC_ID, board_ioapic_pins(&m->board));
-	uart16550_init(&m->uart, &com1, &out, &room);
+	make_uart(m, CONSOLE_SERIAL, LAYOUT_GSI_COM1);
+	make_uart(m, CONSOLE_SERIAL2, LAYOUT_GSI_COM2);
 	cmos_init(&m->cmos, &clock_host);
 	i8042_init(&m->i8042, &m->stop);
 	power_init(&m->power, &ged, &m->stop);
+	pvpanic_init(&m->pvpanic, &m->stop);
 	m->exits.ioapic_eoi = on_eoi;
 	m->exits.ioapic = &m->ioapic;
 
 	const struct placement placements[] = {
-		{&m->mmio, LAYOUT_IOAPIC, LAYOUT_IOAPIC_LEN, &ioapic_io_ops, &m->ioapic, "ioapic"},
-		{&m->pio, LAYOUT_CMOS, LAYOUT_CMOS_LEN, &cmos_io_ops, &m->cmos, "cmos"},
-		{&m->pio, LAYOUT_I8042_DATA, I8042_PORTS, &i8042_io_ops, &m->i8042, "i8042"},
-		{&m->pio, LAYOUT_ACPI_SLEEP, LAYOUT_ACPI_PORT_LEN, &power_acpi_io_ops, &m->power,
-		 "power"},
-		{&m->pio, LAYOUT_COM1, LAYOUT_COM1_LEN, &uart16550_io_ops, &m->uart, "com1"},
+		{false, &m->mmio, LAYOUT_IOAPIC, LAYOUT_IOAPIC_LEN, &ioapic_io_ops, &m->ioapic,
+		 "ioapic"},
+		{false, &m->pio, LAYOUT_CMOS, LAYOUT_CMOS_LEN, &cmos_io_ops, &m->cmos, "cmos"},
+		{false, &m->pio, LAYOUT_I8042_DATA, I8042_PORTS, &i8042_io_ops, &m->i8042, "i8042"},
+		{false, &m->pio, LAYOUT_ACPI_SLEEP, LAYOUT_ACPI_PORT_LEN, &power_acpi_io_ops,
+		 &m->power, "power"},
+		{false, &m->pio, LAYOUT_PVPANIC, LAYOUT_PVPANIC_LEN, &pvpanic_io_ops, &m->pvpanic,
+		 "pvpanic"},
+		{!m->board.serial, &m->pio, LAYOUT_COM1, LAYOUT_COM1_LEN, &uart16550_io_ops,
+		 &m->uarts[CONSOLE_SERIAL], "com1"},
+		{!m->board.serial2, &m->pio, LAYOUT_COM2, LAYOUT_COM2_LEN, &uart16550_io_ops,
+		 &m->uarts[CONSOLE_SERIAL2], "com2"},
 	};
-	/* Without a serial port the last row is nobody's. */
-	unsigned n = ARRAY_LEN(placements) - !m->board.serial;
 	int ret = 0;
 
-	for (unsigned i = 0; i < n && !ret; i++) {
+	for (unsigned i = 0; i < ARRAY_LEN(placements) && !ret; i++) {
 		const struct placement *p = &placements[i];
 
+		if (p->absent)
+			continue;
 		ret = bus_add(p->bus, p->base, p->len, p->ops, p->dev, p->name);
 	}
 	if (!ret)
@@ -66,7 +82,11 @@ int machine_make_platform(struct machine *m, struct err *e)
 	if (!ret)
 		ret = device_list_add(&m->devices, "power", &power_device_ops, &m->power);
 	if (!ret)
-		ret = device_list_add(&m->devices, "com1", &uart16550_device_ops, &m->uart);
+		ret = device_list_add(&m->devices, "com1", &uart16550_device_ops,
+				      &m->uarts[CONSOLE_SERIAL]);
+	if (!ret && m->board.serial2)
+		ret = device_list_add(&m->devices, "com2", &uart16550_device_ops,
+				      &m->uarts[CONSOLE_SERIAL2]);
 	if (ret)
 		return err_host(e, ret, "the board's chips do not fit: %s", strerror(-ret));
 	return 0;

@@ -64,20 +64,6 @@ static void on_timeout(void *ctx)
 	stop_request(&r->m->stop, STOP_TIMEOUT, NULL);
 }
 
-static void on_leave(void *ctx)
-{
-	struct run *r = ctx;
-
-	stop_request(&r->m->stop, STOP_USER, NULL);
-}
-
-static void on_break(void *ctx)
-{
-	struct run *r = ctx;
-
-	uart16550_receive_break(&r->m->uart);
-}
-
 /* As nohup(1) leaves SIGHUP for those who shall outlive the terminal. */
 static bool is_ignored(int signum)
 {
@@ -114,15 +100,7 @@ static int listen(struct run *r, struct err *e)
 	if (m->config->timeout_s)
 		loop_timer_start(r->timeout, timeout_left_ms(m));
 
-	const struct console_wishes wishes = {
-		.in = {uart16550_receive, &m->uart},
-		.send_break = on_break,
-		.leave = on_leave,
-		.fresh = r->first,
-		.ctx = r,
-	};
-
-	return console_start(&m->console, &wishes, e);
+	return machine_start_consoles(m, r->first, e);
 }
 
 /* Back to the signals' defaults, and none is lost between: what libuv has caught is
@@ -144,17 +122,19 @@ static void unlisten(struct run *r)
 }
 
 /* The console tells a panic or a reboot from what looks the same at the pins: a
- * panicked kernel resets like a rebooting one, and reboot=t is a triple fault. */
+ * panicked kernel resets like a rebooting one, and reboot=t is a triple fault. And
+ * what pvpanic only counts, the console has in words. */
 static void judge_by_console(struct machine *m)
 {
 	char line[PHRASE_WATCH_LINE + 1];
 
-	if (m->end.reason != STOP_RESET && m->end.reason != STOP_TRIPLE_FAULT)
+	if (m->end.reason != STOP_RESET && m->end.reason != STOP_TRIPLE_FAULT &&
+	    m->end.reason != STOP_PANIC)
 		return;
-	if (console_panicked(&m->console, line, sizeof(line))) {
+	if (machine_console_panicked(m, line, sizeof(line))) {
 		m->end.reason = STOP_PANIC;
 		snprintf(m->end.detail, sizeof(m->end.detail), "%s", line);
-	} else if (m->end.reason == STOP_TRIPLE_FAULT && console_rebooted(&m->console)) {
+	} else if (m->end.reason == STOP_TRIPLE_FAULT && machine_console_rebooted(m)) {
 		m->end.reason = STOP_RESET;
 		snprintf(m->end.detail, sizeof(m->end.detail), "by a triple fault");
 	}

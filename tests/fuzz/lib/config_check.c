@@ -19,6 +19,21 @@ static void check_disks(const struct vm_config *c)
 	}
 }
 
+static void check_consoles(const struct vm_config *c)
+{
+	const struct char_config *all[] = {&c->serial, &c->serial2};
+	unsigned terminals = 0;
+
+	for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
+		bool path = all[i]->kind == CHAR_FILE || all[i]->kind == CHAR_SOCKET;
+
+		fuzz_check(all[i]->kind != CHAR_DEFAULT);
+		fuzz_check(path ? all[i]->path && *all[i]->path : !all[i]->path);
+		terminals += all[i]->kind == CHAR_TTY;
+	}
+	fuzz_check(terminals <= 1);
+}
+
 static void check_machine(const struct vm_config *c)
 {
 	fuzz_check(c->kernel && *c->kernel);
@@ -27,7 +42,7 @@ static void check_machine(const struct vm_config *c)
 	fuzz_check(c->memory_max <= CONFIG_MEMORY_MAX);
 	fuzz_check(!(c->memory % (2 * MiB)) && !(c->memory_max % (2 * MiB)));
 	fuzz_check(c->n_disks <= CONFIG_DISKS_MAX);
-	fuzz_check(c->serial != SERIAL_FILE || (c->serial_path && *c->serial_path));
+	check_consoles(c);
 	check_disks(c);
 }
 

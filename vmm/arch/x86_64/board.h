@@ -33,7 +33,7 @@ struct board {
 	uint64_t ram_high; /* bytes from 4 GiB */
 	uint64_t mmio64, mmio64_len;
 	unsigned cpus, cpus_max; /* APIC ids are 0 to cpus_max - 1 */
-	bool serial;             /* COM1 is there */
+	bool serial, serial2;    /* COM1, COM2 are there */
 	bool virtio_mmio;        /* virtio devices are on MMIO, and there is no PCI */
 	unsigned n_virtio;
 	struct board_virtio virtio[BOARD_VIRTIO_MAX]; /* in the order of discovery */

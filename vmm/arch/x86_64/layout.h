@@ -56,6 +56,10 @@
 /* --- port I/O ---------------------------------------------------------------- */
 #define LAYOUT_COM1          0x3f8
 #define LAYOUT_COM1_LEN      8
+#define LAYOUT_COM2          0x2f8
+#define LAYOUT_COM2_LEN      8
+#define LAYOUT_PVPANIC       0x505
+#define LAYOUT_PVPANIC_LEN   1
 #define LAYOUT_CMOS          0x70
 #define LAYOUT_CMOS_LEN      2
 #define LAYOUT_I8042_DATA    0x60
@@ -68,6 +72,7 @@
 
 /* --- interrupts: I/O APIC pins ------------------------------------------------ */
 enum {
+	LAYOUT_GSI_COM2 = 3,
 	LAYOUT_GSI_COM1 = 4,
 	LAYOUT_GSI_GED = 5,
 	LAYOUT_GSI_VIRTIO = 16,  /* and on: one for each virtio-mmio device */

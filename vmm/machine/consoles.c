@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All consoles of the machine, and what the user's keys do to it.
+ *
+ * Only one has the terminal, and with it the keys; the machine's buttons work
+ * whichever it is.
+ */
+#include "vmm/base/log.h"
+#include "vmm/machine/parts.h"
+
+#include <string.h>
+
+/* Delivery mode NMI to the boot processor, whose kernel is to hear of it; the vector
+ * does not matter [SDM 3A 11.11.2]. */
+#define NMI_ADDRESS 0xfee00000ull
+#define NMI_DATA    0x400u
+
+static void on_leave(void *ctx)
+{
+	struct machine *m = ctx;
+
+	stop_request(&m->stop, STOP_USER, NULL);
+}
+
+static void on_button(void *ctx)
+{
+	struct machine *m = ctx;
+
+	log_info("pressing the power button");
+	power_button_press(&m->power);
+}
+
+static void on_nmi(void *ctx)
+{
+	struct machine *m = ctx;
+	const struct msi msi = irqchip_msi(&m->irqchip);
+	const struct msi_msg nmi = {NMI_ADDRESS, NMI_DATA};
+	int ret = msi.ops->send(msi.ctx, &nmi);
+
+	if (ret < 0)
+		log_warn("the NMI does not get through: %s", strerror(-ret));
+	else
+		log_info("NMI");
+}
+
+static const char *const names[N_CONSOLES] = {
+	[CONSOLE_SERIAL] = "--serial",
+	[CONSOLE_SERIAL2] = "--serial2",
+};
+
+static const struct char_config *config_of(const struct vm_config *c, unsigned i)
+{
+	const struct char_config *all[N_CONSOLES] = {
+		[CONSOLE_SERIAL] = &c->serial,
+		[CONSOLE_SERIAL2] = &c->serial2,
+	};
+
+	return all[i];
+}
+
+int machine_check_consoles(const struct vm_config *c, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < N_CONSOLES && !ret; i++)
+		ret = console_check(names[i], config_of(c, i), e);
+	return ret;
+}
+
+static int open_console(struct machine *m, unsigned i, const struct terminal_config *keys,
+			struct err *e)
+{
+	return console_open(&m->consoles[i], names[i], config_of(m->config, i), keys, m->loop, e);
+}
+
+int machine_open_consoles(struct machine *m, struct err *e)
+{
+	const struct terminal_config keys = {
+		.leave = on_leave,
+		.press_button = on_button,
+		.inject_nmi = on_nmi,
+		.ctx = m,
+	};
+	int ret = 0;
+
+	/* The terminal first: it forks, and output may have threads. */
+	for (unsigned i = 0; i < N_CONSOLES && !ret; i++)
+		if (config_of(m->config, i)->kind == CHAR_TTY)
+			ret = open_console(m, i, &keys, e);
+	for (unsigned i = 0; i < N_CONSOLES && !ret; i++)
+		if (config_of(m->config, i)->kind != CHAR_TTY)
+			ret = open_console(m, i, NULL, e);
+	return ret;
+}
+
+int machine_start_consoles(struct machine *m, bool fresh, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < N_CONSOLES && !ret; i++) {
+		const struct char_in in = {uart16550_receive, uart16550_receive_break,
+					   &m->uarts[i]};
+
+		ret = console_start(&m->consoles[i], &in, fresh, e);
+	}
+	return ret;
+}
+
+bool machine_console_panicked(const struct machine *m, char *buf, size_t size)
+{
+	for (unsigned i = 0; i < N_CONSOLES; i++)
+		if (console_panicked(&m->consoles[i], buf, size))
+			return true;
+	return false;
+}
+
+bool machine_console_rebooted(const struct machine *m)
+{
+	for (unsigned i = 0; i < N_CONSOLES; i++)
+		if (console_rebooted(&m->consoles[i]))
+			return true;
+	return false;
+}
+
+void machine_close_consoles(struct machine *m)
+{
+	for (unsigned i = N_CONSOLES; i-- > 0;)
+		console_close(&m->consoles[i]);
+}
