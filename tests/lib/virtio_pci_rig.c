@@ -2,140 +2,76 @@
 #include "tests/lib/virtio_pci_rig.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* --- the device: answers every request with one word ------------------- */
-
-static uint64_t echo_config_read(void *dev, uint32_t off, unsigned size)
+static struct vpci *vpci(struct rig *r)
 {
-	struct vpci_echo *d = dev;
-	uint64_t val = 0;
-
-	assert_true(off + size <= VPCI_CONFIG_LEN);
-	memcpy(&val, d->config + off, size);
-	return val;
+	return (struct vpci *)r;
 }
-
-static void echo_config_write(void *dev, uint32_t off, unsigned size, uint64_t val)
-{
-	struct vpci_echo *d = dev;
-
-	assert_true(off + size <= VPCI_CONFIG_LEN);
-	memcpy(d->config + off, &val, size);
-}
-
-static void echo_ready(void *dev, unsigned index)
-{
-	struct vpci_echo *d = dev;
-	struct virtq_chain c;
-	unsigned taken = 0;
-
-	d->ready[index]++;
-	while (virtio_pop(&d->v, index, &taken, &c)) {
-		virtq_chain_write(&c, d->v.gm, 0, "echo", 4);
-		virtq_push(&d->v.queues[index], c.head, 4);
-	}
-	virtio_publish(&d->v, index);
-}
-
-static void echo_reset(void *dev)
-{
-	((struct vpci_echo *)dev)->resets++;
-}
-
-static void echo_save(void *dev, struct state_writer *w)
-{
-	state_put_u32(w, ((struct vpci_echo *)dev)->extra);
-}
-
-static int echo_load(void *dev, struct state_reader *r, struct err *e)
-{
-	uint32_t extra = state_get_u32(r);
-
-	if (r->error || extra > 1000)
-		return err_host(e, -EBADMSG, "saved state: echo's own is bad");
-	((struct vpci_echo *)dev)->extra = extra;
-	return 0;
-}
-
-const struct virtio_ops vpci_echo_ops = {
-	.device_id = 42,
-	.config_read = echo_config_read,
-	.config_write = echo_config_write,
-	.queue_ready = echo_ready,
-	.reset = echo_reset,
-	.save = echo_save,
-	.load = echo_load,
-};
 
 /* --- the machine ------------------------------------------------------------------ */
 
-void vpci_build(struct vpci *r, int attach_errno)
+static struct rig *create(int attach_errno)
 {
 	const struct pci_layout layout = {VPCI_ECAM, VPCI_MMIO32, 16 * MiB, 4 * GiB, 16 * MiB};
-	const uint16_t sizes[VPCI_QUEUES] = {64, 16};
-	int ret;
+	struct vpci *r = calloc(1, sizeof(*r));
 
-	memset(r, 0, sizeof(*r));
-	bus_init(&r->mmio, "mmio");
-	guest_mem_init(&r->gm, GUEST_MEM_ANON);
-	assert_int_equal(guest_mem_add(&r->gm, 0, VPCI_RAM, -1, 0, NULL), 0);
+	assert_non_null(r);
+	rig_init(&r->m, &rig_pci, attach_errno);
 	fake_msi_init(&r->msi);
-	fake_doorbell_init(&r->bell);
-	r->bell.fail_attach = attach_errno;
-	r->thread = io_thread_create("echo", &ret);
-	assert_non_null(r->thread);
-	assert_int_equal(pci_host_init(&r->host, &r->mmio, &layout), 0);
-	ret = virtio_init(&r->echo.v, &vpci_echo_ops, &r->echo, "echo0", &r->gm,
-			  io_thread_loop(r->thread), 1ull << 5, VPCI_CONFIG_LEN, VPCI_QUEUES,
-			  sizes);
-	assert_int_equal(ret, 0);
-	for (unsigned i = 0; i < VPCI_CONFIG_LEN; i++)
-		r->echo.config[i] = (uint8_t)(0x10 + i);
+	assert_int_equal(pci_host_init(&r->host, &r->m.mmio, &layout), 0);
 	const struct virtio_pci_env env = {
 		.msi = fake_msi_wire(&r->msi),
-		.doorbell = fake_doorbell_wire(&r->bell),
+		.doorbell = fake_doorbell_wire(&r->m.bell),
 	};
 
-	assert_int_equal(virtio_pci_init(&r->dev, &r->echo.v, &env), 0);
+	assert_int_equal(virtio_pci_init(&r->dev, &r->m.echo.v, &env), 0);
 	assert_int_equal(pci_host_add(&r->host, -1, &r->dev.pci), VPCI_SLOT);
 	assert_int_equal(pci_host_assign(&r->host, NULL), 0);
+	return &r->m;
 }
 
-void vpci_unbuild(struct vpci *r)
+static void destroy(struct rig *rig)
 {
+	struct vpci *r = vpci(rig);
+
 	virtio_pci_device_ops.fini(&r->dev);
-	virtio_fini(&r->echo.v);
 	pci_host_fini(&r->host);
-	io_thread_destroy(r->thread);
-	/* Nothing is left behind on the host or on the bus. */
-	assert_int_equal(fake_doorbell_count(&r->bell), 0);
-	assert_int_equal(r->bell.strays, 0);
 	assert_int_equal(fake_msi_routes(&r->msi), 0);
 	assert_int_equal(r->msi.lost, 0);
-	assert_int_equal(r->mmio.n, 0);
-	fake_doorbell_fini(&r->bell);
 	fake_msi_fini(&r->msi);
-	guest_mem_fini(&r->gm);
-	bus_fini(&r->mmio);
+	rig_fini(rig);
+}
+
+int vpci_setup(void **state)
+{
+	*state = create(0);
+	return 0;
+}
+
+int vpci_setup_trapped(void **state)
+{
+	*state = create(-ENOTSUP);
+	return 0;
+}
+
+int vpci_teardown(void **state)
+{
+	destroy(*state);
+	return 0;
 }
 
 /* --- the driver --------------------------------------------------------------------- */
 
 uint64_t vpci_ld(struct vpci *r, uint64_t addr, unsigned size)
 {
-	uint64_t val;
-
-	bus_read(&r->mmio, addr, size, &val);
-	return val;
+	return rig_ld(&r->m, addr, size);
 }
 
 void vpci_st(struct vpci *r, uint64_t addr, unsigned size, uint64_t val)
 {
-	if (!fake_doorbell_store(&r->bell, addr, size, val)) {
-		r->trapped++;
-		bus_write(&r->mmio, addr, size, val);
-	}
+	rig_st(&r->m, addr, size, val);
 }
 
 uint64_t vpci_cfg_ld(struct vpci *r, unsigned reg, unsigned size)
@@ -204,64 +140,44 @@ void vpci_enable_memory(struct vpci *r)
 static void set_up_msix(struct vpci *r)
 {
 	vpci_cfg_st(r, r->msix_cap + 2, 2, 0xc000);
-	for (unsigned i = 0; i <= VPCI_QUEUES; i++) {
+	for (unsigned i = 0; i <= RIG_QUEUES; i++) {
 		vpci_st(r, r->table + i * 16 + 0, 4, 0xfee00000);
 		vpci_st(r, r->table + i * 16 + 4, 4, 0);
 		vpci_st(r, r->table + i * 16 + 8, 4, 0x50 + i);
 		vpci_st(r, r->table + i * 16 + 12, 4, 0);
 	}
 	vpci_cfg_st(r, r->msix_cap + 2, 2, 0x8000);
+}
+
+static void set_up_interrupts(struct rig *rig)
+{
+	struct vpci *r = vpci(rig);
+
+	set_up_msix(r);
 	vpci_st(r, r->common + 0x10, 2, 0);
 	assert_int_equal(vpci_ld(r, r->common + 0x10, 2), 0);
-}
-
-void vpci_negotiate(struct vpci *r)
-{
-	vpci_st(r, r->common + 0x14, 1, 0);
-	while (vpci_ld(r, r->common + 0x14, 1))
-		usleep(100);
-	vpci_st(r, r->common + 0x14, 1, 1);
-	vpci_st(r, r->common + 0x14, 1, 3);
-	vpci_st(r, r->common + 0x08, 4, 0);
-	vpci_st(r, r->common + 0x0c, 4, 0);
-	vpci_st(r, r->common + 0x08, 4, 1);
-	vpci_st(r, r->common + 0x0c, 4, 1); /* VERSION_1 */
-	vpci_st(r, r->common + 0x14, 1, 0x0b);
-	assert_int_equal(vpci_ld(r, r->common + 0x14, 1), 0x0b);
-}
-
-void vpci_set_up_queues(struct vpci *r, bool vectors)
-{
-	for (unsigned i = 0; i < VPCI_QUEUES; i++) {
-		struct virtq_driver *q = &r->q[i];
-
+	for (unsigned i = 0; i < RIG_QUEUES; i++) {
 		vpci_st(r, r->common + 0x16, 2, i);
-		virtq_driver_init(q, &r->gm, 0x10000 + i * 0x10000ull,
-				  (uint16_t)vpci_ld(r, r->common + 0x18, 2));
-		vpci_st(r, r->common + 0x18, 2, q->size);
-		for (unsigned half = 0; half < 2; half++) {
-			vpci_st(r, r->common + 0x20 + 4 * half, 4, q->desc >> (32 * half));
-			vpci_st(r, r->common + 0x28 + 4 * half, 4, q->avail >> (32 * half));
-			vpci_st(r, r->common + 0x30 + 4 * half, 4, q->used >> (32 * half));
-		}
-		if (vectors) {
-			vpci_st(r, r->common + 0x1a, 2, i + 1);
-			assert_int_equal(vpci_ld(r, r->common + 0x1a, 2), i + 1);
-		}
-		vpci_st(r, r->common + 0x1c, 2, 1);
+		vpci_st(r, r->common + 0x1a, 2, i + 1);
+		assert_int_equal(vpci_ld(r, r->common + 0x1a, 2), i + 1);
 	}
+}
+
+static void find(struct rig *rig)
+{
+	vpci_find_structures(vpci(rig));
+	vpci_enable_memory(vpci(rig));
 }
 
 void vpci_bring_up(struct vpci *r, bool vectors)
 {
-	vpci_find_structures(r);
-	vpci_enable_memory(r);
-	vpci_negotiate(r);
+	find(&r->m);
+	rig_negotiate(&r->m);
 	if (vectors)
-		set_up_msix(r);
-	vpci_set_up_queues(r, vectors);
-	vpci_st(r, r->common + 0x14, 1, 0x0f);
-	assert_int_equal(vpci_ld(r, r->common + 0x14, 1), 0x0f);
+		set_up_interrupts(&r->m);
+	rig_set_up_queues(&r->m);
+	vpci_st(r, r->common + 0x14, 1, RIG_RUNNING);
+	assert_int_equal(vpci_ld(r, r->common + 0x14, 1), RIG_RUNNING);
 }
 
 uint64_t vpci_doorbell(struct vpci *r, unsigned queue)
@@ -270,54 +186,159 @@ uint64_t vpci_doorbell(struct vpci *r, unsigned queue)
 	return r->notify + vpci_ld(r, r->common + 0x1e, 2) * r->multiplier;
 }
 
-bool vpci_delivered(struct vpci *r, uint32_t data)
+static unsigned count(struct vpci *r, uint32_t data)
 {
-	bool found = false;
+	unsigned n = 0;
 
 	pthread_mutex_lock(&r->msi.lock);
 	for (unsigned i = 0; i < r->msi.delivered && i < FAKE_MSI_LOG; i++)
-		found |= r->msi.log[i].data == data;
+		n += r->msi.log[i].data == data;
 	pthread_mutex_unlock(&r->msi.lock);
-	return found;
+	return n;
 }
 
-void vpci_transact(struct vpci *r, unsigned queue)
+bool vpci_delivered(struct vpci *r, uint32_t data)
 {
-	const struct vd_buf buf = {VPCI_BUFFER + queue * 64, 16, true};
-	uint32_t id = 0, len = 0;
-	char answer[5] = "";
-
-	assert_int_equal(guest_mem_write(&r->gm, buf.gpa, "----", 4), 0);
-	uint16_t head = virtq_driver_offer(&r->q[queue], &buf, 1);
-
-	vpci_st(r, vpci_doorbell(r, queue), 2, queue);
-	vpci_wait_until(virtq_driver_take_used(&r->q[queue], &id, &len));
-	assert_int_equal(id, head);
-	assert_int_equal(len, 4);
-	assert_int_equal(guest_mem_read(&r->gm, buf.gpa, answer, 4), 0);
-	assert_string_equal(answer, "echo");
+	return count(r, data);
 }
 
-int vpci_setup(void **state)
+/* --- the same in words that all transports know ---------------------------------------- */
+
+static void *device(struct rig *r)
 {
-	static struct vpci rig;
-
-	vpci_build(&rig, 0);
-	*state = &rig;
-	return 0;
+	return &vpci(r)->dev;
 }
 
-int vpci_setup_trapped(void **state)
+static uint8_t status(struct rig *r)
 {
-	static struct vpci rig;
-
-	vpci_build(&rig, -ENOTSUP);
-	*state = &rig;
-	return 0;
+	return (uint8_t)rig_ld(r, vpci(r)->common + 0x14, 1);
 }
 
-int vpci_teardown(void **state)
+static void set_status(struct rig *r, uint8_t val)
 {
-	vpci_unbuild(*state);
-	return 0;
+	rig_st(r, vpci(r)->common + 0x14, 1, val);
 }
+
+static void reset(struct rig *r)
+{
+	set_status(r, 0);
+	rig_wait_until(!status(r));
+}
+
+static uint32_t offered(struct rig *r, uint32_t select)
+{
+	rig_st(r, vpci(r)->common + 0x00, 4, select);
+	return (uint32_t)rig_ld(r, vpci(r)->common + 0x04, 4);
+}
+
+static void accept(struct rig *r, uint32_t select, uint32_t bits)
+{
+	rig_st(r, vpci(r)->common + 0x08, 4, select);
+	rig_st(r, vpci(r)->common + 0x0c, 4, bits);
+}
+
+/* Offset and width of a queue's register. The largest size is what QueueSize says
+ * before anything is written there. */
+static uint64_t field_at(struct rig *r, enum virtio_queue_field field, unsigned *size)
+{
+	uint64_t common = vpci(r)->common;
+
+	*size = 2;
+	switch (field) {
+	case VIRTIO_QUEUE_SIZE:
+	case VIRTIO_QUEUE_SIZE_MAX:
+		return common + 0x18;
+	case VIRTIO_QUEUE_ENABLE:
+		return common + 0x1c;
+	default:
+		*size = 4;
+		return common + 0x20 + 4 * (field - VIRTIO_QUEUE_DESC_LO);
+	}
+}
+
+static uint32_t queue_get(struct rig *r, unsigned index, enum virtio_queue_field field)
+{
+	unsigned size;
+	uint64_t at = field_at(r, field, &size);
+
+	rig_st(r, vpci(r)->common + 0x16, 2, index);
+	return (uint32_t)rig_ld(r, at, size);
+}
+
+static void queue_set(struct rig *r, unsigned index, enum virtio_queue_field field, uint32_t val)
+{
+	unsigned size;
+	uint64_t at = field_at(r, field, &size);
+
+	rig_st(r, vpci(r)->common + 0x16, 2, index);
+	rig_st(r, at, size, size == 2 ? (uint16_t)val : val);
+}
+
+static bool readable(enum virtio_queue_field field)
+{
+	return true;
+}
+
+static void kick(struct rig *r, unsigned index)
+{
+	struct vpci *p = vpci(r);
+
+	rig_st(r, p->notify + (uint64_t)index * p->multiplier, 2, index);
+}
+
+static bool news(struct vpci *r, unsigned vector)
+{
+	unsigned n = count(r, 0x50 + vector), before = r->taken[vector];
+
+	r->taken[vector] = n;
+	return n != before;
+}
+
+static bool used_interrupt(struct rig *r, unsigned index)
+{
+	return news(vpci(r), 1 + index);
+}
+
+static bool config_interrupt(struct rig *r)
+{
+	return news(vpci(r), 0);
+}
+
+static uint64_t config_ld(struct rig *r, unsigned off, unsigned size)
+{
+	return rig_ld(r, vpci(r)->device + off, size);
+}
+
+static void config_st(struct rig *r, unsigned off, unsigned size, uint64_t val)
+{
+	rig_st(r, vpci(r)->device + off, size, val);
+}
+
+static uint32_t generation(struct rig *r)
+{
+	return (uint32_t)rig_ld(r, vpci(r)->common + 0x15, 1);
+}
+
+const struct rig_transport rig_pci = {
+	.name = "pci",
+	.life = &virtio_pci_device_ops,
+	.create = create,
+	.destroy = destroy,
+	.device = device,
+	.find = find,
+	.status = status,
+	.set_status = set_status,
+	.reset = reset,
+	.offered = offered,
+	.accept = accept,
+	.queue_get = queue_get,
+	.queue_set = queue_set,
+	.readable = readable,
+	.set_up_interrupts = set_up_interrupts,
+	.kick = kick,
+	.used_interrupt = used_interrupt,
+	.config_interrupt = config_interrupt,
+	.config_ld = config_ld,
+	.config_st = config_st,
+	.generation = generation,
+};
