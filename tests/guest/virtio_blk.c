@@ -2,9 +2,24 @@
 /*
  * virtio_blk: a driver of a page: reads the first sector, writes the second,
  * flushes, reads it back; errors for what is past the end; each completion by an
- * MSI-X interrupt. What was written is in the file afterwards.
+ * interrupt. What was written is in the file afterwards. Over PCI, and over MMIO with a
+ * pin that is edge-triggered or level-triggered.
  *
  * RUN: --disk DISK
+ * DISK: 1M
+ * EXPECT: capacity 2048 sectors
+ * EXPECT: read: sector zero
+ * EXPECT: written, flushed and read back
+ * EXPECT: past the end: refused
+ * AFTER: test "$(dd if=disk bs=512 skip=1 count=1 status=none | head -c 16)" = "0123456789abcdef"
+ * RUN: --disk DISK --transport mmio
+ * DISK: 1M
+ * EXPECT: capacity 2048 sectors
+ * EXPECT: read: sector zero
+ * EXPECT: written, flushed and read back
+ * EXPECT: past the end: refused
+ * AFTER: test "$(dd if=disk bs=512 skip=1 count=1 status=none | head -c 16)" = "0123456789abcdef"
+ * RUN: --disk DISK --transport mmio --append level=1
  * DISK: 1M
  * EXPECT: capacity 2048 sectors
  * EXPECT: read: sector zero
@@ -16,20 +31,28 @@
  * EXPECT: read: sector zero
  * EXPECT: read-only: refused
  * AFTER: test "$(dd if=disk bs=512 skip=1 count=1 status=none | tr -d '\0' | wc -c)" = 0
+ * RUN: --disk DISK,readonly=on --transport mmio
+ * DISK: 1M
+ * EXPECT: read: sector zero
+ * EXPECT: read-only: refused
+ * AFTER: test "$(dd if=disk bs=512 skip=1 count=1 status=none | tr -d '\0' | wc -c)" = 0
  * QEMU: -drive file=DISK,if=none,id=d,format=raw -device virtio-blk-pci,drive=d,disable-legacy=on
- * PVH:
+ * QEMU: MICROVM -drive file=DISK,if=none,id=d,format=raw -device virtio-blk-device,drive=d
+ * QEMU: MICROVM -append level=1 -drive file=DISK,if=none,id=d -device virtio-blk-device,drive=d
  */
-#include "pci.h"
+#include "virtio.h"
 
 enum { VECTOR = 0x50, IN = 0, OUT = 1, FLUSH = 4, OK = 0, IOERR = 1 };
 #define F_RO    (1ull << 5)
 #define F_FLUSH (1ull << 9)
 
+static struct virtio_dev d;
 static struct virtq queue;
 static volatile unsigned interrupts;
 
 static void on_interrupt(struct frame *f)
 {
+	virtio_acknowledge(&d);
 	interrupts = interrupts + 1;
 }
 
@@ -66,7 +89,6 @@ static uint8_t request(uint32_t type, uint64_t sector)
 
 void guest_main(void)
 {
-	struct virtio_dev d;
 	uint64_t sectors;
 
 	apic_enable();

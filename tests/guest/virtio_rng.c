@@ -7,18 +7,23 @@
  * EXPECT: random enough
  * RUN: --append again=200
  * EXPECT: random enough
+ * RUN: --transport mmio --append again=200
+ * EXPECT: random enough
  * QEMU: -device virtio-rng-pci,disable-legacy=on
+ * QEMU: MICROVM -device virtio-rng-device
  */
-#include "pci.h"
+#include "virtio.h"
 
 enum { VECTOR = 0x51 };
 
+static struct virtio_dev d;
 static struct virtq queue;
 static uint8_t data[3][64];
 static volatile unsigned interrupts;
 
 static void on_interrupt(struct frame *f)
 {
+	virtio_acknowledge(&d);
 	interrupts = interrupts + 1;
 }
 
@@ -35,7 +40,6 @@ static void fill(uint8_t *buf)
 
 void guest_main(void)
 {
-	struct virtio_dev d;
 
 	apic_enable();
 	idt_set(VECTOR, on_interrupt);

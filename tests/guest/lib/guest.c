@@ -205,22 +205,29 @@ void poweroff(void)
 		FADT_SLEEP_CONTROL = 244,
 		HW_REDUCED = 1 << 20
 	};
+	enum { SLEEP_S5 = 5 << 2 | 1 << 5, SYSTEM_MEMORY = 0 };
 	const uint8_t *fadt = acpi_table("FACP");
-	uint16_t port = 0x600, pm1a = 0;
+	uint64_t control = 0x600;
+	bool in_memory = false;
+	uint16_t pm1a = 0;
 
 	interrupts_off();
 	if (fadt) {
 		uint32_t flags = read32((uint64_t)fadt + FADT_FLAGS);
 
-		if (flags & HW_REDUCED)
-			port = (uint16_t)read64((uint64_t)fadt + FADT_SLEEP_CONTROL + 4);
-		else
+		if (flags & HW_REDUCED) {
+			in_memory = fadt[FADT_SLEEP_CONTROL] == SYSTEM_MEMORY;
+			control = read64((uint64_t)fadt + FADT_SLEEP_CONTROL + 4);
+		} else {
 			pm1a = read16((uint64_t)fadt + FADT_PM1A_CNT);
+		}
 	}
 	if (pm1a)
 		outw(pm1a, 1 << 13); /* QEMU's _S5 is type 0 */
+	else if (in_memory)
+		write8(control, SLEEP_S5);
 	else
-		outb(port, 5 << 2 | 1 << 5);
+		outb((uint16_t)control, SLEEP_S5);
 	delay_ms(2000); /* it need not happen at once */
 	puts("\nFAIL: still here after power-off\n");
 	halt();
