@@ -20,7 +20,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, INITRD_ALIGN = 4 };
 
 /* Selectors that Linux's protocols prescribe: __BOOT_CS and __BOOT_DS. PVH leaves
  * them open. */
@@ -32,28 +32,38 @@ enum { BOOT_CS = 0x10, BOOT_DS = 0x18, GDT_ENTRIES = 4 };
 #define GDT_CODE32 0x00cf9b000000ffffull /* D/B, execute/read */
 #define GDT_DATA   0x00cf93000000ffffull /* D/B, read/write */
 
-int boot_place_initrd(const struct kernel *k, const struct board *b, uint64_t len, uint64_t *gpa,
-		      struct err *e)
+int boot_place_initrds(const struct kernel *k, const struct board *b, struct boot_initrd *files,
+		       unsigned n, uint64_t *gpa, uint64_t *len, struct err *e)
 {
-	uint64_t top = b->ram_low;
+	uint64_t top = b->ram_low, room, total = 0;
+	bool fits = true;
 
-	*gpa = 0;
-	if (!len)
-		return 0;
 	if (top > k->initrd_addr_max + 1)
 		top = k->initrd_addr_max + 1;
-	if (len <= top)
-		*gpa = align_down(top - len, PAGE);
-	if (len > top || *gpa < k->end) {
-		uint64_t room = top > k->end ? top - k->end : 0;
-
-		*gpa = 0;
+	room = top > k->end ? align_down(top - k->end, PAGE) : 0;
+	for (unsigned i = 0; i < n; i++) {
+		/* Past what fits, `total` is for the message alone: it must not wrap. */
+		files[i].gpa = align_up(total, INITRD_ALIGN);
+		if (files[i].len > UINT64_MAX / 2 - total) {
+			total = UINT64_MAX / 2;
+			fits = false;
+			break;
+		}
+		total = files[i].gpa + files[i].len;
+	}
+	*gpa = *len = 0;
+	if (!fits || total > room)
 		return err_usage(
 			e, -ENOSPC,
 			"--initrd: of %lu KiB does not fit above the kernel, where %lu KiB "
 			"are left; give more --memory",
-			(len + KiB - 1) / KiB, align_down(room, PAGE) / KiB);
-	}
+			(total + KiB - 1) / KiB, room / KiB);
+	if (!total)
+		return 0;
+	*gpa = align_down(top - total, PAGE);
+	*len = total;
+	for (unsigned i = 0; i < n; i++)
+		files[i].gpa += *gpa;
 	return 0;
 }
 

@@ -28,11 +28,20 @@ struct boot_config {
 	const uint8_t *seed; /* BOOT_SEED_LEN bytes */
 };
 
-/* Where an initrd of `len` bytes belongs: page-aligned, as high as RAM below the hole
- * and the kernel's initrd_addr_max allow. -ENOSPC and *e, which names --initrd and
- * --memory, if it does not fit above the kernel. `len` 0 gives address 0. */
-int boot_place_initrd(const struct kernel *k, const struct board *b, uint64_t len, uint64_t *gpa,
-		      struct err *e);
+/* One file of an initrd, and where it goes. */
+struct boot_initrd {
+	uint64_t len; /* bytes, given */
+	uint64_t gpa;
+};
+
+/* Where an initrd of these `n` files belongs: page-aligned, as high as RAM below the
+ * hole and the kernel's initrd_addr_max allow, one file behind the other from multiples of
+ * 4 bytes, as Linux wants archives; it skips the zeroes between them [Linux
+ * Documentation/driver-api/early-userspace/buffer-format.rst]. Fills the files' gpa, and
+ * *gpa and *len for all of it; both are 0 for no bytes. -ENOSPC and *e, which names
+ * --initrd and --memory, if it does not fit above the kernel. */
+int boot_place_initrds(const struct kernel *k, const struct board *b, struct boot_initrd *files,
+		       unsigned n, uint64_t *gpa, uint64_t *len, struct err *e);
 
 /* Write it all to guest RAM and describe the entry of kernel->protocol. -EFAULT if RAM is less than
  * 1 MiB; the caller has checked the rest by kernel_load() and cmdline_build(). */

@@ -8,8 +8,9 @@
  *	           32-bit entry at its first byte, 64-bit entry at 0x200
  *	signature  what sbsign appended, not for us
  *
- * We copy the second part to the address that the kernel prefers and enter at
- * 0x200: no 16-bit code ever runs. From there on the decompressor unpacks within
+ * We copy the second part to the address that the kernel prefers and enter it at
+ * 0x200, or at its first byte if it is a 32-bit kernel or one from before Linux 3.8: no
+ * 16-bit code ever runs. From there on the decompressor unpacks within
  * `init_size` bytes, which is why that much RAM has to be there.
  * [Linux Documentation/arch/x86/boot.rst]
  */
@@ -102,15 +103,9 @@ static int judge_protocol(const struct kernel *k, const uint8_t *head, struct er
 	if (version < HDR_PROTOCOL_MIN)
 		return err_usage(
 			e, -EINVAL,
-			"--kernel %s: speaks boot protocol %u.%02u; 2.12 (Linux 3.8) or later "
-			"is needed",
+			"--kernel %s: speaks boot protocol %u.%02u; 2.10 (Linux 2.6.31) or "
+			"later is needed",
 			k->path, version >> 8, version & 0xff);
-	if (!(le16_get(head + HDR_XLOADFLAGS) & HDR_XLF_KERNEL_64))
-		return err_usage(
-			e, -EINVAL,
-			"--kernel %s: has no 64-bit entry point: a 32-bit kernel, which is not "
-			"supported yet; give a 64-bit one",
-			k->path);
 	if (!(head[HDR_LOADFLAGS] & HDR_LOADED_HIGH))
 		return damaged(k, "LOADED_HIGH is not set", e);
 	return 0;
@@ -135,6 +130,21 @@ static int judge_address(const struct kernel *k, const uint8_t *head, uint64_t *
 		return damaged(k, "pref_address is not aligned to kernel_alignment", e);
 	*load = pref;
 	return 0;
+}
+
+/* The 32-bit entry is always there, and does for a 64-bit kernel too: its first
+ * code builds the page tables that we would have built. */
+static void find_entries(struct kernel *k, const uint8_t *head, uint64_t load)
+{
+	bool tells = le16_get(head + HDR_VERSION) >= HDR_PROTOCOL_XLOADFLAGS;
+	bool has64 = tells && le16_get(head + HDR_XLOADFLAGS) & HDR_XLF_KERNEL_64;
+
+	k->entries[BOOT_LINUX32].there = true;
+	k->entries[BOOT_LINUX32].gpa = load;
+	k->entries[BOOT_LINUX64].there = has64;
+	k->entries[BOOT_LINUX64].gpa = load + ENTRY_64;
+	k->protocol = has64 ? BOOT_LINUX64 : BOOT_LINUX32;
+	k->only_32bit = tells && !has64;
 }
 
 int bzimage_parse(struct kernel *k, const uint8_t *head, size_t len, struct err *e)
@@ -182,9 +192,7 @@ int bzimage_parse(struct kernel *k, const uint8_t *head, size_t len, struct err 
 		.gpa = load,
 		.memsz = init_size,
 	};
-	k->entries[BOOT_LINUX64].there = true;
-	k->entries[BOOT_LINUX64].gpa = load + ENTRY_64;
-	k->protocol = BOOT_LINUX64;
+	find_entries(k, head, load);
 	k->start = load;
 	k->end = load + init_size;
 	k->cmdline_max = le32_get(head + HDR_CMDLINE_SIZE);

@@ -325,7 +325,7 @@ static void make_setup_header(struct kernel *k)
 
 	le16_put(zero + HDR_BOOT_FLAG, HDR_BOOT_FLAG_MAGIC);
 	memcpy(zero + HDR_HEADER, "HdrS", 4);
-	le16_put(zero + HDR_VERSION, HDR_PROTOCOL_MIN);
+	le16_put(zero + HDR_VERSION, HDR_PROTOCOL_XLOADFLAGS);
 	zero[HDR_LOADFLAGS] = HDR_LOADED_HIGH;
 	le32_put(zero + HDR_INITRD_ADDR_MAX, LINUX_INITRD_ADDR_MAX);
 	le32_put(zero + HDR_KERNEL_ALIGNMENT, 2 * MiB);

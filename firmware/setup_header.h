@@ -41,8 +41,10 @@ enum {
 	HDR_XLF_KERNEL_64 = 1 << 0, /* in xloadflags */
 	HDR_LOADER_UNDEFINED = 0xff,
 	HDR_VID_MODE_NORMAL = 0xffff,
-	/* xloadflags, which tells of the 64-bit entry, came with 2.12, Linux 3.8. */
-	HDR_PROTOCOL_MIN = 0x020c,
+	/* pref_address and init_size came with 2.10, Linux 2.6.31; xloadflags, which
+	 * tells of the 64-bit entry, with 2.12, Linux 3.8. */
+	HDR_PROTOCOL_MIN = 0x020a,
+	HDR_PROTOCOL_XLOADFLAGS = 0x020c,
 };
 
 #endif

@@ -244,6 +244,15 @@ static int write_archive(struct initramfs *out, const struct modules *m)
 	return 0;
 }
 
+static int refuse_32bit(const struct initramfs_request *req, struct err *e)
+{
+	return err_usage(e, -ENOEXEC,
+			 "--kernel %s: a 32-bit kernel: minivmm cannot make an initramfs for it; "
+			 "give an --initrd, or --modules none and root=/dev/... if its drivers are "
+			 "built in",
+			 req->kernel);
+}
+
 /* *m is ready for modules_fini in any case. */
 static int find_modules(struct modules *m, const struct plan *p,
 			const struct initramfs_request *req, struct err *e)
@@ -262,6 +271,8 @@ static int find_modules(struct modules *m, const struct plan *p,
 		log_debug("--kernel %s: no modules found, none needed", req->kernel);
 		return 0;
 	}
+	if (rc == -ENOENT && req->only_32bit)
+		return refuse_32bit(req, e);
 	return why.kind == ERR_HOST ? err_host(e, rc, "%s", why.text)
 				    : err_usage(e, rc, "%s", why.text);
 }
@@ -286,7 +297,9 @@ int initramfs_pack(struct initramfs *out, const struct initramfs_request *req, s
 	rc = make_plan(p, out, req, e);
 	if (!rc)
 		rc = find_modules(m, p, req, e);
-	if (!rc && (m->n || !p->kernel_finds_root)) {
+	if (!rc && (m->n || !p->kernel_finds_root) && req->only_32bit) {
+		rc = refuse_32bit(req, e);
+	} else if (!rc && (m->n || !p->kernel_finds_root)) {
 		rc = choose_extras(m, req, e);
 		if (!rc)
 			rc = write_archive(out, m);

@@ -12,6 +12,7 @@
 
 #include "vmm/base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@
 struct initramfs_request {
 	const char *kernel;  /* the file: its modules may be next to it */
 	const char *version; /* its release, as uname -r says it; NULL: not known */
+	bool only_32bit;     /* the kernel cannot run our init, which is a 64-bit program */
 	const char *modules; /* --modules DIR; "none": all is built in; NULL: look for them */
 	const char *cmdline; /* for root=, rootfstype=; NULL: empty */
 	const char *const *drivers; /* modules without which the root is not reached */
@@ -41,7 +43,8 @@ struct initramfs {
  * or when all drivers are built in and the kernel finds the root by itself.
  * Reads the disks' first blocks: call it before they are locked. One thread; a
  * few milliseconds. Gives 0, or a negative errno with *e filled (the kernel's
- * modules or one of them not found, damaged, for another kernel; no memory). */
+ * modules or one of them not found, damaged, for another kernel; an archive needed by a
+ * kernel that is only_32bit; no memory). */
 int initramfs_pack(struct initramfs *out, const struct initramfs_request *req, struct err *e);
 
 void initramfs_fini(struct initramfs *out);

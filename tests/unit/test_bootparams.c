@@ -112,6 +112,39 @@ static void test_bzimage(void **state)
 	finish(&f);
 }
 
+/* [boot.rst, "32-bit Boot Protocol"]: the first byte, paging off, ESI. */
+static void test_linux32(void **state)
+{
+	struct boot_config c = {.cmdline = "x", .rsdp = 0xe0000};
+	struct fixture f;
+	struct err e = {0};
+	uint8_t tables[6 * 4096], zeroes[sizeof(tables)] = {0};
+
+	boot(&f, 256 * MiB, false, &c);
+	assert_int_equal(kernel_choose_protocol(&f.kernel, BOOT_LINUX32, &e), 0);
+	memset(guest_mem_hva(&f.gm, 0, 0x9fc00), 0, 0x9fc00);
+	assert_int_equal(boot_setup(&c, &f.gm, &f.entry, &e), 0);
+	assert_int_equal(f.entry.mode, ENTRY_PROTECTED);
+	assert_int_equal(f.entry.rip, BZIMAGE_PREF_ADDRESS);
+	assert_int_equal(f.entry.rsi, 0x7000);
+	assert_int_equal(f.entry.rbx, 0); /* EBP and EDI too: there is no field for them */
+	assert_int_equal(f.entry.cr3, 0);
+	assert_int_equal(f.entry.cs, 0x10); /* __BOOT_CS and __BOOT_DS, 4 GiB flat */
+	assert_int_equal(f.entry.ds, 0x18);
+	assert_true(load64(&f, f.entry.gdt + 0x10) == 0x00cf9b000000ffff);
+	assert_true(load64(&f, f.entry.gdt + 0x18) == 0x00cf93000000ffff);
+	assert_int_equal(guest_mem_read(&f.gm, f.entry.rsi, &f.bp, sizeof(f.bp)), 0);
+	assert_int_equal(f.bp.hdr.header, 0x53726448);
+	assert_int_equal(f.bp.hdr.code32_start, BZIMAGE_PREF_ADDRESS);
+	assert_int_equal(f.bp.hdr.cmd_line_ptr, 0x20000);
+	assert_int_equal(f.bp.acpi_rsdp_addr, 0xe0000);
+	assert_int_equal(f.bp.e820_entries, 5);
+	/* No page tables that nobody would use. */
+	assert_int_equal(guest_mem_read(&f.gm, 0x9000, tables, sizeof(tables)), 0);
+	assert_memory_equal(tables, zeroes, sizeof(tables));
+	finish(&f);
+}
+
 static void test_elf(void **state)
 {
 	struct boot_config c = {.cmdline = "", .initrd = 0xf000000, .initrd_len = 12345};
@@ -353,6 +386,19 @@ static void test_e820_around_the_hole(void **state)
 	}
 }
 
+static int place(const struct kernel *k, const struct board *b, uint64_t len, uint64_t *gpa,
+		 struct err *e)
+{
+	struct boot_initrd file = {.len = len};
+	uint64_t total;
+	int ret = boot_place_initrds(k, b, &file, 1, gpa, &total, e);
+
+	assert_int_equal(total, ret ? 0 : len);
+	if (!ret && len)
+		assert_int_equal(file.gpa, *gpa);
+	return ret;
+}
+
 static void test_initrd_place(void **state)
 {
 	const struct board b = {.ram_low = 256 * MiB};
@@ -360,30 +406,92 @@ static void test_initrd_place(void **state)
 	struct err e = {0};
 	uint64_t gpa;
 
-	assert_int_equal(boot_place_initrd(&k, &b, 0, &gpa, &e), 0);
+	assert_int_equal(place(&k, &b, 0, &gpa, &e), 0);
 	assert_int_equal(gpa, 0);
-	assert_int_equal(boot_place_initrd(&k, &b, 1, &gpa, &e), 0);
+	assert_int_equal(place(&k, &b, 1, &gpa, &e), 0);
 	assert_int_equal(gpa, 256 * MiB - 4096);
-	assert_int_equal(boot_place_initrd(&k, &b, 4097, &gpa, &e), 0);
+	assert_int_equal(place(&k, &b, 4097, &gpa, &e), 0);
 	assert_int_equal(gpa, 256 * MiB - 8192);
 	/* Exactly the room there is, and a byte more. */
-	assert_int_equal(boot_place_initrd(&k, &b, 192 * MiB, &gpa, &e), 0);
+	assert_int_equal(place(&k, &b, 192 * MiB, &gpa, &e), 0);
 	assert_int_equal(gpa, 64 * MiB);
-	assert_int_equal(boot_place_initrd(&k, &b, 192 * MiB + 1, &gpa, &e), -ENOSPC);
+	assert_int_equal(place(&k, &b, 192 * MiB + 1, &gpa, &e), -ENOSPC);
 	assert_int_equal(gpa, 0);
 	assert_non_null(strstr(e.text, "--initrd"));
 	assert_non_null(strstr(e.text, "--memory"));
-	assert_int_equal(boot_place_initrd(&k, &b, UINT64_MAX, &gpa, NULL), -ENOSPC);
+	assert_int_equal(place(&k, &b, UINT64_MAX, &gpa, NULL), -ENOSPC);
 
 	/* initrd_addr_max is the last byte that may be used. */
 	k.initrd_addr_max = 0x7ffffff;
-	assert_int_equal(boot_place_initrd(&k, &b, 4096, &gpa, &e), 0);
+	assert_int_equal(place(&k, &b, 4096, &gpa, &e), 0);
 	assert_int_equal(gpa, 0x7fff000);
 	k.initrd_addr_max = 0x7fffffe;
-	assert_int_equal(boot_place_initrd(&k, &b, 4096, &gpa, &e), 0);
+	assert_int_equal(place(&k, &b, 4096, &gpa, &e), 0);
 	assert_int_equal(gpa, 0x7ffe000);
 	k.initrd_addr_max = 0;
-	assert_int_equal(boot_place_initrd(&k, &b, 1, &gpa, NULL), -ENOSPC);
+	assert_int_equal(place(&k, &b, 1, &gpa, NULL), -ENOSPC);
+}
+
+/* Each from a multiple of 4, nothing between but fewer than 4 bytes, the last to the end;
+ * also with files that are empty or odd. */
+static void test_initrds(void **state)
+{
+	static const uint64_t lens[] = {1, 4, 4097, 0, 3, 512, 5};
+	const struct board b = {.ram_low = 256 * MiB};
+	const struct kernel k = {.start = MiB, .end = 64 * MiB, .initrd_addr_max = 0x7fffffff};
+	struct boot_initrd files[ARRAY_LEN(lens)];
+	struct err e = {0};
+	uint64_t gpa, len, at;
+
+	for (size_t i = 0; i < ARRAY_LEN(lens); i++)
+		files[i].len = lens[i];
+	assert_int_equal(boot_place_initrds(&k, &b, files, ARRAY_LEN(lens), &gpa, &len, &e), 0);
+	assert_int_equal(gpa % 4096, 0);
+	at = gpa;
+	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+		assert_int_equal(files[i].gpa % 4, 0);
+		assert_true(files[i].gpa >= at && files[i].gpa - at < 4);
+		at = files[i].gpa + files[i].len;
+	}
+	assert_int_equal(at, gpa + len);
+	assert_true(256 * MiB - at < 4096);
+
+	/* The padding counts. */
+	files[0].len = 96 * MiB - 3;
+	files[1].len = 96 * MiB;
+	assert_int_equal(boot_place_initrds(&k, &b, files, 2, &gpa, &len, &e), 0);
+	assert_int_equal(gpa, 64 * MiB);
+	assert_int_equal(len, 192 * MiB);
+	files[0].len += 4;
+	assert_int_equal(boot_place_initrds(&k, &b, files, 2, &gpa, &len, &e), -ENOSPC);
+	assert_int_equal(gpa, 0);
+	assert_int_equal(len, 0);
+	assert_non_null(strstr(e.text, "--initrd: of 196609 KiB does not fit"));
+	assert_non_null(strstr(e.text, "196608 KiB are left"));
+}
+
+/* Sums beyond 2^64. */
+static void test_initrds_wrap(void **state)
+{
+	static const uint64_t lens[][3] = {
+		{UINT64_MAX, 1, 1},
+		{1, UINT64_MAX, 1},
+		{1ull << 63, 1ull << 63, 4096},
+		{INT64_MAX, INT64_MAX, 2},
+		{4096, INT64_MAX, INT64_MAX},
+		{UINT64_MAX - 2, UINT64_MAX - 2, UINT64_MAX - 2},
+	};
+	const struct board b = {.ram_low = 256 * MiB};
+	const struct kernel k = {.start = MiB, .end = 64 * MiB, .initrd_addr_max = 0x7fffffff};
+
+	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+		struct boot_initrd files[3];
+		uint64_t gpa, len;
+
+		for (unsigned j = 0; j < 3; j++)
+			files[j].len = lens[i][j];
+		assert_int_equal(boot_place_initrds(&k, &b, files, 3, &gpa, &len, NULL), -ENOSPC);
+	}
 }
 
 static void test_no_ram(void **state)
@@ -404,6 +512,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bzimage),
+		cmocka_unit_test(test_linux32),
 		cmocka_unit_test(test_elf),
 		cmocka_unit_test(test_hostile_setup_data),
 		cmocka_unit_test(test_seed),
@@ -414,6 +523,8 @@ int main(void)
 		cmocka_unit_test(test_e820),
 		cmocka_unit_test(test_e820_around_the_hole),
 		cmocka_unit_test(test_initrd_place),
+		cmocka_unit_test(test_initrds),
+		cmocka_unit_test(test_initrds_wrap),
 		cmocka_unit_test(test_no_ram),
 	};
 

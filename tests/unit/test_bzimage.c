@@ -207,14 +207,50 @@ static void test_unsupported(void **state)
 	uint8_t image[BZIMAGE_SIZE];
 
 	bzimage_make(image);
-	le16_put(image + 0x206, 0x020b);
-	assert_bytes_refused(image, sizeof(image), "boot protocol 2.11");
-	bzimage_make(image);
-	image[0x236] &= 0xfe;
-	assert_bytes_refused(image, sizeof(image), "not supported yet");
+	le16_put(image + 0x206, 0x0209);
+	assert_bytes_refused(image, sizeof(image), "boot protocol 2.09; 2.10 (Linux 2.6.31)");
 	bzimage_make(image);
 	image[0x211] = 0;
 	assert_bytes_refused(image, sizeof(image), "LOADED_HIGH");
+}
+
+/* Which entry: the 64-bit one where the header has it, the first byte otherwise. */
+static void test_entries(void **state)
+{
+	static const struct {
+		uint16_t version, xloadflags;
+		bool has64, only_32bit;
+	} cases[] = {
+		{0x020f, 0x003f, true, false},  {0x020c, 0x0001, true, false},
+		{0x020f, 0x0000, false, true},  {0x020c, 0xfffe, false, true},
+		{0x020b, 0xffff, false, false}, /* the field means nothing yet */
+		{0x020a, 0x0000, false, false},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		uint8_t image[BZIMAGE_SIZE];
+		struct image_file f;
+		struct kernel k;
+		struct err e = {0};
+
+		bzimage_make(image);
+		le16_put(image + 0x206, cases[i].version);
+		le16_put(image + 0x236, cases[i].xloadflags);
+		image_file_init(&f, image, sizeof(image));
+		assert_int_equal(kernel_open(&k, f.path, &e), 0);
+		assert_int_equal(k.protocol, cases[i].has64 ? BOOT_LINUX64 : BOOT_LINUX32);
+		assert_int_equal(k.only_32bit, cases[i].only_32bit);
+		assert_int_equal(k.entries[BOOT_LINUX64].there, cases[i].has64);
+		assert_true(k.entries[BOOT_LINUX32].there);
+		assert_int_equal(k.entries[BOOT_LINUX32].gpa, BZIMAGE_PREF_ADDRESS);
+		assert_false(k.entries[BOOT_PVH].there);
+		assert_int_equal(kernel_choose_protocol(&k, BOOT_LINUX32, &e), 0);
+		assert_int_equal(kernel_choose_protocol(&k, BOOT_PVH, &e), -EINVAL);
+		assert_non_null(strstr(e.text, cases[i].has64 ? "; give linux64 or linux32"
+							      : "; give linux32"));
+		kernel_close(&k);
+		image_file_fini(&f);
+	}
 }
 
 static void test_hostile_fields(void **state)
@@ -430,6 +466,7 @@ int main(void)
 		cmocka_unit_test(test_no_file),
 		cmocka_unit_test(test_foreign_files),
 		cmocka_unit_test(test_unsupported),
+		cmocka_unit_test(test_entries),
 		cmocka_unit_test(test_hostile_fields),
 		cmocka_unit_test(test_every_truncation),
 		cmocka_unit_test(test_cut_before_load),

@@ -79,7 +79,7 @@ static void defaults(void **state)
 {
 	assert_int_equal(parse("-k", "bzImage"), CONFIG_RUN);
 	assert_string_equal(c.kernel, "bzImage");
-	assert_null(c.initrd);
+	assert_int_equal(c.n_initrds, 0);
 	assert_null(c.modules);
 	assert_null(c.cmdline);
 	assert_null(c.append);
@@ -110,7 +110,8 @@ static void every_option_in_its_long_form(void **state)
 			       "--log-file", "l", "--verbose"),
 			 CONFIG_RUN);
 	assert_string_equal(c.kernel, "k");
-	assert_string_equal(c.initrd, "i");
+	assert_int_equal(c.n_initrds, 1);
+	assert_string_equal(c.initrds[0], "i");
 	assert_string_equal(c.modules, "m");
 	assert_string_equal(c.append, "a=1 b c");
 	assert_string_equal(c.cmdline, "x y");
@@ -136,7 +137,8 @@ static void every_option_in_its_short_form(void **state)
 	assert_int_equal(parse("-kk", "-i", "i", "-c4", "-m64", "-dd0", "-d", "d1", "-vv"),
 			 CONFIG_RUN);
 	assert_string_equal(c.kernel, "k");
-	assert_string_equal(c.initrd, "i");
+	assert_int_equal(c.n_initrds, 1);
+	assert_string_equal(c.initrds[0], "i");
 	assert_int_equal(c.cpus, 4);
 	assert_int_equal(c.memory, 64 << 20);
 	assert_int_equal(c.n_disks, 2);
@@ -157,6 +159,32 @@ static void the_last_of_a_scalar_wins(void **state)
 
 	assert_int_equal(parse("-kx", "-q"), CONFIG_RUN);
 	assert_int_equal(c.log_level, LOG_ERROR);
+}
+
+static void several_initrds(void **state)
+{
+	char many[3 * CONFIG_INITRDS_MAX + 4] = "";
+
+	assert_int_equal(parse("-kx", "-i", "a", "--initrd=b,c", "-i", "d,,e,f,,", "-i", ",,"),
+			 CONFIG_RUN);
+	assert_int_equal(c.n_initrds, 6);
+	assert_string_equal(c.initrds[0], "a");
+	assert_string_equal(c.initrds[1], "b");
+	assert_string_equal(c.initrds[2], "c");
+	assert_string_equal(c.initrds[3], "d,e");
+	assert_string_equal(c.initrds[4], "f,");
+	assert_string_equal(c.initrds[5], ",");
+	vm_config_fini(&c);
+
+	refused("--initrd \"\": an empty path", "-kx", "-i", "a,");
+	refused("--initrd \"\": an empty path", "-kx", "-i", ",a");
+	refused("--initrd \"\": an empty path", "-kx", "-i", "");
+	for (unsigned i = 0; i < CONFIG_INITRDS_MAX; i++)
+		strcat(many, i ? ",i" : "i");
+	assert_int_equal(parse("-kx", "-i", many), CONFIG_RUN);
+	assert_int_equal(c.n_initrds, CONFIG_INITRDS_MAX);
+	vm_config_fini(&c);
+	refused("--initrd j: more than 16 of them; join some", "-kx", "-i", many, "-i", "j");
 }
 
 static void an_options_value_may_look_like_an_option(void **state)
@@ -739,6 +767,7 @@ int main(void)
 		cmocka_unit_test_teardown(every_option_in_its_long_form, fini),
 		cmocka_unit_test_teardown(every_option_in_its_short_form, fini),
 		cmocka_unit_test_teardown(the_last_of_a_scalar_wins, fini),
+		cmocka_unit_test_teardown(several_initrds, fini),
 		cmocka_unit_test_teardown(an_options_value_may_look_like_an_option, fini),
 		cmocka_unit_test_teardown(texts_may_be_empty_but_paths_not, fini),
 		cmocka_unit_test_teardown(commands, fini),

@@ -94,7 +94,7 @@ static void every_setting(void **state)
 			       "# another\n"
 			       "[boot]\n"
 			       "kernel = /k   ; behind a value\n"
-			       "initrd=/i\n"
+			       "initrd=/i,/j,,k\n"
 			       "\tmodules\t=\t/m\t\n"
 			       "append = \"a;b #c\" # quoted\n"
 			       "cmdline = 'dyndbg=\"file x +p; y\"'\n"
@@ -124,7 +124,9 @@ static void every_setting(void **state)
 			       "verbose = 1"),
 			 CONFIG_RUN);
 	assert_string_equal(c.kernel, "/k");
-	assert_string_equal(c.initrd, "/i");
+	assert_int_equal(c.n_initrds, 2);
+	assert_string_equal(c.initrds[0], "/i");
+	assert_string_equal(c.initrds[1], "/j,k");
 	assert_string_equal(c.modules, "/m");
 	assert_string_equal(c.append, "a;b #c");
 	assert_string_equal(c.cmdline, "dyndbg=\"file x +p; y\"");
@@ -417,7 +419,7 @@ static void relative_paths_start_from_the_file(void **state)
 	snprintf(name, sizeof(name), "%s/k", dir);
 	assert_string_equal(c.kernel, name);
 	snprintf(name, sizeof(name), "%s/../i", dir);
-	assert_string_equal(c.initrd, name);
+	assert_string_equal(c.initrds[0], name);
 	snprintf(name, sizeof(name), "%s/s", dir);
 	assert_string_equal(c.serial.path, name);
 	snprintf(name, sizeof(name), "%s/sub/a,b", dir);

@@ -31,6 +31,7 @@ struct fixture {
 	unsigned n;
 	struct err e;
 	char kernel[256], disks[3][256];
+	bool only_32bit;
 };
 
 static void put(struct fixture *f, const char *name, const char *depends)
@@ -144,6 +145,7 @@ static int pack_with(struct fixture *f, const char *version, const char *modules
 		.n_extras = ARRAY_LEN(extras),
 		.disks = disks,
 		.n_disks = n_disks,
+		.only_32bit = f->only_32bit,
 	};
 	int rc;
 
@@ -391,6 +393,26 @@ static void test_vmlinux_alone(void **state)
 	assert_int_equal(pack(f, "root=/dev/vda", 1), -ENOENT);
 }
 
+/* Our init is of no use to it: whoever needs one has to bring it along. */
+static void test_32bit_kernel(void **state)
+{
+	struct fixture *f = *state;
+
+	f->only_32bit = true;
+	disk(f, 0, fake_ext4, "rootfs");
+	assert_int_equal(pack(f, "", 0), 0);
+	assert_int_equal(pack(f, "root=/dev/vda", 1), -ENOEXEC); /* no modules to be found */
+	expect_error(f, "--kernel ");
+	expect_error(f, ": a 32-bit kernel: ");
+	expect_error(f, "--initrd");
+	assert_int_equal(pack_with(f, V, "none", "root=/dev/vda", 1), 0);
+	assert_int_equal(f->out.len, 0);
+	assert_int_equal(pack_with(f, V, "none", "root=LABEL=rootfs", 1), -ENOEXEC);
+	modular_kernel(f);
+	assert_int_equal(pack(f, "root=/dev/vda", 1), -ENOEXEC);
+	expect_error(f, ": a 32-bit kernel: ");
+}
+
 static void test_driver_missing(void **state)
 {
 	struct fixture *f = *state;
@@ -446,7 +468,7 @@ int main(void)
 		T(test_version_unknown), T(test_modules_none),
 		T(test_modules_nowhere), T(test_vmlinux_alone),
 		T(test_driver_missing),  T(test_root_not_understood),
-		T(test_hostile_disks),
+		T(test_32bit_kernel),    T(test_hostile_disks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,8 @@ void vm_config_fini(struct vm_config *c)
 {
 	disk_clear_all(c);
 	free(c->kernel);
-	free(c->initrd);
+	for (unsigned i = 0; i < c->n_initrds; i++)
+		free(c->initrds[i]);
 	free(c->modules);
 	free(c->cmdline);
 	free(c->append);

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CONFIG_CPUS_MAX = 64, CONFIG_DISKS_MAX = 24 };
+enum { CONFIG_CPUS_MAX = 64, CONFIG_DISKS_MAX = 24, CONFIG_INITRDS_MAX = 16 };
 
 /* Below 32 MiB no Linux starts; the ceiling is what the address map leaves room for. */
 #define CONFIG_MEMORY_MIN (32ull << 20)
@@ -57,8 +57,10 @@ enum reboot_action { ON_REBOOT_EXIT, ON_REBOOT_RESTART };
 
 struct vm_config {
 	/* boot */
-	char *kernel;  /* required */
-	char *initrd;  /* NULL: pack one if the kernel needs modules */
+	char *kernel; /* required */
+	/* Read one behind the other; none: pack one if the kernel needs modules. */
+	char *initrds[CONFIG_INITRDS_MAX];
+	unsigned n_initrds;
 	char *modules; /* NULL: look for /lib/modules/VERSION, or next to the kernel; "none" */
 	char *cmdline; /* replaces the default command line; NULL: the default */
 	char *append;  /* every --append, joined by blanks; NULL: none */

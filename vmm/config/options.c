@@ -105,6 +105,54 @@ static int set_path(struct vm_config *c, const char *value, const struct origin 
 	return option_path(FIELD(c, o, char *), value, o, e);
 }
 
+static void clear_initrds(struct vm_config *c)
+{
+	for (unsigned i = 0; i < c->n_initrds; i++)
+		free(c->initrds[i]);
+	c->n_initrds = 0;
+}
+
+static int add_initrd(struct vm_config *c, const char *path, const struct origin *o, struct err *e)
+{
+	char *whole = NULL;
+	int err;
+
+	if (c->n_initrds == CONFIG_INITRDS_MAX)
+		return option_refuse(o, path, -E2BIG, e, "more than %d of them; join some",
+				     CONFIG_INITRDS_MAX);
+	err = option_path(&whole, path, o, e);
+	if (!err)
+		c->initrds[c->n_initrds++] = whole;
+	return err;
+}
+
+/* A list in one word, for a file and the environment have no way to repeat a key.
+ * As in --disk, a comma that belongs to a name is doubled. */
+static int set_initrd(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	char *word = strdup(value);
+	size_t n = 0;
+	int err = 0;
+
+	if (!word)
+		return option_nomem(o, e);
+	for (const char *p = value;; p++) {
+		if (p[0] == ',' && p[1] == ',') {
+			word[n++] = *p++;
+		} else if (*p && *p != ',') {
+			word[n++] = *p;
+		} else {
+			word[n] = '\0';
+			err = add_initrd(c, word, o, e);
+			n = 0;
+			if (err || !*p)
+				break;
+		}
+	}
+	free(word);
+	return err;
+}
+
 /* "none" says that there are none to look for; ./none names a folder of that name. */
 static int set_modules(struct vm_config *c, const char *value, const struct origin *o,
 		       struct err *e)
@@ -358,10 +406,10 @@ const struct option_def options[] = {
 	  "the guest's kernel: bzImage, 64-bit vmlinux, or\n"
 	  "an ELF with a PVH note",
 	  .set = set_path, AT(kernel) },
-	{ "initrd", 'i', "FILE", "boot",
-	  "its initramfs; without one, a small one is made\n"
-	  "if the kernel needs modules for its disks",
-	  .set = set_path, AT(initrd) },
+	{ "initrd", 'i', "FILE[,FILE]...", "boot",
+	  "its initramfs; repeatable. Without one, a small\n"
+	  "one is made if its disks' drivers are modules",
+	  .set = set_initrd, .clear = clear_initrds },
 	{ "modules", KEY_MODULES, "DIR|none", "boot",
 	  "the kernel's modules, if not where they are\n"
 	  "usually installed; none: all is built in",

@@ -9,7 +9,7 @@
  *
  * Sources are applied from the weakest to the strongest: file, environment,
  * command line; each is one `level`. A scalar given again replaces what was there.
- * A list (--disk, --append) collects what one level says, and the first word of a
+ * A list (--disk, --initrd, --append) collects what one level says, and the first word of a
  * stronger level drops all that weaker ones had collected.
  *
  * Internal to vmm/config.

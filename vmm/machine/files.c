@@ -15,20 +15,29 @@
 
 enum { EXTRAS_MAX = 4 };
 
-static int open_initrd(struct boot_files *f, const char *path, struct err *e)
+static int open_initrd(struct initrd_file *f, const char *path, struct err *e)
 {
 	struct stat st;
 
 	/* O_NONBLOCK: a FIFO must not hold us up before we can refuse it. */
-	f->initrd_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (f->initrd_fd < 0 || fstat(f->initrd_fd, &st))
+	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (f->fd < 0 || fstat(f->fd, &st))
 		return err_usage(e, -errno, "--initrd %s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return err_usage(e, -EINVAL, "--initrd %s: is not a regular file", path);
 	if (!st.st_size)
 		return err_usage(e, -EINVAL, "--initrd %s: is empty; give a cpio archive", path);
-	f->initrd_len = (uint64_t)st.st_size;
+	f->len = (uint64_t)st.st_size;
 	return 0;
+}
+
+static int open_initrds(struct boot_files *f, const struct vm_config *c, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < c->n_initrds && !ret; i++)
+		ret = open_initrd(&f->initrds[f->n_initrds++], c->initrds[i], e);
+	return ret;
 }
 
 /* The user's part of the command line: it may name the root. */
@@ -73,6 +82,7 @@ static int pack_initramfs(struct machine *m, struct err *e)
 	const struct initramfs_request request = {
 		.kernel = c->kernel,
 		.version = kernel_version(&m->files.kernel),
+		.only_32bit = m->files.kernel.only_32bit,
 		.modules = c->modules,
 		.cmdline = cmdline,
 		.drivers = drivers,
@@ -106,7 +116,6 @@ int machine_open_files(struct machine *m, struct err *e)
 {
 	const struct vm_config *c = m->config;
 
-	m->files.initrd_fd = -1;
 	int ret = open_kernel(&m->files.kernel, c, e);
 
 	if (ret)
@@ -121,7 +130,7 @@ int machine_open_files(struct machine *m, struct err *e)
 		ret = machine_check_consoles(c, e);
 	if (ret)
 		return ret;
-	return c->initrd ? open_initrd(&m->files, c->initrd, e) : pack_initramfs(m, e);
+	return c->n_initrds ? open_initrds(&m->files, c, e) : pack_initramfs(m, e);
 }
 
 void machine_close_files(struct machine *m)
@@ -130,6 +139,7 @@ void machine_close_files(struct machine *m)
 		block_destroy(m->disks[i].backend);
 	free(m->disks);
 	initramfs_fini(&m->files.packed);
-	fd_close(&m->files.initrd_fd);
+	for (unsigned i = 0; i < m->files.n_initrds; i++)
+		fd_close(&m->files.initrds[i].fd);
 	kernel_close(&m->files.kernel);
 }

@@ -4,6 +4,7 @@
 #include "firmware/acpi.h"
 #include "firmware/boot.h"
 #include "firmware/cmdline.h"
+#include "firmware/mptable.h"
 #include "vmm/base/log.h"
 #include "vmm/machine/parts.h"
 
@@ -11,23 +12,29 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* The user's files, or what was packed for want of them. */
 static int load_initrd(struct machine *m, uint64_t *gpa, uint64_t *len, struct err *e)
 {
 	const struct boot_files *f = &m->files;
+	struct boot_initrd place[CONFIG_INITRDS_MAX];
 	int ret;
 
-	*len = f->initrd_fd >= 0 ? f->initrd_len : f->packed.len;
-	ret = boot_place_initrd(&f->kernel, &m->board, *len, gpa, e);
-	if (ret || !*len)
-		return ret;
-	if (f->initrd_fd < 0)
+	for (unsigned i = 0; i < f->n_initrds; i++)
+		place[i].len = f->initrds[i].len;
+	if (!f->n_initrds)
+		place[0].len = f->packed.len;
+	ret = boot_place_initrds(&f->kernel, &m->board, place, f->n_initrds ? f->n_initrds : 1, gpa,
+				 len, e);
+	if (!ret && !f->n_initrds && *len)
 		return guest_mem_write(&m->ram, *gpa, f->packed.bytes, f->packed.len);
-	ret = guest_mem_pread(&m->ram, *gpa, f->initrd_fd, 0, *len);
-	if (ret)
-		return err_host(e, ret, "--initrd %s: %s", m->config->initrd,
-				ret == -ENODATA ? "became shorter while it was read"
-						: strerror(-ret));
-	return 0;
+	for (unsigned i = 0; i < f->n_initrds && !ret; i++) {
+		ret = guest_mem_pread(&m->ram, place[i].gpa, f->initrds[i].fd, 0, place[i].len);
+		if (ret)
+			err_host(e, ret, "--initrd %s: %s", m->config->initrds[i],
+				 ret == -ENODATA ? "became shorter while it was read"
+						 : strerror(-ret));
+	}
+	return ret;
 }
 
 /* The root is what the packer saw on the disks. Where it could not tell, the init
@@ -90,6 +97,8 @@ int machine_load_guest(struct machine *m, struct err *e)
 		ret = load_initrd(m, &boot.initrd, &boot.initrd_len, e);
 	if (!ret)
 		ret = acpi_load(&m->board, &m->ram, &boot.rsdp, e);
+	if (!ret)
+		ret = mptable_load(&m->board, &m->ram, e);
 	if (ret)
 		return ret;
 	if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == (ssize_t)sizeof(seed))

@@ -41,8 +41,11 @@
 /* What the guest boots from, opened but not yet in RAM. */
 struct boot_files {
 	struct kernel kernel;
-	int initrd_fd; /* --initrd, or -1 */
-	uint64_t initrd_len;
+	struct initrd_file {
+		int fd; /* owned */
+		uint64_t len;
+	} initrds[CONFIG_INITRDS_MAX]; /* as many as n_initrds says */
+	unsigned n_initrds;
 	struct initramfs packed; /* without --initrd: what the kernel needs, or empty */
 };
 

@@ -20,22 +20,25 @@
 #include "vmm/base/bytes.h"
 
 /* --- the first MiB ----------------------------------------------------------- */
-#define LAYOUT_GDT         0x500ull
-#define LAYOUT_IDT         0x520ull
-#define LAYOUT_START_INFO  0x6000ull /* PVH: hvm_start_info, its modules behind it */
-#define LAYOUT_ZERO_PAGE   0x7000ull /* Linux's boot_params; PVH: the memory map */
-#define LAYOUT_BOOT_STACK  0x8ff0ull
-#define LAYOUT_PML4        0x9000ull
-#define LAYOUT_PDPT        0xa000ull
-#define LAYOUT_PD          0xb000ull /* four pages: 4 GiB in 2 MiB pages */
-#define LAYOUT_SETUP_DATA  0xf000ull
-#define LAYOUT_CMDLINE     0x20000ull
-#define LAYOUT_CMDLINE_MAX 0x10000ull
-#define LAYOUT_EBDA        0x9fc00ull /* from here to 1 MiB: reserved in e820 */
-#define LAYOUT_ACPI        0xe0000ull /* RSDP first, then the tables */
-#define LAYOUT_ACPI_LEN    0x20000ull
-#define LAYOUT_RESET_CODE  0xffff0ull /* the reset vector, below 1 MiB */
-#define LAYOUT_KERNEL      0x100000ull
+#define LAYOUT_GDT          0x500ull
+#define LAYOUT_IDT          0x520ull
+#define LAYOUT_START_INFO   0x6000ull /* PVH: hvm_start_info, its modules behind it */
+#define LAYOUT_ZERO_PAGE    0x7000ull /* Linux's boot_params; PVH: the memory map */
+#define LAYOUT_BOOT_STACK   0x8ff0ull
+#define LAYOUT_PML4         0x9000ull
+#define LAYOUT_PDPT         0xa000ull
+#define LAYOUT_PD           0xb000ull /* four pages: 4 GiB in 2 MiB pages */
+#define LAYOUT_SETUP_DATA   0xf000ull
+#define LAYOUT_CMDLINE      0x20000ull
+#define LAYOUT_CMDLINE_MAX  0x10000ull
+#define LAYOUT_EBDA         0x9fc00ull /* from here to 1 MiB: reserved in e820 */
+#define LAYOUT_ACPI         0xe0000ull /* RSDP first, then the tables */
+#define LAYOUT_ACPI_LEN     0x10000ull
+#define LAYOUT_MP_POINTER   LAYOUT_EBDA
+#define LAYOUT_MP_TABLE     0xf0000ull
+#define LAYOUT_MP_TABLE_LEN 0x1000ull
+#define LAYOUT_RESET_CODE   0xffff0ull /* the reset vector, below 1 MiB */
+#define LAYOUT_KERNEL       0x100000ull
 
 /* --- the hole ---------------------------------------------------------------- */
 #define LAYOUT_HOLE            0xc0000000ull
