@@ -265,8 +265,12 @@ static int find_modules(struct modules *m, const struct plan *p,
 	if ((req->modules && !strcmp(req->modules, "none")) || !req->version || !req->version[0])
 		return 0;
 	rc = modules_open(m, req->kernel, req->version, req->modules, &why);
-	if (!rc)
-		return choose_modules(m, p, req, e);
+	if (!rc) {
+		/* 32-bit modules are none to us: whatever is wrong with them, they are
+		 * needed. */
+		rc = choose_modules(m, p, req, req->only_32bit ? &why : e);
+		return rc && req->only_32bit ? refuse_32bit(req, e) : rc;
+	}
 	if (rc == -ENOENT && !req->modules && kernel_has_all(p, req)) {
 		log_debug("--kernel %s: no modules found, none needed", req->kernel);
 		return 0;

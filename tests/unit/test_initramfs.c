@@ -411,6 +411,14 @@ static void test_32bit_kernel(void **state)
 	modular_kernel(f);
 	assert_int_equal(pack(f, "root=/dev/vda", 1), -ENOEXEC);
 	expect_error(f, ": a 32-bit kernel: ");
+	/* Its modules are not ones that we can read. */
+	scratch_text(&f->s, "lib/modules/" V "/kernel/virtio_pci.ko", "ELF32");
+	assert_int_equal(pack(f, "root=/dev/vda", 1), -ENOEXEC);
+	expect_error(f, ": a 32-bit kernel: ");
+	/* ... and not needed where the drivers are built in. */
+	monolithic_kernel(f);
+	assert_int_equal(pack(f, "root=/dev/vda", 1), 0);
+	assert_int_equal(f->out.len, 0);
 }
 
 static void test_driver_missing(void **state)
