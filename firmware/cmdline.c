@@ -131,12 +131,13 @@ static size_t prepend_devices(char *buf, size_t size, size_t len, const struct c
 int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t max, struct err *e)
 {
 	const char *append = c->append ? c->append : "";
+	const char *option = c->cmdline_option ? c->cmdline_option : "--cmdline";
 	char root[CMDLINE_ROOT_MAX + 16] = "";
 	int ret, len;
 
 	ret = cmdline_check(append, strlen(append), "--append", e);
 	if (!ret && c->cmdline)
-		ret = cmdline_check(c->cmdline, strlen(c->cmdline), "--cmdline", e);
+		ret = cmdline_check(c->cmdline, strlen(c->cmdline), option, e);
 	if (ret)
 		return ret;
 
@@ -156,10 +157,9 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 	if (max > size - 1)
 		max = size - 1;
 	if ((size_t)len > max)
-		return err_usage(
-			e, -E2BIG,
-			"--%s: the kernel's command line is %d bytes, and this kernel takes "
-			"%zu; make it shorter",
-			c->append ? "append" : "cmdline", len, max);
+		return err_usage(e, -E2BIG,
+				 "%s: the kernel's command line is %d bytes, and this kernel takes "
+				 "%zu; make it shorter",
+				 c->append ? "--append" : option, len, max);
 	return len;
 }

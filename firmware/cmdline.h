@@ -16,8 +16,9 @@ struct cmdline_device {
 };
 
 struct cmdline_config {
-	const char *cmdline; /* --cmdline: instead of the defaults; NULL: the defaults */
-	const char *append;  /* --append: after them; NULL: nothing */
+	const char *cmdline;        /* --cmdline: instead of the defaults; NULL: the defaults */
+	const char *cmdline_option; /* who said it, for messages; NULL: "--cmdline" */
+	const char *append;         /* --append: after them; NULL: nothing */
 	/* Which ports are the kernel's consoles; the last of them is /dev/console. */
 	bool serial, serial2;
 	/* What root= says if the user gives none: "/dev/vda"; "": the init finds it by

@@ -163,6 +163,12 @@ static void test_limit(void **state)
 	assert_non_null(strstr(e.text, "2048"));
 	assert_non_null(strstr(e.text, "2047"));
 
+	/* By its name where it came from a file. */
+	e = (struct err){0};
+	c.cmdline_option = "--cmdline-file";
+	assert_int_equal(cmdline_build(line, sizeof(line), &c, 2047, &e), -E2BIG);
+	assert_int_equal(strncmp(e.text, "--cmdline-file: the kernel's", 28), 0);
+
 	/* A kernel that takes less, a buffer that is smaller than the kernel's. */
 	e = (struct err){0};
 	c = (struct cmdline_config){.serial = true, .append = "quiet"};

@@ -592,6 +592,7 @@ static void a_command_line_from_a_file(void **state)
 	fclose(f);
 	assert_int_equal(parse("-kx", "--cmdline-file", name), CONFIG_RUN);
 	assert_string_equal(c.cmdline, "console=ttyS0;#   root=/dev/vda ro \"a b\"");
+	assert_string_equal(c.cmdline_option, "--cmdline-file");
 	vm_config_fini(&c);
 
 	assert_int_equal(truncate(name, 64 << 10), 0);

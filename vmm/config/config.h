@@ -63,8 +63,9 @@ struct vm_config {
 	unsigned n_initrds;
 	char *modules; /* NULL: look for /lib/modules/VERSION, or next to the kernel; "none" */
 	char *cmdline; /* replaces the default command line; NULL: the default */
-	char *append;  /* every --append, joined by blanks; NULL: none */
-	enum boot_choice boot; /* the entry to take */
+	const char *cmdline_option; /* "--cmdline" or "--cmdline-file": who said it */
+	char *append;               /* every --append, joined by blanks; NULL: none */
+	enum boot_choice boot;      /* the entry to take */
 
 	/* machine */
 	unsigned cpus, cpus_max;     /* 1 to CONFIG_CPUS_MAX, cpus <= cpus_max */

@@ -164,15 +164,16 @@ static int set_modules(struct vm_config *c, const char *value, const struct orig
 	return option_path(&c->modules, value, strcmp(value, "none") == 0 ? &unmoved : o, e);
 }
 
-static int set_text(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+static int set_cmdline(struct vm_config *c, const char *value, const struct origin *o,
+		       struct err *e)
 {
-	char **text = FIELD(c, o, char *);
 	char *copy = strdup(value);
 
 	if (!copy)
 		return option_nomem(o, e);
-	free(*text);
-	*text = copy;
+	free(c->cmdline);
+	c->cmdline = copy;
+	c->cmdline_option = "--cmdline";
 	return 0;
 }
 
@@ -198,6 +199,7 @@ static int set_cmdline_file(struct vm_config *c, const char *value, const struct
 		text[--n] = '\0';
 	free(c->cmdline);
 	c->cmdline = text;
+	c->cmdline_option = "--cmdline-file";
 	return 0;
 }
 
@@ -419,7 +421,7 @@ const struct option_def options[] = {
 	  .set = set_append, .clear = clear_append },
 	{ "cmdline", KEY_CMDLINE, "TEXT", "boot",
 	  "replace the default command line",
-	  .set = set_text, AT(cmdline), .excludes = "cmdline-file" },
+	  .set = set_cmdline, .excludes = "cmdline-file" },
 	{ "cmdline-file", KEY_CMDLINE_FILE, "FILE", "boot",
 	  "the same, read from a file",
 	  .set = set_cmdline_file, .excludes = "cmdline" },

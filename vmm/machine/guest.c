@@ -47,6 +47,7 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 	struct cmdline_device devices[BOARD_VIRTIO_MAX];
 	const struct cmdline_config wishes = {
 		.cmdline = c->cmdline,
+		.cmdline_option = c->cmdline_option,
 		.append = c->append,
 		.serial = m->board.serial,
 		.serial2 = c->serial2.kind == CHAR_TTY,
