@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The file given with --kernel, of any contents: what kernel_open() lets pass must lie
  * within the file and fit together, and kernel_load() must put it there and nowhere else. */
+#include "firmware/boot.h"
 #include "firmware/kernel.h"
 #include "tests/fuzz/lib/fuzz.h"
 #include "tests/lib/kernel_image.h"
@@ -50,6 +51,25 @@ static void check_loaded(const struct kernel *k, struct guest_mem *gm, const uin
 	}
 }
 
+/* Each entry that it has can be prepared, and begins where the kernel lies. */
+static void check_entries(struct kernel *k, const struct board *b, struct guest_mem *gm)
+{
+	for (unsigned i = 0; i < BOOT_PROTOCOLS; i++) {
+		const struct boot_config c = {.board = b, .kernel = k, .cmdline = "quiet"};
+		struct boot_entry entry;
+		struct err e = {0};
+		int ret = kernel_choose_protocol(k, (enum boot_protocol)i, &e);
+
+		fuzz_check(!ret == k->entries[i].there);
+		if (ret)
+			continue;
+		fuzz_check(!boot_setup(&c, gm, &entry, &e));
+		fuzz_check(entry.rip >= k->start && entry.rip < k->end);
+		fuzz_check((entry.mode == ENTRY_LONG) == (i == BOOT_LINUX64));
+		fuzz_check(!entry.rbx == (i != BOOT_PVH) && !entry.rsi == (i == BOOT_PVH));
+	}
+}
+
 void fuzz_one(struct fuzz_in *in)
 {
 	const uint8_t *bytes = in->at;
@@ -74,8 +94,10 @@ void fuzz_one(struct fuzz_in *in)
 		fuzz_check(!version || (*version && !strchr(version, '/')));
 		ret = kernel_load(&k, &b, &gm, &e);
 		fuzz_check(ret ? ret < 0 && *e.text : e.kind == ERR_NONE);
-		if (!ret)
+		if (!ret) {
 			check_loaded(&k, &gm, bytes);
+			check_entries(&k, &b, &gm);
+		}
 		/* Somebody cuts the file short meanwhile. */
 		e = (struct err){0};
 		image_file_cut(&file, len / 2);
