@@ -105,9 +105,9 @@ int option_on_off(bool *out, const char *value, const struct origin *o, struct e
 /* Memory: `spec` is SIZE[,key=value]... */
 int memory_set_spec(struct vm_config *c, const char *spec, const struct origin *o, struct err *e);
 
-/* Disks: `spec` is PATH[,key=value]..., where `,,` is a comma within a value. Adds
+/* Disks: `word` is PATH[,key=value]..., where `,,` is a comma within a value. Adds
  * one disk. */
-int disk_set_spec(struct vm_config *c, const char *spec, const struct origin *o, struct err *e);
+int disk_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);
 void disk_clear_all(struct vm_config *c);
 
 /* The same piece by piece, for [disk.NAME]: begin adds a disk with that id. */
