@@ -60,14 +60,6 @@ static bool same_settings(const struct termios *a, const struct termios *b)
 	       a->c_lflag == b->c_lflag;
 }
 
-static void close_from(unsigned first)
-{
-	if (!close_range(first, ~0u, 0))
-		return;
-	for (unsigned fd = first; fd < (unsigned)sysconf(_SC_OPEN_MAX); fd++)
-		close((int)fd);
-}
-
 /* Runs in the child of a process without threads, with every signal blocked. */
 static _Noreturn void guard(const struct tty_guard *g, int wire)
 {
@@ -83,7 +75,7 @@ static _Noreturn void guard(const struct tty_guard *g, int wire)
 
 	if (tty_high < 0 || wire_high < 0 || dup2(tty_high, 0) < 0 || dup2(wire_high, 1) < 0)
 		_exit(1);
-	close_from(2);
+	fd_close_from(2);
 	if (chdir("/") || write(1, &said, 1) != 1)
 		_exit(1);
 	while ((n = read(1, &said, 1)) == 1 || (n < 0 && errno == EINTR))

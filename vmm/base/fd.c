@@ -2,6 +2,7 @@
 #include "vmm/base/fd.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void fd_close(int *fd)
@@ -67,4 +68,12 @@ int fd_write_full(int fd, const void *buf, size_t len)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+void fd_close_from(unsigned first)
+{
+	if (!syscall(SYS_close_range, first, ~0u, 0))
+		return;
+	for (unsigned fd = first; fd < (unsigned)sysconf(_SC_OPEN_MAX); fd++)
+		close((int)fd);
 }

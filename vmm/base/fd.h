@@ -28,4 +28,7 @@ int fd_pread_full(int fd, void *buf, size_t len, uint64_t off);
 int fd_pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
 int fd_write_full(int fd, const void *buf, size_t len);
 
+/* Close `first` and all above it, in a child before it becomes somebody else. */
+void fd_close_from(unsigned first);
+
 #endif
