@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net_tap: a tap interface of the host [Linux Documentation/networking/tuntap.rst].
+ *
+ * With IFF_VNET_HDR each frame has a virtio_net header before it, so checksums and
+ * segments can be left to whoever is better at them: often nobody, when the frame
+ * goes to another guest.
+ */
+#ifndef DEVICES_BACKEND_NET_TAP_H
+#define DEVICES_BACKEND_NET_TAP_H
+
+#include "devices/backend/net.h"
+
+/* Attach to the interface `name`, which must be there: a typing error makes no new
+ * one. Errors begin "--net tap=NAME: ". On success *out is owned by the caller. */
+int net_tap_open(struct net **out, const char *name, struct err *e);
+
+/* The same with a descriptor that whoever started us has opened; it is duplicated and
+ * stays open. Without IFF_VNET_HDR there are no offloads. Errors begin "--net fd=N: ". */
+int net_tap_inherit(struct net **out, int fd, struct err *e);
+
+#endif
