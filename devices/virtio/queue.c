@@ -259,6 +259,14 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 	return 1;
 }
 
+void virtq_unpop(struct virtq *q, uint16_t head)
+{
+	assert(q->running && head_busy(q, head));
+	q->busy[head / 64] &= ~(1ull << (head % 64));
+	q->in_flight--;
+	q->last_avail--;
+}
+
 /* --- pushing -------------------------------------------------------------------- */
 
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written)

@@ -99,6 +99,11 @@ void virtq_reset(struct virtq *q);
  * is where it was; its owner stops serving it. */
 int virtq_pop(struct virtq *q, struct virtq_chain *c);
 
+/* Give back the chain that was popped last of those that were not pushed and lie at
+ * the end of what was popped: the next pop finds it again. For a device that takes
+ * buffers in stock. */
+void virtq_unpop(struct virtq *q, uint16_t head);
+
 /* Put the chain `head` into the used ring, `written` bytes of its writable part
  * filled (and marked dirty by whoever wrote them). Not visible to the driver
  * before virtq_publish(). */

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net: the virtio network device [virtio 1.3 5.1]: one pair of queues, no control
+ * queue.
+ *
+ * Frames go from the guest's buffers to the host and back without a copy. All of it
+ * runs on the device's loop; vCPUs only read the configuration space.
+ */
+#ifndef DEVICES_VIRTIO_NET_H
+#define DEVICES_VIRTIO_NET_H
+
+#include "devices/backend/net.h"
+#include "devices/virtio/virtio.h"
+
+/* Feature bits [virtio 1.3 5.1.3]. */
+#define VIRTIO_NET_F_CSUM       (1ull << 0)
+#define VIRTIO_NET_F_GUEST_CSUM (1ull << 1)
+#define VIRTIO_NET_F_MTU        (1ull << 3)
+#define VIRTIO_NET_F_MAC        (1ull << 5)
+#define VIRTIO_NET_F_GUEST_TSO4 (1ull << 7)
+#define VIRTIO_NET_F_GUEST_TSO6 (1ull << 8)
+#define VIRTIO_NET_F_GUEST_ECN  (1ull << 9)
+#define VIRTIO_NET_F_HOST_TSO4  (1ull << 11)
+#define VIRTIO_NET_F_HOST_TSO6  (1ull << 12)
+#define VIRTIO_NET_F_HOST_ECN   (1ull << 13)
+#define VIRTIO_NET_F_MRG_RXBUF  (1ull << 15)
+#define VIRTIO_NET_F_STATUS     (1ull << 16)
+
+/* Configuration space: offsets of struct virtio_net_config [virtio 1.3 5.1.4]. */
+enum {
+	VIRTIO_NET_CFG_MAC = 0,
+	VIRTIO_NET_CFG_STATUS = 6,
+	VIRTIO_NET_CFG_MAX_VIRTQUEUE_PAIRS = 8,
+	VIRTIO_NET_CFG_MTU = 10,
+	VIRTIO_NET_CFG_LEN = 12,
+};
+
+enum { VIRTIO_NET_S_LINK_UP = 1 };
+
+enum { VIRTIO_NET_RX = 0, VIRTIO_NET_TX = 1, VIRTIO_NET_QUEUES = 2 };
+
+/* struct virtio_net_hdr on the wire [virtio 1.3 5.1.6]: always with num_buffers. */
+enum { VIRTIO_NET_HDR_LEN = 12 };
+
+/* A receive buffer that the driver gave and that waits for a frame. */
+struct virtio_net_buf {
+	uint16_t head;
+	uint16_t n_segs;
+	uint64_t len; /* bytes */
+};
+
+struct virtio_net_rx {
+	/* Buffers in the order in which the driver gave them; their pieces lie one
+	 * after the other in `segs`. Both are used up from `first`, `first_seg` on. */
+	struct virtio_net_buf bufs[VIRTQ_SIZE_MAX];
+	struct virtq_seg segs[NET_IOV_MAX];
+	unsigned first, end, first_seg, end_seg;
+	uint64_t room; /* bytes in all of them */
+	unsigned most; /* buffers that were ever there at a time */
+
+	/* Where the next frame goes: the backend's entry, the buffers, the spare. */
+	struct iovec iov[NET_IOV_MAX];
+	int n_iov;
+	uint64_t iov_room; /* bytes of a frame before the spare begins */
+	/* What did not fit into the buffers there were, until there are more. */
+	uint8_t *spare;
+	struct net_hdr hdr;
+	size_t pending; /* length of the frame that waits for more buffers, or 0 */
+};
+
+struct virtio_net {
+	struct virtio v; /* for the transport */
+	struct net *backend;
+	uint8_t mac[6];
+	bool link_up; /* atomic: any thread */
+
+	/* The loop's. */
+	bool attached;
+	bool link_told; /* what the driver of a restored device has seen last */
+	bool wants;     /* the backend was asked for frames */
+	bool tx_waits;  /* tx_chain was not taken by the backend yet */
+	struct virtio_net_rx rx;
+	struct virtq_chain chain, tx_chain;
+	struct log_budget complaints;
+	struct iovec tx_iov[VIRTQ_SEGS_MAX + 1];
+};
+
+struct virtio_net_options {
+	const char *name; /* for log lines, borrowed: "net0" */
+	uint8_t mac[6];   /* a unicast address */
+};
+
+/* `backend` is taken over, also on failure. `gm` and `loop` outlive the device.
+ * 0, -ENOMEM or -EMFILE. */
+int virtio_net_init(struct virtio_net *n, struct net *backend,
+		    const struct virtio_net_options *options, struct guest_mem *gm,
+		    struct loop *loop);
+/* As virtio_fini(); then the backend is destroyed. A saved state is refused with
+ * -EINVAL when the MAC is another. */
+void virtio_net_fini(struct virtio_net *n);
+
+/* Plug the cable in or pull it: the driver gets a configuration interrupt; while it
+ * is out, frames are dropped in both directions. Any thread, without the virtio lock. */
+void virtio_net_set_link(struct virtio_net *n, bool up);
+bool virtio_net_link(const struct virtio_net *n);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net_priv: what the files of the network device share. Loop thread, all of it. */
+#ifndef DEVICES_VIRTIO_NET_PRIV_H
+#define DEVICES_VIRTIO_NET_PRIV_H
+
+#include "devices/virtio/net.h"
+
+/* An Ethernet header with a tag of 802.1Q: what a frame may have beyond the MTU. */
+enum { NET_L2_MAX = 18 };
+
+/* A frame of `len` bytes that nobody will cut up: is it within the negotiated MTU? */
+static inline bool net_within_mtu(const struct virtio_net *n, size_t len)
+{
+	return !(n->v.features & VIRTIO_NET_F_MTU) || len <= (size_t)n->backend->mtu + NET_L2_MAX;
+}
+
+/* Which feature a gso_type (without its ECN bit) needs of these two; 0: none has it. */
+static inline uint64_t net_gso_feature(uint8_t type, uint64_t tso4, uint64_t tso6)
+{
+	return type == NET_HDR_GSO_TCPV4 ? tso4 : type == NET_HDR_GSO_TCPV6 ? tso6 : 0;
+}
+
+/* net_tx.c: send what the driver offers until there is nothing more or the backend
+ * has to wait; net_tx_resume: it need not wait any more. net_tx_stop gives back what
+ * was popped and not sent. */
+void net_tx_run(struct virtio_net *n);
+void net_tx_resume(struct virtio_net *n);
+void net_tx_stop(struct virtio_net *n);
+
+/* net_rx.c: receive until there are no frames or no buffers. net_rx_stop gives the
+ * buffers in stock back to the ring; a frame of which only a part is there is lost. */
+void net_rx_run(struct virtio_net *n);
+void net_rx_stop(struct virtio_net *n);
+
+#endif

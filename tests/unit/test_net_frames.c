@@ -1,0 +1,749 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frames through the network device, from its driver's side and the host's. */
+#include "tests/lib/net_rig.h"
+#include "vmm/base/le.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { HDR = VIRTIO_NET_HDR_LEN, RX = VIRTIO_NET_RX, TX = VIRTIO_NET_TX };
+
+static int setup(void **state)
+{
+	*state = net_rig_create(NET_RIG_ALL_OFFLOADS, 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	net_rig_destroy(*state);
+	return 0;
+}
+
+static bool holds(const uint8_t *p, size_t len, uint8_t seed)
+{
+	for (size_t i = 0; i < len; i++)
+		if (p[i] != (uint8_t)(seed + i))
+			return false;
+	return true;
+}
+
+/* --- sending -------------------------------------------------------------------------- */
+
+/* Header and frame cut anywhere, in the ring's table and in an indirect one. */
+static void test_send_in_any_framing(void **state)
+{
+	struct net_rig *r = *state;
+	enum { LEN = 60, ALL = HDR + LEN };
+	uint8_t *bytes = net_rig_at(r, NET_RIG_TX);
+
+	net_rig_go(r, NET_RIG_ALL);
+	memset(bytes, 0, HDR);
+	for (unsigned i = 0; i < LEN; i++)
+		bytes[HDR + i] = (uint8_t)(7 + i);
+	for (uint32_t a = 1; a < ALL - 1; a += a < 16 ? 1 : 9) {
+		for (uint32_t b = a + 1; b < ALL; b += b < 16 ? 1 : 13) {
+			const struct vd_buf bufs[] = {{NET_RIG_TX, a, false},
+						      {NET_RIG_TX + a, b - a, false},
+						      {0, 0, false},
+						      {NET_RIG_TX + b, ALL - b, false}};
+
+			if (b % 2)
+				virtq_driver_offer(&r->d[TX], bufs, 4);
+			else
+				virtq_driver_offer_indirect(&r->d[TX], bufs, 4, a % 3,
+							    NET_RIG_TABLE, 0);
+			net_rig_kick(r, TX);
+			assert_true(net_rig_used(r, TX));
+			assert_int_equal(r->net->n_out, 1);
+			assert_int_equal(r->net->out[0].len, LEN);
+			assert_true(holds(r->net->out[0].data, LEN, 7));
+			free(r->net->out[0].data);
+			r->net->n_out = 0;
+		}
+	}
+}
+
+/* One descriptor for each byte. */
+static void test_send_byte_by_byte(void **state)
+{
+	struct net_rig *r = *state;
+	struct vd_buf bufs[HDR + 100];
+
+	net_rig_go(r, NET_RIG_ALL);
+	for (unsigned i = 0; i < HDR + 100; i++) {
+		*net_rig_at(r, NET_RIG_TX + i) = i < HDR ? 0 : (uint8_t)(i - HDR);
+		bufs[i] = (struct vd_buf){NET_RIG_TX + i, 1, false};
+	}
+	virtq_driver_offer(&r->d[TX], bufs, HDR + 100);
+	net_rig_kick(r, TX);
+	assert_true(net_rig_used(r, TX));
+	assert_int_equal(r->net->n_out, 1);
+	assert_true(holds(r->net->out[0].data, 100, 0));
+}
+
+/* Without a whole header, or under 14 bytes, or longer than the longest: used, not sent. */
+static void test_send_too_short_or_too_long(void **state)
+{
+	struct net_rig *r = *state;
+
+	net_rig_go(r, NET_RIG_BASIC);
+	for (uint32_t len = 0; len < HDR + NET_FRAME_MIN; len++) {
+		const struct vd_buf buf = {NET_RIG_TX, len, false};
+
+		virtq_driver_offer(&r->d[TX], &buf, 1);
+		net_rig_kick(r, TX);
+		assert_true(net_rig_used(r, TX));
+	}
+	assert_true(net_rig_send_plain(r, NET_FRAME_MAX + 1));
+	assert_true(net_rig_send_plain(r, 1 << 20));
+	assert_int_equal(r->net->n_out, 0);
+	assert_true(net_rig_send_plain(r, NET_FRAME_MIN));
+	assert_true(net_rig_send_plain(r, NET_FRAME_MAX));
+	assert_int_equal(r->net->n_out, 2);
+	assert_int_equal(virtio_status(&r->n.v), NET_RIG_LIVE);
+}
+
+/* A chain that is for writing only has no header. */
+static void test_send_a_buffer_to_write_into(void **state)
+{
+	struct net_rig *r = *state;
+	const struct vd_buf buf = {NET_RIG_TX, 2000, true};
+
+	net_rig_go(r, NET_RIG_BASIC);
+	memset(net_rig_at(r, NET_RIG_TX), NET_RIG_UNTOUCHED, 2000);
+	virtq_driver_offer(&r->d[TX], &buf, 1);
+	net_rig_kick(r, TX);
+	assert_true(net_rig_used(r, TX));
+	assert_int_equal(r->used_len, 0);
+	assert_int_equal(r->net->n_out, 0);
+	for (unsigned i = 0; i < 2000; i++)
+		assert_int_equal(*net_rig_at(r, NET_RIG_TX + i), NET_RIG_UNTOUCHED);
+}
+
+static void put_header(uint8_t h[HDR], uint8_t flags, uint8_t gso, uint16_t hdr_len,
+		       uint16_t gso_size, uint16_t csum_start, uint16_t csum_offset)
+{
+	memset(h, 0, HDR);
+	h[0] = flags;
+	h[1] = gso;
+	le16_put(h + 2, hdr_len);
+	le16_put(h + 4, gso_size);
+	le16_put(h + 6, csum_start);
+	le16_put(h + 8, csum_offset);
+}
+
+/* Sends a frame of 2000 bytes; gives the header that the backend got, or NULL. */
+static const struct net_hdr *sent_with(struct net_rig *r, const uint8_t h[HDR])
+{
+	unsigned before = r->net->n_out;
+
+	assert_true(net_rig_send(r, h, 2000));
+	return r->net->n_out > before ? &r->net->out[before].hdr : NULL;
+}
+
+/* [virtio 1.3 5.1.6.2.2] */
+static void test_send_checksum_fields(void **state)
+{
+	struct net_rig *r = *state;
+	const struct net_hdr *got;
+	uint8_t h[HDR];
+
+	net_rig_go(r, NET_RIG_ALL);
+	/* Fields without NEEDS_CSUM, unknown flags: not looked at. */
+	put_header(h, 0xfe, 0, 0xffff, 0xffff, 0xffff, 0xffff);
+	got = sent_with(r, h);
+	assert_non_null(got);
+	assert_int_equal(got->flags, 0);
+	assert_int_equal(got->csum_start | got->csum_offset | got->gso_size | got->gso_type, 0);
+	put_header(h, 0xff, 0, 0, 0, 34, 16);
+	got = sent_with(r, h);
+	assert_non_null(got);
+	assert_int_equal(got->flags, NET_HDR_F_NEEDS_CSUM);
+	assert_int_equal(got->csum_start, 34);
+	assert_int_equal(got->csum_offset, 16);
+	/* To the last two bytes, and beyond. */
+	put_header(h, 1, 0, 0, 0, 1000, 998);
+	assert_non_null(sent_with(r, h));
+	put_header(h, 1, 0, 0, 0, 1000, 999);
+	assert_null(sent_with(r, h));
+	put_header(h, 1, 0, 0, 0, 0xffff, 0xffff);
+	assert_null(sent_with(r, h));
+	/* Not negotiated: not looked at either. */
+	net_rig_reset(r);
+	net_rig_go(r, NET_RIG_BASIC);
+	got = sent_with(r, h);
+	assert_non_null(got);
+	assert_int_equal(got->flags, 0);
+}
+
+static void test_send_segmentation(void **state)
+{
+	static const struct {
+		uint64_t features;
+		uint8_t flags, gso;
+		uint16_t size;
+		bool good;
+	} cases[] = {
+		{NET_RIG_ALL, 1, 1, 1400, true},
+		{NET_RIG_ALL, 1, 4, 1400, true},
+		{NET_RIG_ALL, 1, 1 | 0x80, 1400, true},
+		{NET_RIG_ALL, 1, 1, 0, false},    /* segments of nothing */
+		{NET_RIG_ALL, 0, 1, 1400, false}, /* no checksum to complete */
+		{NET_RIG_ALL, 1, 3, 1400, false}, /* UDP, not offered */
+		{NET_RIG_ALL, 1, 5, 1400, false}, /* USO, not offered */
+		{NET_RIG_ALL, 1, 2, 1400, false}, /* unknown */
+		{NET_RIG_ALL, 1, 0x7f, 1400, false},
+		{NET_RIG_ALL, 1, 0x80, 1400, true}, /* none, of which ECN says nothing */
+		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM, 1, 1, 1400, false},
+		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, 1, 1, 1400, true},
+		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, 1, 4, 1400, false},
+		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, 1, 0x81, 1400, false},
+	};
+	struct net_rig *r = *state;
+	uint8_t h[HDR];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct net_hdr *got;
+
+		net_rig_go(r, cases[i].features);
+		put_header(h, cases[i].flags, cases[i].gso, 0xffff, cases[i].size, 34, 16);
+		got = sent_with(r, h);
+		assert_int_equal(got != NULL, cases[i].good);
+		if (got && cases[i].gso & 0x7f) {
+			assert_int_equal(got->gso_type, cases[i].gso);
+			assert_int_equal(got->gso_size, cases[i].size);
+		}
+		/* The driver's hdr_len is nobody's business. */
+		if (got)
+			assert_true(got->hdr_len <= 2000);
+		net_rig_reset(r);
+	}
+}
+
+static void test_mtu_is_kept(void **state)
+{
+	struct net_rig *r = net_rig_create(NET_RIG_ALL_OFFLOADS, 1500);
+	uint8_t h[HDR];
+
+	net_rig_go(r, NET_RIG_ALL | VIRTIO_NET_F_MTU);
+	assert_true(net_rig_send_plain(r, 1518));
+	assert_true(net_rig_send_plain(r, 1519));
+	assert_int_equal(r->net->n_out, 1);
+	put_header(h, 1, 1, 54, 1448, 34, 16);
+	assert_non_null(sent_with(r, h));
+	for (unsigned i = 0; i < 4; i++)
+		net_rig_give(r, i, 4096);
+	fake_net_arrive(r->net, (struct net_hdr){0}, 1519, 0);
+	assert_false(net_rig_used(r, RX));
+	fake_net_arrive(r->net, (struct net_hdr){0}, 1518, 0);
+	assert_true(net_rig_used(r, RX));
+	fake_net_arrive(r->net, (struct net_hdr){.gso_type = 1, .gso_size = 1448}, 4000, 0);
+	assert_true(net_rig_used(r, RX));
+	net_rig_reset(r);
+	/* A driver that did not take the feature may do as it likes. */
+	net_rig_go(r, NET_RIG_ALL);
+	assert_true(net_rig_send_plain(r, 3000));
+	assert_int_equal(r->net->out[r->net->n_out - 1].len, 3000);
+	net_rig_destroy(r);
+	(void)state;
+}
+
+/* The backend is busy: frames wait in order, none is lost or sent twice. */
+static void test_send_to_a_busy_backend(void **state)
+{
+	struct net_rig *r = *state;
+
+	net_rig_go(r, NET_RIG_ALL);
+	r->net->busy = true;
+	for (uint32_t i = 0; i < 5; i++)
+		assert_false(net_rig_send_plain(r, 100 + i));
+	/* It was asked once: it will say when it can. */
+	assert_int_equal(r->net->refused, 1);
+	fake_net_unblock(r->net);
+	assert_int_equal(r->net->n_out, 5);
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_int_equal(r->net->out[i].len, 100 + i);
+		assert_true(net_rig_used(r, TX));
+	}
+	assert_false(net_rig_used(r, TX));
+	/* The same with a reset in between: then they are gone. */
+	r->net->busy = true;
+	assert_false(net_rig_send_plain(r, 100));
+	net_rig_reset(r);
+	r->net->busy = false;
+	net_rig_go(r, NET_RIG_ALL);
+	assert_int_equal(r->net->n_out, 5);
+	assert_true(net_rig_send_plain(r, 77));
+	assert_int_equal(r->net->n_out, 6);
+}
+
+/* Many frames, one interrupt. */
+static void test_a_batch_is_one_interrupt(void **state)
+{
+	static const uint8_t header[HDR];
+	struct net_rig *r = *state;
+	const struct vd_buf bufs[] = {{NET_RIG_TX, HDR, false}, {NET_RIG_TX + HDR, 60, false}};
+
+	net_rig_go(r, NET_RIG_BASIC | VIRTIO_NET_F_MRG_RXBUF);
+	memcpy(net_rig_at(r, NET_RIG_TX), header, HDR);
+	for (unsigned i = 0; i < 50; i++)
+		virtq_driver_offer(&r->d[TX], bufs, 2);
+	net_rig_kick(r, TX);
+	assert_int_equal(virtq_driver_used_idx(&r->d[TX]), 50);
+	assert_int_equal(fake_transport_irqs(&r->t, TX), 1);
+
+	for (unsigned i = 0; i < 50; i++)
+		net_rig_give(r, i, 2048);
+	r->net->wants = false;
+	for (unsigned i = 0; i < 50; i++)
+		fake_net_arrive(r->net, (struct net_hdr){0}, 60, 0);
+	r->net->wants = true;
+	fake_net_tell(r->net);
+	assert_int_equal(virtq_driver_used_idx(&r->d[RX]), 50);
+	assert_int_equal(fake_transport_irqs(&r->t, RX), 1);
+}
+
+/* --- receiving ----------------------------------------------------------------------------- */
+
+/* Rule: num_buffers is 1 without MRG_RXBUF; flags and gso zero unless negotiated. */
+static void test_receive_without_features(void **state)
+{
+	struct net_rig *r = *state;
+	static const uint8_t header[HDR] = {[10] = 1};
+
+	net_rig_go(r, NET_RIG_BASIC);
+	net_rig_give(r, 0, 2048);
+	fake_net_arrive(r->net,
+			(struct net_hdr){.flags = NET_HDR_F_DATA_VALID,
+					 .hdr_len = 5,
+					 .gso_size = 6,
+					 .csum_start = 7,
+					 .csum_offset = 8},
+			1514, 3);
+	assert_true(net_rig_used(r, RX));
+	assert_int_equal(r->used_len, HDR + 1514);
+	assert_memory_equal(net_rig_at(r, NET_RIG_BUF(0)), header, HDR);
+	assert_true(holds(net_rig_at(r, NET_RIG_BUF(0) + HDR), 1514, 3));
+	assert_int_equal(*net_rig_at(r, NET_RIG_BUF(0) + HDR + 1514), NET_RIG_UNTOUCHED);
+	assert_int_equal(fake_transport_irqs(&r->t, RX), 1);
+}
+
+/* What the host leaves to a guest that did not offer to do it is dropped. */
+static void test_receive_what_was_not_negotiated(void **state)
+{
+	static const struct net_hdr bad[] = {
+		{.flags = NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16},
+		{.gso_type = NET_HDR_GSO_TCPV4, .gso_size = 1448},
+		{.gso_type = NET_HDR_GSO_TCPV6, .gso_size = 1448},
+		{.gso_type = 3, .gso_size = 1448},
+	};
+	struct net_rig *r = *state;
+
+	net_rig_go(r, NET_RIG_BASIC | VIRTIO_NET_F_MRG_RXBUF);
+	net_rig_give(r, 0, 4096);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		fake_net_arrive(r->net, bad[i], 2000, 0);
+		assert_false(net_rig_used(r, RX));
+	}
+	net_rig_reset(r);
+	net_rig_go(r, NET_RIG_BASIC | VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4);
+	net_rig_give(r, 0, 4096);
+	fake_net_arrive(r->net, (struct net_hdr){.gso_type = 0x81, .gso_size = 9}, 2000, 0);
+	fake_net_arrive(r->net, (struct net_hdr){.gso_type = 4, .gso_size = 9}, 2000, 0);
+	assert_false(net_rig_used(r, RX));
+	fake_net_arrive(r->net, (struct net_hdr){.flags = 1, .gso_type = 1, .gso_size = 9}, 2000,
+			0);
+	assert_true(net_rig_used(r, RX));
+}
+
+static void test_receive_header(void **state)
+{
+	struct net_rig *r = *state;
+	const struct net_hdr hdr = {NET_HDR_F_NEEDS_CSUM, NET_HDR_GSO_TCPV4, 66, 1448, 34, 16};
+	uint8_t want[HDR];
+
+	net_rig_go(r, NET_RIG_ALL);
+	for (unsigned i = 0; i < 3; i++)
+		net_rig_give(r, i, 4096);
+	fake_net_arrive(r->net, hdr, 3000, 0);
+	put_header(want, 1, 1, 66, 1448, 34, 16);
+	want[10] = 1;
+	assert_true(net_rig_used(r, RX));
+	assert_memory_equal(net_rig_at(r, NET_RIG_BUF(0)), want, HDR);
+	/* The host's word that it is intact, for who understands it. */
+	fake_net_arrive(r->net, (struct net_hdr){.flags = NET_HDR_F_DATA_VALID}, 60, 0);
+	memset(want, 0, HDR);
+	want[0] = NET_HDR_F_DATA_VALID;
+	want[10] = 1;
+	assert_true(net_rig_used(r, RX));
+	assert_memory_equal(net_rig_at(r, NET_RIG_BUF(1)), want, HDR);
+}
+
+/* A receive buffer in any pieces, down to one byte each over the header. */
+static void test_receive_into_any_framing(void **state)
+{
+	struct net_rig *r = *state;
+	enum { PIECES = 40 };
+
+	net_rig_go(r, NET_RIG_BASIC | VIRTIO_F_INDIRECT_DESC);
+	for (uint32_t piece = 1; piece < 30; piece++) {
+		struct vd_buf bufs[PIECES];
+
+		/* Each piece apart from the next. */
+		for (unsigned i = 0; i < PIECES; i++)
+			bufs[i] = (struct vd_buf){NET_RIG_BUF(0) + 64ull * i,
+						  i == PIECES - 1 ? 2000 : piece, true};
+		memset(net_rig_at(r, NET_RIG_BUF(0)), NET_RIG_UNTOUCHED, 8192);
+		virtq_driver_offer_indirect(&r->d[RX], bufs, PIECES, piece % 4, NET_RIG_TABLE, 0);
+		net_rig_kick(r, RX);
+		fake_net_arrive(r->net, (struct net_hdr){0}, 700, (uint8_t)piece);
+		assert_true(net_rig_used(r, RX));
+		assert_int_equal(r->used_len, HDR + 700);
+		for (uint32_t at = 0; at < HDR + 700; at++) {
+			unsigned i = at / piece < PIECES - 1 ? at / piece : PIECES - 1;
+			uint8_t got = *net_rig_at(r, bufs[i].gpa + at - i * piece);
+
+			if (at >= HDR)
+				assert_int_equal(got, (uint8_t)(piece + at - HDR));
+			else
+				assert_int_equal(got, at == 10);
+		}
+	}
+}
+
+/* Too large for the one buffer that a frame may have: dropped, the buffer stays. */
+static void test_receive_too_large_for_the_buffer(void **state)
+{
+	struct net_rig *r = *state;
+
+	net_rig_go(r, NET_RIG_BASIC);
+	net_rig_give(r, 0, HDR + 1000);
+	net_rig_give(r, 1, HDR + 1000);
+	fake_net_arrive(r->net, (struct net_hdr){0}, 1001, 0);
+	fake_net_arrive(r->net, (struct net_hdr){0}, NET_FRAME_MAX, 0);
+	fake_net_arrive(r->net, (struct net_hdr){0}, NET_FRAME_MAX + 1, 0);
+	fake_net_arrive(r->net, (struct net_hdr){0}, NET_FRAME_MIN - 1, 0);
+	assert_false(net_rig_used(r, RX));
+	fake_net_arrive(r->net, (struct net_hdr){0}, 1000, 5);
+	assert_true(net_rig_used(r, RX));
+	assert_int_equal(r->used_id, 0);
+	assert_true(holds(net_rig_at(r, NET_RIG_BUF(0) + HDR), 1000, 5));
+}
+
+/* The longest frame over buffers of every size: all but the last are filled, and
+ * num_buffers counts them. */
+static void test_receive_over_several_buffers(void **state)
+{
+	static const uint32_t sizes[] = {HDR + 300, 1536, 4096, 65536};
+	struct net_rig *r = *state;
+
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		const uint32_t size = sizes[s], all = HDR + NET_FRAME_MAX;
+		const unsigned n = (all + size - 1) / size;
+		uint32_t at = 0;
+
+		net_rig_go(r, NET_RIG_ALL);
+		for (unsigned i = 0; i < 250; i++)
+			net_rig_give(r, i, size);
+		fake_net_arrive(r->net, (struct net_hdr){0}, NET_FRAME_MAX, 1);
+		fake_net_arrive(r->net, (struct net_hdr){0}, 60, 2);
+		for (unsigned i = 0; i < n; i++) {
+			uint32_t len = all - at < size ? all - at : size;
+			uint32_t skip = i ? 0 : HDR;
+
+			assert_true(net_rig_used(r, RX));
+			assert_int_equal(r->used_id, i);
+			assert_int_equal(r->used_len, len);
+			assert_true(holds(net_rig_at(r, NET_RIG_BUF(i) + skip), len - skip,
+					  (uint8_t)(1 + at + skip - HDR)));
+			at += len;
+		}
+		assert_int_equal(le16_get(net_rig_at(r, NET_RIG_BUF(0) + 10)), n);
+		assert_true(net_rig_used(r, RX));
+		assert_int_equal(r->used_id, n);
+		assert_int_equal(le16_get(net_rig_at(r, NET_RIG_BUF(n) + 10)), 1);
+		assert_false(net_rig_used(r, RX));
+		net_rig_reset(r);
+	}
+}
+
+/* A long frame meets few buffers: it waits for more, and is whole then. */
+static void test_a_long_frame_waits_for_buffers(void **state)
+{
+	struct net_rig *r = *state;
+	uint32_t at = 0;
+
+	net_rig_go(r, NET_RIG_ALL);
+	/* The driver has had ten out, and gets them back one by one. */
+	for (unsigned i = 0; i < 10; i++)
+		net_rig_give(r, i, 2000);
+	for (unsigned i = 0; i < 7; i++) {
+		fake_net_arrive(r->net, (struct net_hdr){0}, 60, 0);
+		assert_true(net_rig_used(r, RX));
+	}
+	fake_net_arrive(r->net, (struct net_hdr){0}, 15000, 9);
+	fake_net_arrive(r->net, (struct net_hdr){0}, 61, 0);
+	assert_false(net_rig_used(r, RX));
+	assert_false(r->net->wants);
+	for (unsigned i = 10; i < 15; i++) {
+		assert_false(net_rig_used(r, RX));
+		net_rig_give(r, i, 2000);
+	}
+	for (unsigned i = 7; i < 15; i++) {
+		uint32_t skip = at ? 0 : HDR;
+
+		assert_true(net_rig_used(r, RX));
+		assert_int_equal(r->used_id, i);
+		assert_true(holds(net_rig_at(r, NET_RIG_BUF(i) + skip), r->used_len - skip,
+				  (uint8_t)(9 + at + skip - HDR)));
+		at += r->used_len;
+	}
+	assert_int_equal(at, HDR + 15000);
+	assert_int_equal(le16_get(net_rig_at(r, NET_RIG_BUF(7) + 10)), 8);
+	/* The one behind it is still there. */
+	net_rig_give(r, 15, 2000);
+	assert_true(net_rig_used(r, RX));
+	assert_int_equal(r->used_len, HDR + 61);
+}
+
+/* A driver that never has more: the frame is dropped, and the next gets through. */
+static void test_a_frame_longer_than_all_buffers(void **state)
+{
+	struct net_rig *r = *state;
+
+	net_rig_go(r, NET_RIG_ALL);
+	for (unsigned i = 0; i < 3; i++)
+		net_rig_give(r, i, 2000);
+	fake_net_arrive(r->net, (struct net_hdr){0}, 6000, 0);
+	assert_false(net_rig_used(r, RX));
+	fake_net_arrive(r->net, (struct net_hdr){0}, 5000, 4);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(net_rig_used(r, RX));
+	assert_true(
+		holds(net_rig_at(r, NET_RIG_BUF(2)), 5000 + HDR - 4000, (uint8_t)(4 + 4000 - HDR)));
+}
+
+/* A flood without buffers: nobody asks the backend; then buffers, and reception goes on. */
+static void test_reception_resumes_with_buffers(void **state)
+{
+	struct net_rig *r = *state;
+	unsigned asked;
+
+	net_rig_go(r, NET_RIG_BASIC);
+	assert_false(r->net->wants);
+	for (unsigned i = 0; i < 300; i++)
+		fake_net_arrive(r->net, (struct net_hdr){0}, 100 + i, 0);
+	assert_int_equal(r->net->receives, 0);
+	net_rig_give(r, 0, 2048);
+	assert_true(net_rig_used(r, RX));
+	assert_int_equal(r->used_len, HDR + 100);
+	assert_false(r->net->wants);
+	asked = r->net->receives;
+	fake_net_tell(r->net);
+	assert_int_equal(r->net->receives, asked);
+	for (unsigned i = 1; i < 300; i++) {
+		net_rig_give(r, i % 200, 2048);
+		assert_true(net_rig_used(r, RX));
+		assert_int_equal(r->used_len, HDR + 100 + i);
+	}
+	net_rig_give(r, 1, 2048);
+	assert_false(net_rig_used(r, RX));
+	assert_true(r->net->wants);
+}
+
+/* Frames that all are dropped do not hold the loop. */
+static void test_a_flood_has_turns(void **state)
+{
+	struct net_rig *r = *state;
+
+	net_rig_go(r, NET_RIG_BASIC);
+	net_rig_give(r, 0, HDR + 100);
+	r->net->wants = false;
+	for (unsigned i = 0; i < FAKE_NET_FRAMES; i++)
+		fake_net_arrive(r->net, (struct net_hdr){0}, 101, 0);
+	r->net->wants = true;
+	r->net->net.readable(r->net->net.ctx);
+	assert_int_equal(r->net->next, 256);
+	assert_true(r->net->wants);
+	fake_net_tell(r->net);
+	fake_net_tell(r->net);
+	assert_int_equal(r->net->next, FAKE_NET_FRAMES);
+}
+
+static void test_a_receive_buffer_without_room_for_the_header(void **state)
+{
+	struct net_rig *r = *state;
+
+	for (uint32_t len = 0; len < HDR; len++) {
+		const struct vd_buf bufs[] = {{NET_RIG_TX, 100, false},
+					      {NET_RIG_BUF(0), len, true}};
+
+		net_rig_go(r, NET_RIG_ALL);
+		net_rig_give(r, 1, 2048);
+		virtq_driver_offer(&r->d[RX], bufs, 2);
+		net_rig_kick(r, RX);
+		assert_int_equal(virtio_status(&r->n.v), NET_RIG_LIVE | VIRTIO_STATUS_NEEDS_RESET);
+		/* Nothing is served any more, and nothing falls over. */
+		fake_net_arrive(r->net, (struct net_hdr){0}, 60, 0);
+		assert_false(net_rig_used(r, RX));
+		assert_false(net_rig_send_plain(r, 60));
+		net_rig_reset(r);
+		r->net->next = r->net->n_in;
+	}
+}
+
+/* A frame that comes in pieces, at every cut, into buffers that are split elsewhere. */
+static void test_receive_in_pieces(void **state)
+{
+	struct net_rig *r = *state;
+
+	net_rig_go(r, NET_RIG_ALL);
+	for (size_t piece = 1; piece < 200; piece++) {
+		r->net->piece = piece;
+		for (unsigned i = 0; i < 5; i++)
+			net_rig_give(r, i, 64);
+		fake_net_arrive(r->net, (struct net_hdr){0}, 200, 3);
+		/* More buffers while it is half there change nothing. */
+		net_rig_give(r, 5, 64);
+		while (r->net->receiving)
+			fake_net_tell(r->net);
+		for (uint32_t i = 0, at = 0; at < HDR + 200; i++) {
+			uint32_t skip = i ? 0 : HDR;
+
+			assert_true(net_rig_used(r, RX));
+			assert_true(holds(net_rig_at(r, r->d[RX].gm ? NET_RIG_BUF(i) + skip : 0),
+					  r->used_len - skip, (uint8_t)(3 + at + skip - HDR)));
+			at += r->used_len;
+		}
+		net_rig_reset(r);
+		net_rig_go(r, NET_RIG_ALL);
+	}
+}
+
+/* Reset with half a frame in the guest's buffers: it is given up, and nothing is
+ * written any more. */
+static void test_reset_in_the_middle_of_a_frame(void **state)
+{
+	struct net_rig *r = *state;
+	unsigned given_up;
+
+	net_rig_go(r, NET_RIG_ALL);
+	net_rig_give(r, 0, 2048);
+	given_up = r->net->abandoned;
+	r->net->piece = 100;
+	fake_net_arrive(r->net, (struct net_hdr){0}, 1000, 3);
+	assert_true(r->net->receiving);
+	net_rig_reset(r);
+	assert_int_equal(r->net->attached, 0);
+	assert_true(r->net->abandoned > given_up);
+	memset(net_rig_at(r, NET_RIG_BUF(0)), NET_RIG_UNTOUCHED, 2048);
+	r->net->piece = 0;
+	net_rig_go(r, NET_RIG_ALL);
+	net_rig_give(r, 1, 2048);
+	fake_net_arrive(r->net, (struct net_hdr){0}, 500, 4);
+	assert_true(net_rig_used(r, RX));
+	assert_int_equal(r->used_len, HDR + 500);
+	for (unsigned i = 0; i < 2048; i++)
+		assert_int_equal(*net_rig_at(r, NET_RIG_BUF(0) + i), NET_RIG_UNTOUCHED);
+}
+
+/* A pause with buffers in stock and half a frame: they are there again afterwards. */
+static void test_pause_gives_buffers_back(void **state)
+{
+	struct net_rig *r = *state;
+
+	net_rig_go(r, NET_RIG_ALL);
+	for (unsigned i = 0; i < 4; i++)
+		net_rig_give(r, i, 2048);
+	r->net->piece = 10;
+	fake_net_arrive(r->net, (struct net_hdr){0}, 1000, 3);
+	net_rig_pause(r);
+	r->net->piece = 0;
+	virtio_resume(&r->n.v);
+	loop_settle(r->loop);
+	for (unsigned i = 0; i < 4; i++) {
+		fake_net_arrive(r->net, (struct net_hdr){0}, 1000 + i, (uint8_t)i);
+		assert_true(net_rig_used(r, RX));
+		assert_int_equal(r->used_id, i);
+		assert_true(holds(net_rig_at(r, NET_RIG_BUF(i) + HDR), 1000 + i, (uint8_t)i));
+	}
+}
+
+/* The ring goes round and round with buffers of changing sizes and frames of all
+ * lengths: what comes out is what went in. */
+static void test_a_long_run(void **state)
+{
+	struct net_rig *r = *state;
+	uint64_t x = 88172645463325252ull;
+	uint32_t size[NET_RIG_QUEUE];
+
+	net_rig_go(r, NET_RIG_ALL);
+	for (unsigned i = 0; i < 200; i++)
+		net_rig_give(r, i, size[i] = 64 + i * 37 % 3000);
+	for (unsigned round = 0; round < 3000; round++) {
+		x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+		size_t len = x % 5 ? 14 + x % 2000 : 14 + x % 60000;
+		uint64_t at = 0, all = HDR + len;
+
+		fake_net_arrive(r->net, (struct net_hdr){0}, len, (uint8_t)round);
+		while (at < all) {
+			unsigned i;
+			uint32_t skip = at ? 0 : HDR;
+
+			assert_true(net_rig_used(r, RX));
+			i = r->used_id % 200;
+			assert_true(r->used_len <= size[i]);
+			assert_true(at + r->used_len == all || r->used_len == size[i]);
+			assert_true(holds(net_rig_at(r, NET_RIG_BUF(i) + skip), r->used_len - skip,
+					  (uint8_t)(round + at + skip - HDR)));
+			at += r->used_len;
+			/* The same buffer again, under the same head. */
+			virtq_driver_avail(&r->d[RX], (uint16_t)r->used_id);
+		}
+		assert_int_equal(at, all);
+		assert_false(net_rig_used(r, RX));
+		net_rig_kick(r, RX);
+		free(r->net->in[0].data);
+		r->net->n_in = r->net->next = 0;
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+		TEST(test_send_in_any_framing),
+		TEST(test_send_byte_by_byte),
+		TEST(test_send_too_short_or_too_long),
+		TEST(test_send_a_buffer_to_write_into),
+		TEST(test_send_checksum_fields),
+		TEST(test_send_segmentation),
+		TEST(test_mtu_is_kept),
+		TEST(test_send_to_a_busy_backend),
+		TEST(test_a_batch_is_one_interrupt),
+		TEST(test_receive_without_features),
+		TEST(test_receive_what_was_not_negotiated),
+		TEST(test_receive_header),
+		TEST(test_receive_into_any_framing),
+		TEST(test_receive_too_large_for_the_buffer),
+		TEST(test_receive_over_several_buffers),
+		TEST(test_a_long_frame_waits_for_buffers),
+		TEST(test_a_frame_longer_than_all_buffers),
+		TEST(test_reception_resumes_with_buffers),
+		TEST(test_a_flood_has_turns),
+		TEST(test_a_receive_buffer_without_room_for_the_header),
+		TEST(test_receive_in_pieces),
+		TEST(test_reset_in_the_middle_of_a_frame),
+		TEST(test_pause_gives_buffers_back),
+		TEST(test_a_long_run),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
