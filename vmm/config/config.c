@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char disk_prefix[] = "disk.";
-
 void vm_config_init(struct vm_config *c)
 {
 	*c = (struct vm_config){
@@ -33,6 +31,7 @@ void vm_config_init(struct vm_config *c)
 void vm_config_fini(struct vm_config *c)
 {
 	disk_clear_all(c);
+	net_clear_all(c);
 	free(c->kernel);
 	for (unsigned i = 0; i < c->n_initrds; i++)
 		free(c->initrds[i]);
@@ -50,6 +49,54 @@ struct file_walk {
 	struct level level;
 };
 
+static int set_disk_key(struct vm_config *c, const char *key, const char *value,
+			const struct origin *o, struct err *e)
+{
+	return disk_set_key(&c->disks[c->n_disks - 1], key, value, o, e);
+}
+
+static int set_net_key(struct vm_config *c, const char *key, const char *value,
+		       const struct origin *o, struct err *e)
+{
+	return net_set_key(&c->nets[c->n_nets - 1], key, value, o, e);
+}
+
+/* What has a section for each: [disk.NAME], with NAME for its id. */
+static const struct thing {
+	const char *name, *nameless, *misplaced;
+	int (*begin)(struct vm_config *c, const char *id, const struct origin *o, struct err *e);
+	int (*set_key)(struct vm_config *c, const char *key, const char *value,
+		       const struct origin *o, struct err *e);
+} things[] = {
+	{"disk", "a disk needs a name; write [disk.root], for instance",
+	 "a disk has a section of its own: [disk.NAME] with path = FILE", disk_begin, set_disk_key},
+	{"net", "a network needs a name; write [net.lan], for instance",
+	 "a network has a section of its own: [net.NAME] with user = on, tap = NAME or fd = N",
+	 net_begin, set_net_key},
+};
+
+/* Gives the thing that `name` is, or NULL. */
+static const struct thing *thing_called(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(things); i++)
+		if (strcmp(name, things[i].name) == 0)
+			return &things[i];
+	return NULL;
+}
+
+/* The same for a section of one, whose id begins at *id. */
+static const struct thing *thing_in(const char *section, const char **id)
+{
+	for (size_t i = 0; i < ARRAY_LEN(things); i++) {
+		size_t len = strlen(things[i].name);
+
+		*id = section + len + 1;
+		if (strncmp(section, things[i].name, len) == 0 && section[len] == '.')
+			return &things[i];
+	}
+	return NULL;
+}
+
 static int unknown_section(const struct origin *o, struct err *e)
 {
 	struct suggestion near = {0};
@@ -58,15 +105,15 @@ static int unknown_section(const struct origin *o, struct err *e)
 		if (def->section)
 			suggest_offer(&near, o->section, def->section);
 	}
-	if (strcmp(o->section, "disk") == 0)
-		return option_refuse(o, NULL, -EINVAL, e,
-				     "a disk needs a name; write [disk.root], for instance");
+	if (thing_called(o->section))
+		return option_refuse(o, NULL, -EINVAL, e, "%s", thing_called(o->section)->nameless);
 	if (near.name)
 		return option_refuse(o, NULL, -EINVAL, e, "unknown section; did you mean [%s]?",
 				     near.name);
-	return option_refuse(o, NULL, -EINVAL, e,
-			     "unknown section; there are boot, machine, disk.NAME, devices, "
-			     "console, run and log");
+	return option_refuse(
+		o, NULL, -EINVAL, e,
+		"unknown section; there are boot, machine, disk.NAME, net.NAME, devices, "
+		"console, run and log");
 }
 
 static int unknown_key(struct origin *o, const char *key, struct err *e)
@@ -75,10 +122,8 @@ static int unknown_key(struct origin *o, const char *key, struct err *e)
 	struct suggestion near = {0};
 
 	o->part = key;
-	if (strcmp(key, "disk") == 0)
-		return option_refuse(
-			o, NULL, -EINVAL, e,
-			"a disk has a section of its own: [disk.NAME] with path = FILE");
+	if (thing_called(key))
+		return option_refuse(o, NULL, -EINVAL, e, "%s", thing_called(key)->misplaced);
 	if (elsewhere && elsewhere->section)
 		return option_refuse(o, NULL, -EINVAL, e, "belongs into [%s]", elsewhere->section);
 	if (elsewhere)
@@ -93,17 +138,18 @@ static int unknown_key(struct origin *o, const char *key, struct err *e)
 	return option_refuse(o, NULL, -EINVAL, e, "unknown key; see minivmm --help");
 }
 
-static int visit_disk(struct file_walk *w, struct origin *o, const char *key, const char *value,
-		      struct err *e)
+static int visit_thing(struct file_walk *w, const struct thing *t, const char *id, struct origin *o,
+		       const char *key, const char *value, struct err *e)
 {
 	if (!key)
-		return disk_begin(w->c, o->section + strlen(disk_prefix), o, e);
+		return t->begin(w->c, id, o, e);
 	if (strcmp(key, "id") == 0) {
 		o->part = key;
 		return option_refuse(o, NULL, -EINVAL, e,
-				     "the name of the section is the id; rename it to [disk.NAME]");
+				     "the name of the section is the id; rename it to [%s.NAME]",
+				     t->name);
 	}
-	return disk_set_key(&w->c->disks[w->c->n_disks - 1], key, value, o, e);
+	return t->set_key(w->c, key, value, o, e);
 }
 
 static int visit(void *arg, const char *section, const char *key, const char *value, struct err *e)
@@ -111,18 +157,41 @@ static int visit(void *arg, const char *section, const char *key, const char *va
 	struct file_walk *w = arg;
 	struct origin o = {.level = &w->level, .section = section};
 
-	if (strncmp(section, disk_prefix, strlen(disk_prefix)) == 0)
-		return visit_disk(w, &o, key, value, e);
+	const char *id;
+	const struct thing *thing = thing_in(section, &id);
+
+	if (thing)
+		return visit_thing(w, thing, id, &o, key, value, e);
 	for (const struct option_def *def = options; def->name; def++) {
 		if (!def->section || strcmp(section, def->section) != 0)
 			continue;
-		/* --disk is a section here, not a key. */
+		/* --disk and --net are sections here, not keys. */
 		if (!key)
 			return 0;
 		if (strcmp(key, def->name) == 0 && !def->no_env)
 			return option_apply(w->c, &w->level, def, value, e);
 	}
 	return key ? unknown_key(&o, key, e) : unknown_section(&o, e);
+}
+
+/* Are the things that the file has begun whole ones? */
+static int check_file(const struct vm_config *c, const struct level *level, struct err *e)
+{
+	char section[40];
+	int err = 0;
+
+	for (unsigned i = 0; i < c->n_disks; i++)
+		if (!c->disks[i].path)
+			return err_usage(e, -EINVAL,
+					 "%.200s [disk.%s]: has no path; add path = FILE",
+					 level->file, c->disks[i].id);
+	for (unsigned i = 0; i < c->n_nets && !err; i++) {
+		const struct origin o = {.level = level, .section = section};
+
+		snprintf(section, sizeof(section), "net.%s", c->nets[i].id);
+		err = net_check(&c->nets[i], &o, NULL, e);
+	}
+	return err;
 }
 
 static int apply_file(struct vm_config *c, const char *path, struct err *e)
@@ -135,12 +204,8 @@ static int apply_file(struct vm_config *c, const char *path, struct err *e)
 	if (!dir)
 		return err_host(e, -ENOMEM, "--config: out of memory");
 	err = ini_walk(path, visit, &w, e);
-	for (unsigned i = 0; i < c->n_disks && !err; i++) {
-		if (!c->disks[i].path)
-			err = err_usage(e, -EINVAL,
-					"%.200s [disk.%s]: has no path; add path = FILE", path,
-					c->disks[i].id);
-	}
+	if (!err)
+		err = check_file(c, &w.level, e);
 	free(dir);
 	return err;
 }
@@ -189,10 +254,82 @@ static int give_terminal(struct vm_config *c, struct err *e)
 	return 0;
 }
 
+/* Who has this id among the first `n_disks` and `n_nets`, as a person would say it. */
+static const char *id_taken(const struct vm_config *c, const char *id, unsigned n_disks,
+			    unsigned n_nets)
+{
+	for (unsigned i = 0; i < n_disks; i++)
+		if (strcmp(id, c->disks[i].id) == 0)
+			return c->disks[i].path;
+	for (unsigned i = 0; i < n_nets; i++)
+		if (strcmp(id, c->nets[i].id) == 0)
+			return "a network";
+	return NULL;
+}
+
+static int default_id(char **id, const char *kind, unsigned i)
+{
+	return *id || asprintf(id, "%s%u", kind, i) >= 0 ? 0 : -ENOMEM;
+}
+
+static int complete_disks(struct vm_config *c, struct err *e)
+{
+	for (unsigned i = 0; i < c->n_disks; i++) {
+		struct disk_config *d = &c->disks[i];
+		const char *other;
+
+		if (default_id(&d->id, "disk", i) || (!d->serial && !(d->serial = strdup(d->id))))
+			return err_host(e, -ENOMEM, "--disk: out of memory");
+		other = id_taken(c, d->id, i, 0);
+		if (other)
+			return err_usage(e, -EEXIST,
+					 "--disk %.200s: the id %s is taken by %.200s; give "
+					 "another id=NAME",
+					 d->path, d->id, other);
+	}
+	return 0;
+}
+
+/* What two networks cannot share. */
+static int check_apart(const struct net_config *a, const struct net_config *b, struct err *e)
+{
+	if (a->kind == NET_TAP && b->kind == NET_TAP && !strcmp(a->tap, b->tap))
+		return err_usage(e, -EEXIST, "--net tap=%s: is there twice", a->tap);
+	if (a->kind == NET_FD && b->kind == NET_FD && a->fd == b->fd)
+		return err_usage(e, -EEXIST, "--net fd=%d: is there twice", a->fd);
+	if (a->has_mac && b->has_mac && !memcmp(a->mac, b->mac, sizeof(a->mac)))
+		return err_usage(e, -EEXIST,
+				 "--net: %s and %s have the same mac; give each its own", a->id,
+				 b->id);
+	return 0;
+}
+
+static int complete_nets(struct vm_config *c, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < c->n_nets && !ret; i++) {
+		struct net_config *n = &c->nets[i];
+		const char *other;
+
+		if (default_id(&n->id, "net", i))
+			return err_host(e, -ENOMEM, "--net: out of memory");
+		other = id_taken(c, n->id, c->n_disks, i);
+		if (other)
+			return err_usage(e, -EEXIST,
+					 "--net: the id %s is taken by %.200s; give another "
+					 "id=NAME",
+					 n->id, other);
+		for (unsigned j = 0; j < i && !ret; j++)
+			ret = check_apart(&c->nets[j], n, e);
+	}
+	return ret;
+}
+
 /* What can be said only of the whole. */
 static int complete(struct vm_config *c, struct err *e)
 {
-	char id[16];
+	int err;
 
 	if (c->json)
 		return err_usage(e, -EINVAL, "--json: is for queries; give it with minivmm doctor");
@@ -201,28 +338,10 @@ static int complete(struct vm_config *c, struct err *e)
 		return err_usage(e, -EINVAL,
 				 "--kernel: missing; give the guest's bzImage or vmlinux, or see "
 				 "minivmm --help");
-	int err = give_terminal(c, e);
-
-	if (err)
-		return err;
-	for (unsigned i = 0; i < c->n_disks; i++) {
-		struct disk_config *d = &c->disks[i];
-
-		snprintf(id, sizeof(id), "disk%u", i);
-		if (!d->id && !(d->id = strdup(id)))
-			return err_host(e, -ENOMEM, "--disk: out of memory");
-		if (!d->serial && !(d->serial = strdup(d->id)))
-			return err_host(e, -ENOMEM, "--disk: out of memory");
-		for (unsigned j = 0; j < i; j++) {
-			if (strcmp(d->id, c->disks[j].id) == 0)
-				return err_usage(
-					e, -EEXIST,
-					"--disk %.200s: the id %s is taken by %.200s; give "
-					"another id=NAME",
-					d->path, d->id, c->disks[j].path);
-		}
-	}
-	return 0;
+	err = give_terminal(c, e);
+	if (!err)
+		err = complete_disks(c, e);
+	return err ? err : complete_nets(c, e);
 }
 
 /* One line stays one line, and no terminal obeys what it shows. */

@@ -14,7 +14,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CONFIG_CPUS_MAX = 64, CONFIG_DISKS_MAX = 24, CONFIG_INITRDS_MAX = 16 };
+enum {
+	CONFIG_CPUS_MAX = 64,
+	CONFIG_DISKS_MAX = 24,
+	CONFIG_INITRDS_MAX = 16,
+	CONFIG_NETS_MAX = 8,
+	CONFIG_FORWARDS_MAX = 32,
+};
 
 /* Below 32 MiB no Linux starts; the ceiling is what the address map leaves room for. */
 #define CONFIG_MEMORY_MIN (32ull << 20)
@@ -26,6 +32,26 @@ struct disk_config {
 	char *serial; /* what GET_ID answers, 20 bytes at most; default: the id */
 	bool readonly;
 	unsigned queues; /* 1 to 16; 0: as many as CPUs, 4 at most */
+};
+
+enum net_kind { NET_NONE, NET_USER, NET_TAP, NET_FD };
+
+/* A port of the host that leads to one of the guest. */
+struct forward_config {
+	bool udp;
+	char *address; /* of the host's, where it listens; NULL: all */
+	uint16_t host, guest;
+};
+
+struct net_config {
+	enum net_kind kind;
+	char *tap; /* NET_TAP: the interface */
+	int fd;    /* NET_FD: inherited, 3 or more */
+	char *id;  /* names the device: unique; default "net0", "net1", ... */
+	bool has_mac;
+	uint8_t mac[6];                                      /* unicast; without has_mac: made up */
+	struct forward_config forwards[CONFIG_FORWARDS_MAX]; /* NET_USER only */
+	unsigned n_forwards;
 };
 
 /* Which pages the host holds guest RAM in. */
@@ -78,6 +104,8 @@ struct vm_config {
 	/* devices */
 	struct disk_config disks[CONFIG_DISKS_MAX];
 	unsigned n_disks;
+	struct net_config nets[CONFIG_NETS_MAX];
+	unsigned n_nets;
 	bool rng;
 
 	/* consoles: at most one of them is CHAR_TTY */

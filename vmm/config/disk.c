@@ -67,6 +67,7 @@ static const struct spec_key keys[] = {
 static const struct spec spec = {
 	.keys = keys,
 	.keys_text = "a disk has path, readonly, id, serial and queues",
+	.bare_text = "write a comma within a value as \",,\"",
 	.first_is_value = true,
 };
 

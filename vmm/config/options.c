@@ -449,6 +449,12 @@ const struct option_def options[] = {
 	  "readonly=on|off id=NAME serial=TEXT queues=N;\n"
 	  "a comma within a value is written twice",
 	  .set = disk_set_spec, .clear = disk_clear_all, .no_env = true },
+	{ "net", 'n', "user|tap=NAME|fd=N[,...]", "devices",
+	  "a network: the host's, by passt; a tap; a tap\n"
+	  "that is open already. Repeatable; keys:\n"
+	  "mac=ADDRESS id=NAME; for user forward=8080:80,\n"
+	  "in full [tcp:|udp:][ADDRESS/]PORT[:PORT]",
+	  .set = net_set_spec, .clear = net_clear_all, .no_env = true },
 	{ "rng", KEY_RNG, "on|off", "devices",
 	  "a source of entropy (default on)",
 	  .set = set_rng },

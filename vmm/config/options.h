@@ -115,4 +115,13 @@ int disk_begin(struct vm_config *c, const char *id, const struct origin *o, stru
 int disk_set_key(struct disk_config *d, const char *key, const char *value, const struct origin *o,
 		 struct err *e);
 
+/* Networks, likewise: `word` is user|tap=NAME|fd=N[,key=value]... */
+int net_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);
+void net_clear_all(struct vm_config *c);
+int net_begin(struct vm_config *c, const char *id, const struct origin *o, struct err *e);
+int net_set_key(struct net_config *n, const char *key, const char *value, const struct origin *o,
+		struct err *e);
+/* Is it a whole one? `value` is repeated if it is not; NULL: nothing is. */
+int net_check(const struct net_config *n, const struct origin *o, const char *value, struct err *e);
+
 #endif

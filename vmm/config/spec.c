@@ -91,10 +91,8 @@ static int set_piece(const struct spec *s, void *thing, const char *word, char *
 	}
 	i = find(s, piece);
 	if (!eq && !s->keys[i].flag)
-		return option_refuse(o, word, -EINVAL, e,
-				     "\"%.20s\" is no key=value; write a comma within a value as "
-				     "\",,\"",
-				     piece);
+		return option_refuse(o, word, -EINVAL, e, "\"%.20s\" is no key=value; %s", piece,
+				     s->bare_text);
 	if (s->keys[i].name && *seen & 1u << i && !s->keys[i].repeats)
 		return option_refuse(o, word, -EINVAL, e, "has %s twice; give it once", piece);
 	*seen |= 1u << i;

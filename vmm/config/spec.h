@@ -25,6 +25,7 @@ struct spec_key {
 struct spec {
 	const struct spec_key *keys; /* ends with a NULL name; at most 32 */
 	const char *keys_text;       /* for an unknown one: "a disk has path, readonly, ..." */
+	const char *bare_text;       /* for a piece that is no key=value */
 	bool first_is_value;         /* a word begins with the value of the first key */
 };
 
