@@ -94,7 +94,7 @@ void net_tx_run(struct virtio_net *n)
 
 void net_tx_resume(struct virtio_net *n)
 {
-	if (virtio_failed(&n->v) || (n->tx_waits && !send_chain(n)))
+	if (!n->tx_waits || virtio_failed(&n->v) || !send_chain(n))
 		return;
 	n->tx_waits = false;
 	net_tx_run(n);

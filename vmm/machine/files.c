@@ -57,6 +57,8 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 	unsigned n = 0;
 
 	extras[n++] = "pvpanic_mmio";
+	if (c->n_nets)
+		extras[n++] = "virtio_net";
 	if (c->rng)
 		extras[n++] = "virtio_rng";
 	return n;
@@ -116,8 +118,11 @@ int machine_open_files(struct machine *m, struct err *e)
 {
 	const struct vm_config *c = m->config;
 
-	int ret = open_kernel(&m->files.kernel, c, e);
+	/* passt gets ready while we look at the rest. */
+	int ret = machine_open_nets(m, e);
 
+	if (!ret)
+		ret = open_kernel(&m->files.kernel, c, e);
 	if (ret)
 		return ret;
 	m->disks = calloc(c->n_disks, sizeof(*m->disks));
@@ -138,6 +143,7 @@ void machine_close_files(struct machine *m)
 	for (unsigned i = 0; m->disks && i < m->config->n_disks; i++)
 		block_destroy(m->disks[i].backend);
 	free(m->disks);
+	machine_close_nets(m);
 	initramfs_fini(&m->files.packed);
 	for (unsigned i = 0; i < m->files.n_initrds; i++)
 		fd_close(&m->files.initrds[i].fd);

@@ -108,6 +108,8 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	ret = make_vm(m, e);
 	if (!ret)
 		ret = machine_load_guest(m, e);
+	if (!ret)
+		ret = machine_await_nets(m, e);
 	if (ret)
 		goto fail;
 

@@ -18,6 +18,7 @@
 #include "devices/serial/uart16550.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/mmio.h"
+#include "devices/virtio/net.h"
 #include "devices/virtio/pci.h"
 #include "devices/virtio/rng.h"
 #include "firmware/initramfs/initramfs.h"
@@ -65,6 +66,15 @@ struct disk {
 	struct virtio_slot slot;
 };
 
+/* A virtio-net device and the thread that serves it. */
+struct nic {
+	struct net *backend; /* owned until the device is made */
+	uint8_t mac[6];
+	struct io_thread *thread;
+	struct virtio_net net;
+	struct virtio_slot slot;
+};
+
 enum { EXIT_COUNTS = 64 }; /* KVM's exit reasons end well below */
 
 /* The ports at which a person or a program can talk to the guest. */
@@ -82,6 +92,7 @@ struct machine {
 	struct loop *loop; /* of the main thread */
 	struct boot_files files;
 	struct disk *disks; /* config->n_disks of them */
+	struct nic *nics;   /* config->n_nets of them */
 	struct console consoles[N_CONSOLES];
 
 	/* the virtual machine */
@@ -136,11 +147,22 @@ int machine_make_platform(struct machine *m, struct err *e);
 /* pci.c: the host bridge; with --transport mmio only the reset register. */
 int machine_make_pci(struct machine *m, struct err *e);
 
+/* net.c: attach to the taps and start passt, whose children of ours are confined by
+ * themselves; then, once all else is there that can be wrong, wait until they are
+ * ready. The last two: as with the other virtio devices. */
+int machine_open_nets(struct machine *m, struct err *e);
+int machine_await_nets(struct machine *m, struct err *e);
+void machine_close_nets(struct machine *m);
+int machine_make_nets(struct machine *m, struct err *e);
+void machine_end_nets(struct machine *m);
+
 /* virtio.c: the virtio devices, each in its place on the transport. First the list of
  * them, which firmware and --dry-run read; it needs no machine. b->virtio_mmio is set
  * here. machine_make_virtio() makes the same ones in the same order. */
 int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *e);
 int machine_make_virtio(struct machine *m, struct err *e);
+/* Start an I/O thread: NULL, with *e filled, on failure. */
+struct io_thread *machine_start_thread(const char *name, struct err *e);
 /* Put *v (initialised; it outlives the slot) behind the transport's registers and onto
  * the list of devices, which ends the slot. 0, or a negative errno with *e filled. */
 int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, struct err *e);

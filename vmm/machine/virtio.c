@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The virtio devices: the disks in the order given, so that the first is /dev/vda,
- * then the rest. machine_list_virtio() says which there will be, before any exists:
- * the guest is loaded before its devices are made, and ACPI tables and the command
- * line name the places of those on MMIO.
+ * the networks likewise, then the rest. machine_list_virtio() says which there will
+ * be, before any exists: the guest is loaded before its devices are made, and ACPI
+ * tables and the command line name the places of those on MMIO.
  *
- * Each disk has an I/O thread of its own: a disk that stalls takes nobody along.
+ * Each disk and each network has an I/O thread of its own: a disk that stalls takes
+ * nobody along.
  */
 #include "vmm/base/bytes.h"
 #include "vmm/machine/parts.h"
@@ -17,7 +18,7 @@
 
 #define RNG_NAME "rng"
 
-static struct io_thread *start_thread(const char *name, struct err *e)
+struct io_thread *machine_start_thread(const char *name, struct err *e)
 {
 	int ret = 0;
 	struct io_thread *t = io_thread_create(name, &ret);
@@ -34,6 +35,8 @@ int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *
 	b->virtio_mmio = c->transport == TRANSPORT_MMIO;
 	for (unsigned i = 0; i < c->n_disks && !ret; i++)
 		ret = board_add_virtio(b, c->disks[i].id, e);
+	for (unsigned i = 0; i < c->n_nets && !ret; i++)
+		ret = board_add_virtio(b, c->nets[i].id, e);
 	if (!ret && c->rng)
 		ret = board_add_virtio(b, RNG_NAME, e);
 	return ret;
@@ -116,7 +119,7 @@ static int make_disk(struct machine *m, struct disk *d, const struct disk_config
 	};
 	struct block *backend = d->backend;
 
-	d->thread = start_thread(c->id, e);
+	d->thread = machine_start_thread(c->id, e);
 	if (!d->thread)
 		return e->code;
 	d->backend = NULL; /* the device's from here on, also if it fails */
@@ -130,7 +133,7 @@ static int make_disk(struct machine *m, struct disk *d, const struct disk_config
 static int make_rng(struct machine *m, struct err *e)
 {
 
-	m->light_io = start_thread("light-io", e);
+	m->light_io = machine_start_thread("light-io", e);
 	if (!m->light_io)
 		return e->code;
 	int ret = virtio_rng_init(&m->rng, RNG_NAME, &m->ram, io_thread_loop(m->light_io));
@@ -146,6 +149,8 @@ int machine_make_virtio(struct machine *m, struct err *e)
 
 	for (unsigned i = 0; i < m->config->n_disks && !ret; i++)
 		ret = make_disk(m, &m->disks[i], &m->config->disks[i], e);
+	if (!ret)
+		ret = machine_make_nets(m, e);
 	if (!ret && m->config->rng)
 		ret = make_rng(m, e);
 	if (ret)
@@ -158,6 +163,7 @@ void machine_end_virtio(struct machine *m)
 {
 	virtio_rng_fini(&m->rng);
 	io_thread_destroy(m->light_io);
+	machine_end_nets(m);
 	for (unsigned i = m->disks ? m->config->n_disks : 0; i-- > 0;) {
 		virtio_blk_fini(&m->disks[i].blk);
 		io_thread_destroy(m->disks[i].thread);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The networks: their backends are opened first of all, since a child of ours takes a
+ * while to get ready; the devices are made among the other virtio devices.
+ */
+#include "devices/backend/net_passt.h"
+#include "devices/backend/net_tap.h"
+#include "vmm/machine/parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- MAC addresses ------------------------------------------------------------------- */
+
+/* FNV-1a. */
+static uint64_t hash(uint64_t h, const char *text)
+{
+	do
+		h = (h ^ (uint8_t)*text) * 0x100000001b3;
+	while (*text++);
+	return h;
+}
+
+/* The same guest gets the same address each time, so that it finds its leases and
+ * names again; two at a time on one network get different ones. What tells guests of
+ * one host apart is the tap, of which each has its own; hosts, their machine-id; what
+ * tells guests apart that take turns at a tap, the disk or else the kernel they boot
+ * from. Of the hash, 46 bits: locally administered, and no group's. */
+static void make_mac(const struct vm_config *c, unsigned i, const char *ifname, uint8_t mac[6])
+{
+	const char *boot = c->n_disks ? c->disks[0].path : c->kernel;
+	char *path = realpath(boot, NULL), text[64] = "";
+	FILE *f = fopen("/etc/machine-id", "re");
+	uint64_t h = 0xcbf29ce484222325;
+
+	if (f) {
+		if (!fgets(text, sizeof(text), f))
+			*text = '\0';
+		fclose(f);
+	}
+	h = hash(h, text);
+	h = hash(h, path ? path : boot);
+	h = hash(h, ifname);
+	snprintf(text, sizeof(text), "%u", i);
+	h = hash(h, text);
+	free(path);
+	for (unsigned b = 0; b < 6; b++)
+		mac[b] = (uint8_t)(h >> (8 * b));
+	mac[0] = (uint8_t)((mac[0] & ~1) | 2);
+}
+
+/* --- backends ---------------------------------------------------------------------------- */
+
+static int open_passt(struct net **out, const struct net_config *c, struct err *e)
+{
+	struct net_forward forwards[CONFIG_FORWARDS_MAX];
+
+	for (unsigned i = 0; i < c->n_forwards; i++)
+		forwards[i] = (struct net_forward){
+			.udp = c->forwards[i].udp,
+			.address = c->forwards[i].address,
+			.host = c->forwards[i].host,
+			.guest = c->forwards[i].guest,
+		};
+	return net_passt_open(out, forwards, c->n_forwards, e);
+}
+
+static int open_net(struct net **out, const struct net_config *c, struct err *e)
+{
+	switch (c->kind) {
+	case NET_TAP:
+		return net_tap_open(out, c->tap, e);
+	case NET_FD:
+		return net_tap_inherit(out, c->fd, e);
+	default:
+		return open_passt(out, c, e);
+	}
+}
+
+int machine_open_nets(struct machine *m, struct err *e)
+{
+	const struct vm_config *c = m->config;
+
+	m->nics = calloc(c->n_nets, sizeof(*m->nics));
+	if (!m->nics && c->n_nets)
+		return err_host(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < c->n_nets; i++) {
+		struct nic *nic = &m->nics[i];
+		int ret = open_net(&nic->backend, &c->nets[i], e);
+
+		if (ret)
+			return ret;
+		if (c->nets[i].has_mac)
+			memcpy(nic->mac, c->nets[i].mac, sizeof(nic->mac));
+		else
+			make_mac(c, i, nic->backend->ifname, nic->mac);
+	}
+	return 0;
+}
+
+int machine_await_nets(struct machine *m, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < m->config->n_nets && !ret; i++)
+		if (m->config->nets[i].kind == NET_USER)
+			ret = net_passt_wait(m->nics[i].backend, e);
+	return ret;
+}
+
+void machine_close_nets(struct machine *m)
+{
+	for (unsigned i = 0; m->nics && i < m->config->n_nets; i++)
+		net_destroy(m->nics[i].backend);
+	free(m->nics);
+}
+
+/* --- devices ------------------------------------------------------------------------------- */
+
+static int make_net(struct machine *m, struct nic *nic, const struct net_config *c, struct err *e)
+{
+	struct virtio_net_options options = {.name = c->id};
+	struct net *backend = nic->backend;
+
+	memcpy(options.mac, nic->mac, sizeof(options.mac));
+	nic->thread = machine_start_thread(c->id, e);
+	if (!nic->thread)
+		return e->code;
+	nic->backend = NULL; /* the device's from here on, also if it fails */
+	int ret =
+		virtio_net_init(&nic->net, backend, &options, &m->ram, io_thread_loop(nic->thread));
+
+	if (ret)
+		return err_host(e, ret, "--net: %s: %s", c->id, strerror(-ret));
+	return machine_plug(m, &nic->slot, &nic->net.v, e);
+}
+
+int machine_make_nets(struct machine *m, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < m->config->n_nets && !ret; i++)
+		ret = make_net(m, &m->nics[i], &m->config->nets[i], e);
+	return ret;
+}
+
+void machine_end_nets(struct machine *m)
+{
+	for (unsigned i = m->nics ? m->config->n_nets : 0; i-- > 0;) {
+		virtio_net_fini(&m->nics[i].net);
+		io_thread_destroy(m->nics[i].thread);
+	}
+}
