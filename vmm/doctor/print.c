@@ -40,8 +40,8 @@ static void print_kvm(const struct report *r, FILE *out)
 		fprintf(out, "  /dev/kvm: %s\n", strerror(-r->kvm_error));
 		return;
 	}
-	fprintf(out, "  API version %d; %u CPUs in a VM, %u at most", r->kvm.api_version,
-		r->kvm.cpus, r->kvm.cpus_max);
+	fprintf(out, "  API version %d; up to %u CPUs in a VM (%u recommended)", r->kvm.api_version,
+		r->kvm.cpus_max, r->kvm.cpus);
 	if (r->address_bits)
 		fprintf(out, "; %u address bits", r->address_bits);
 	fputc('\n', out);
