@@ -68,6 +68,13 @@ static int run(const struct vm_config *c, struct err *e)
 	return machine_end_status(&end);
 }
 
+/* --log-file is left alone: nothing is created. */
+static int describe(const struct vm_config *c, struct err *e)
+{
+	log_set_level(c->log_level);
+	return machine_describe(c, stdout, e) ? report(e) : 0;
+}
+
 static int examine(bool json, struct err *e)
 {
 	bool linux_runs = false;
@@ -88,7 +95,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN); /* a closed reader is an EPIPE, not our end */
 	switch (config_parse(&config, argc, argv, &e)) {
 	case CONFIG_RUN:
-		status = start_log(&config, &e) ? report(&e) : run(&config, &e);
+		if (config.dry_run)
+			status = describe(&config, &e);
+		else
+			status = start_log(&config, &e) ? report(&e) : run(&config, &e);
 		break;
 	case CONFIG_DOCTOR:
 		status = examine(config.json, &e);

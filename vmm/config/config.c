@@ -331,8 +331,10 @@ static int complete(struct vm_config *c, struct err *e)
 {
 	int err;
 
-	if (c->json)
-		return err_usage(e, -EINVAL, "--json: is for queries; give it with minivmm doctor");
+	if (c->json && !c->dry_run)
+		return err_usage(
+			e, -EINVAL,
+			"--json: is for queries; give it with --dry-run or minivmm doctor");
 
 	if (!c->kernel)
 		return err_usage(e, -EINVAL,

@@ -116,7 +116,8 @@ struct vm_config {
 	unsigned stop_timeout_s; /* after SIGTERM; 0: at once */
 	enum reboot_action on_reboot;
 
-	bool json; /* of queries: answer for machines */
+	bool dry_run; /* tell what the machine would be, and make none */
+	bool json;    /* of queries: answer for machines */
 
 	/* logs */
 	enum log_level log_level;

@@ -395,6 +395,13 @@ static int set_quiet(struct vm_config *c, const char *value, const struct origin
 	return err;
 }
 
+static int set_dry_run(struct vm_config *c, const char *value, const struct origin *o,
+		       struct err *e)
+{
+	c->dry_run = true;
+	return 0;
+}
+
 static void clear_log_level(struct vm_config *c)
 {
 	c->log_level = LOG_WARN;
@@ -491,7 +498,10 @@ const struct option_def options[] = {
 
 	/* Where to look and what to do: handled in cli.c, so without a setter. */
 	{ "config", KEY_CONFIG, "FILE", NULL, "take settings from an INI file", .set = NULL },
-	{ "json", KEY_JSON, NULL, NULL, "answer queries (doctor) for machines", .set = NULL },
+	{ "dry-run", KEY_DRY_RUN, NULL, NULL,
+	  "tell what the machine would be, and make none",
+	  .set = set_dry_run },
+	{ "json", KEY_JSON, NULL, NULL, "answer that, and doctor, for machines", .set = NULL },
 	{ "help", 'h', NULL, NULL, "show this", .set = NULL },
 	{ "version", 'V', NULL, NULL, "show the version", .set = NULL },
 	{ .name = NULL },

@@ -77,7 +77,7 @@ static int set_cpus(struct machine *m, const struct boot_entry *entry)
 	return ret ? ret : regs_set_entry(m->vcpus.vcpus[0].fd, entry);
 }
 
-int machine_load_guest(struct machine *m, struct err *e)
+int machine_fill_ram(struct machine *m, struct boot_entry *entry, struct err *e)
 {
 	char cmdline[LAYOUT_CMDLINE_MAX];
 	uint8_t seed[BOOT_SEED_LEN];
@@ -86,7 +86,6 @@ int machine_load_guest(struct machine *m, struct err *e)
 		.kernel = &m->files.kernel,
 		.cmdline = cmdline,
 	};
-	struct boot_entry entry;
 	int ret = build_cmdline(m, cmdline, sizeof(cmdline), e);
 
 	if (ret < 0)
@@ -104,10 +103,22 @@ int machine_load_guest(struct machine *m, struct err *e)
 		return ret;
 	if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == (ssize_t)sizeof(seed))
 		boot.seed = seed;
-	ret = boot_setup(&boot, &m->ram, &entry, e);
+	ret = boot_setup(&boot, &m->ram, entry, e);
 	if (ret)
 		return ret;
 	initramfs_fini(&m->files.packed); /* it is in the guest's RAM now */
+	m->initrd = boot.initrd;
+	m->initrd_len = boot.initrd_len;
+	return 0;
+}
+
+int machine_load_guest(struct machine *m, struct err *e)
+{
+	struct boot_entry entry;
+	int ret = machine_fill_ram(m, &entry, e);
+
+	if (ret)
+		return ret;
 	cpuid_model_set_tsc(&m->cpuid, vcpu_tsc_khz(&m->vcpus.vcpus[0]));
 	ret = set_cpus(m, &entry);
 	if (ret)

@@ -43,6 +43,20 @@ static void log_exits(const struct machine *m)
 			log_debug("%-24s %lu", exit_name(i), m->exit_counts[i]);
 }
 
+/* What lies where, before anything is there. */
+static int plan_board(struct machine *m, unsigned address_bits, struct err *e)
+{
+	const struct vm_config *c = m->config;
+	int ret = board_init(&m->board, c->memory, c->memory_max, c->cpus, c->cpus_max,
+			     address_bits, e);
+
+	if (ret)
+		return ret;
+	m->board.serial = c->serial.kind != CHAR_OFF;
+	m->board.serial2 = c->serial2.kind != CHAR_OFF;
+	return machine_list_virtio(c, &m->board, e);
+}
+
 /* The virtual machine, empty. The order is the cheap one: memory slots and the
  * split irqchip before anything makes KVM wait for a grace period. */
 static int make_vm(struct machine *m, struct err *e)
@@ -53,13 +67,7 @@ static int make_vm(struct machine *m, struct err *e)
 	if (!ret)
 		ret = cpuid_model_init(&m->cpuid, &m->vm, c->cpus_max, e);
 	if (!ret)
-		ret = board_init(&m->board, c->memory, c->memory_max, c->cpus, c->cpus_max,
-				 m->cpuid.address_bits, e);
-	if (ret)
-		return ret;
-	m->board.serial = c->serial.kind != CHAR_OFF;
-	m->board.serial2 = c->serial2.kind != CHAR_OFF;
-	ret = machine_list_virtio(c, &m->board, e);
+		ret = plan_board(m, m->cpuid.address_bits, e);
 	if (!ret)
 		ret = machine_map_ram(m, e);
 	if (!ret)
@@ -73,14 +81,17 @@ static int make_vm(struct machine *m, struct err *e)
 	return ret;
 }
 
-int machine_create(struct machine **out, const struct vm_config *config, struct err *e)
+/* A machine of nothing: machine_destroy() is fine from here on. */
+static struct machine *begin(const struct vm_config *config, bool dry, struct err *e)
 {
 	struct machine *m = calloc(1, sizeof(*m));
-	int ret = -ENOMEM;
 
-	if (!m)
-		return err_host(e, ret, "out of memory");
+	if (!m) {
+		err_host(e, -ENOMEM, "out of memory");
+		return NULL;
+	}
 	m->config = config;
+	m->dry = dry;
 	m->vm.kvm_fd = m->vm.vm_fd = -1;
 	m->stop = (struct stop_sink){on_stop, m};
 	m->exits = (struct exit_env){.pio = &m->pio, .mmio = &m->mmio, .stop = m->stop};
@@ -91,17 +102,41 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	pthread_mutex_init(&m->end_lock, NULL);
 	bus_init(&m->pio, "pio");
 	bus_init(&m->mmio, "mmio");
-	guest_mem_init(&m->ram, config->memory_shared ? GUEST_MEM_SHARED : GUEST_MEM_ANON);
+	guest_mem_init(&m->ram, config->memory_shared && !dry ? GUEST_MEM_SHARED : GUEST_MEM_ANON);
+	return m;
+}
 
-	/* Open everything: whatever a user got wrong shows here. */
-	ret = machine_open_files(m, e);
+/* Open everything: whatever a user got wrong shows here. */
+static int open_host(struct machine *m, struct err *e)
+{
+	int ret = machine_open_files(m, e);
+
+	if (ret)
+		return ret;
+	m->loop = loop_create();
+	return m->loop ? 0
+		       : err_host(e, -errno, "cannot create an event loop: %s", strerror(errno));
+}
+
+static int make_devices(struct machine *m, struct err *e)
+{
+	int ret = machine_make_platform(m, e);
+
+	if (!ret)
+		ret = machine_make_pci(m, e);
+	return ret ? ret : machine_make_virtio(m, e);
+}
+
+int machine_create(struct machine **out, const struct vm_config *config, struct err *e)
+{
+	struct machine *m = begin(config, false, e);
+
+	if (!m)
+		return e->code;
+	int ret = open_host(m, e);
+
 	if (ret)
 		goto fail;
-	m->loop = loop_create();
-	if (!m->loop) {
-		ret = err_host(e, -errno, "cannot create an event loop: %s", strerror(errno));
-		goto fail;
-	}
 
 	/* Make the virtual machine and put the guest into its RAM: whatever does not
 	 * fit shows here. */
@@ -117,11 +152,7 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	 * (a fork, so before threads), and the devices with their threads. */
 	ret = machine_open_consoles(m, e);
 	if (!ret)
-		ret = machine_make_platform(m, e);
-	if (!ret)
-		ret = machine_make_pci(m, e);
-	if (!ret)
-		ret = machine_make_virtio(m, e);
+		ret = make_devices(m, e);
 	if (ret)
 		goto fail;
 
@@ -130,6 +161,33 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	*out = m;
 	return 0;
 fail:
+	machine_destroy(m);
+	return ret;
+}
+
+int machine_describe(const struct vm_config *config, FILE *out, struct err *e)
+{
+	struct machine *m = begin(config, true, e);
+	struct boot_entry entry;
+
+	if (!m)
+		return e->code;
+	int ret = open_host(m, e);
+
+	if (!ret)
+		ret = plan_board(m, cpuid_host_address_bits(), e);
+	if (!ret)
+		ret = machine_map_ram(m, e);
+	if (!ret)
+		ret = machine_fill_ram(m, &entry, e);
+	/* No console is opened: what the serial port would say goes nowhere. */
+	if (!ret)
+		ret = make_devices(m, e);
+	if (!ret) {
+		ret = machine_print(m, &entry, config->json, out);
+		if (ret)
+			err_host(e, ret, "--dry-run: stdout: %s", strerror(-ret));
+	}
 	machine_destroy(m);
 	return ret;
 }

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct machine;
 
@@ -33,6 +34,11 @@ struct machine_end {
  * borrowed and outlives the machine. 0, or a negative errno with *e filled and
  * nothing left behind. */
 int machine_create(struct machine **out, const struct vm_config *config, struct err *e);
+
+/* --dry-run: the same files opened and judged, the same machine made, but for KVM and
+ * for whatever would leave a trace; then it is told on `out` (config->json: as JSON) and
+ * is gone. 0, or a negative errno with *e filled: what machine_create() would refuse. */
+int machine_describe(const struct vm_config *config, FILE *out, struct err *e);
 
 /* Run the guest until something ends it, and say what. `end` is zeroes for the
  * first machine, and for a restarted one what the one before left there. A failure to

@@ -129,9 +129,10 @@ int machine_map_ram(struct machine *m, struct err *e)
 
 	if (ret)
 		return ret;
-	guest_mem_use_pages(&m->ram, pages_of(m->config));
+	if (!m->dry)
+		guest_mem_use_pages(&m->ram, pages_of(m->config));
 	ret = board_map_ram(&m->board, &m->ram, e);
-	if (!ret && m->config->memory_prefault)
+	if (!ret && m->config->memory_prefault && !m->dry)
 		ret = prefault(m, e);
 	return ret;
 }

@@ -67,6 +67,28 @@ static int open_passt(struct net **out, const struct net_config *c, struct err *
 	return net_passt_open(out, forwards, c->n_forwards, e);
 }
 
+static void destroy_nothing(struct net *n)
+{
+	free(n);
+}
+
+/* A network of a machine that is only described: to open a tap may be to make it, and
+ * passt is a process. The device is made and never started, so nobody calls but at its
+ * end. */
+static int open_nothing(struct net **out, const struct net_config *c, struct err *e)
+{
+	static const struct net_ops ops = {.destroy = destroy_nothing};
+	struct net *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return err_host(e, -ENOMEM, "out of memory");
+	n->ops = &ops;
+	if (c->kind == NET_TAP)
+		snprintf(n->ifname, sizeof(n->ifname), "%s", c->tap);
+	*out = n;
+	return 0;
+}
+
 static int open_net(struct net **out, const struct net_config *c, struct err *e)
 {
 	switch (c->kind) {
@@ -88,7 +110,8 @@ int machine_open_nets(struct machine *m, struct err *e)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_nets; i++) {
 		struct nic *nic = &m->nics[i];
-		int ret = open_net(&nic->backend, &c->nets[i], e);
+		int ret = m->dry ? open_nothing(&nic->backend, &c->nets[i], e)
+				 : open_net(&nic->backend, &c->nets[i], e);
 
 		if (ret)
 			return ret;

@@ -38,6 +38,7 @@
 #include "vmm/machine/machine.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 /* What the guest boots from, opened but not yet in RAM. */
 struct boot_files {
@@ -82,6 +83,7 @@ enum { CONSOLE_SERIAL, CONSOLE_SERIAL2, N_CONSOLES };
 
 struct machine {
 	const struct vm_config *config;
+	bool dry; /* it is only to be described: no KVM, and nothing is made outside of us */
 
 	/* who says why it ended */
 	pthread_mutex_t end_lock;
@@ -100,6 +102,7 @@ struct machine {
 	struct cpuid_model cpuid;
 	struct board board;
 	struct guest_mem ram;
+	uint64_t initrd, initrd_len; /* where it lies in RAM */
 	struct irqchip irqchip;
 	struct exit_env exits;
 	uint64_t exit_counts[EXIT_COUNTS]; /* with -vv */
@@ -169,7 +172,13 @@ int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, 
 /* After the devices' fini: what is behind their slots, and their threads. */
 void machine_end_virtio(struct machine *m);
 
-/* guest.c: what firmware would have left in RAM, and the first registers. */
+/* guest.c: what firmware would have left in RAM, which needs no KVM; and with it, the
+ * first registers. */
+int machine_fill_ram(struct machine *m, struct boot_entry *entry, struct err *e);
 int machine_load_guest(struct machine *m, struct err *e);
+
+/* describe.c: a machine that is complete but for its processors, for people or as JSON.
+ * 0, -ENOMEM, or -EIO if `out` did not take it. */
+int machine_print(const struct machine *m, const struct boot_entry *entry, bool json, FILE *out);
 
 #endif

@@ -13,6 +13,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/kvm/vm.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
@@ -232,6 +233,22 @@ int cpuid_model_init(struct cpuid_model *m, const struct kvm_vm *vm, unsigned cp
 				strerror(-ret));
 	cpuid_model_adapt(m, vm->tsc_deadline);
 	return 0;
+}
+
+unsigned cpuid_host_address_bits(void)
+{
+	enum { OF_MOST = 46 };
+	unsigned bits = OF_MOST, eax = 0, ebx, ecx, edx;
+	struct cpuid_model model = {0};
+	struct kvm_vm vm;
+
+	if (__get_cpuid(LEAF_AMD_SIZES, &eax, &ebx, &ecx, &edx) && eax & 0xff)
+		bits = eax & 0xff;
+	if (!kvm_vm_open(&vm, NULL) && !cpuid_model_init(&model, &vm, 1, NULL))
+		bits = model.address_bits;
+	cpuid_model_fini(&model);
+	kvm_vm_close(&vm);
+	return bits;
 }
 
 void cpuid_model_fini(struct cpuid_model *m)

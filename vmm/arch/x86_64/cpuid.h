@@ -33,6 +33,9 @@ int cpuid_model_init(struct cpuid_model *m, const struct kvm_vm *vm, unsigned cp
 		     struct err *e);
 /* The second half of it: adapt m->list, which is as KVM gave it, to m->cpus_max. */
 void cpuid_model_adapt(struct cpuid_model *m, bool tsc_deadline);
+/* The physical address width that this host's guests have: as KVM says, or where there is
+ * none, the processor. */
+unsigned cpuid_host_address_bits(void);
 void cpuid_model_fini(struct cpuid_model *m);
 
 /* Tell the frequency leaf (0x40000010), once a vCPU exists to ask for it; 0: unknown. */
