@@ -40,6 +40,7 @@ enum {
 	 * What leaves the host, passt cuts as the host's own sockets do. */
 	MTU = 65520,
 	SPEC_MAX = 80,
+	SOCKET_BUFFER = 4 << 20,
 	STATUS_NOT_FOUND = 127, /* as shells have it */
 };
 
@@ -229,6 +230,16 @@ static void close_pipes(struct pipes *s)
 	}
 }
 
+/* passt drops what the socket does not take, and its peer finds out a second later: so
+ * let it take much. Beyond the host's net.core.wmem_max that is root's privilege. */
+static void widen(int fd)
+{
+	int size = SOCKET_BUFFER;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 static int open_pipes(struct pipes *s)
 {
 	*s = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}};
@@ -237,6 +248,8 @@ static int open_pipes(struct pipes *s)
 	    /* It opens its stdout anew, perhaps when it is somebody else already. */
 	    fchmod(s->ready[1], 0622))
 		return -errno;
+	widen(s->socket[0]);
+	widen(s->socket[1]);
 	return 0;
 }
 

@@ -461,6 +461,114 @@ static void bad_disks(void **state)
 	refused("--disk b: the id disk1 is taken by a", "-kx", "-d", "a,id=disk1", "-d", "b");
 }
 
+static void nets(void **state)
+{
+	static const uint8_t mac[6] = {0x52, 0x54, 0, 0x12, 0xab, 0xCD};
+
+	assert_int_equal(parse("-kx", "-n", "user,forward=8080:80,forward=udp:127.0.0.1/53", "-n",
+			       "tap=tap0,mac=52:54:00:12:AB:cd,id=lan", "-n", "id=other,fd=7", "-n",
+			       "user=on,forward=::1/1:65535 tcp:2 udp:8080:80"),
+			 CONFIG_RUN);
+	assert_int_equal(c.n_nets, 4);
+	assert_int_equal(c.nets[0].kind, NET_USER);
+	assert_string_equal(c.nets[0].id, "net0");
+	assert_false(c.nets[0].has_mac);
+	assert_int_equal(c.nets[0].n_forwards, 2);
+	assert_false(c.nets[0].forwards[0].udp);
+	assert_null(c.nets[0].forwards[0].address);
+	assert_int_equal(c.nets[0].forwards[0].host, 8080);
+	assert_int_equal(c.nets[0].forwards[0].guest, 80);
+	assert_true(c.nets[0].forwards[1].udp);
+	assert_string_equal(c.nets[0].forwards[1].address, "127.0.0.1");
+	assert_int_equal(c.nets[0].forwards[1].host, 53);
+	assert_int_equal(c.nets[0].forwards[1].guest, 53);
+	assert_int_equal(c.nets[1].kind, NET_TAP);
+	assert_string_equal(c.nets[1].tap, "tap0");
+	assert_string_equal(c.nets[1].id, "lan");
+	assert_true(c.nets[1].has_mac);
+	assert_memory_equal(c.nets[1].mac, mac, 6);
+	assert_int_equal(c.nets[2].kind, NET_FD);
+	assert_int_equal(c.nets[2].fd, 7);
+	assert_string_equal(c.nets[2].id, "other");
+	assert_string_equal(c.nets[3].forwards[0].address, "::1");
+	assert_int_equal(c.nets[3].forwards[0].guest, 65535);
+	assert_int_equal(c.nets[3].forwards[1].host, 2);
+	assert_int_equal(c.nets[3].n_forwards, 3);
+}
+
+static void bad_nets(void **state)
+{
+	refused("--net user=off: what to connect it to", "-kx", "-n", "user=off");
+	refused("--net tap0: \"tap0\" is no key=value; a network is user", "-kx", "-n", "tap0");
+	refused("--net tpa: unknown key; did you mean tap?", "-kx", "-n", "tpa=tap0");
+	refused("--net bridge: unknown key; a network has", "-kx", "-n", "bridge=br0");
+	refused("--net tap: a network is one of", "-kx", "-n", "user,tap=x");
+	refused("--net fd: a network is one of", "-kx", "-n", "tap=x,fd=3");
+	refused("--net user,user: has user twice", "-kx", "-n", "user,user");
+	refused("--net tap=1234567890123456: not the name of an interface", "-kx", "-n",
+		"tap=1234567890123456");
+	refused("--net tap=a/b: not the name", "-kx", "-n", "tap=a/b");
+	refused("--net tap=..: not the name", "-kx", "-n", "tap=..");
+	refused("--net fd=2: not the number", "-kx", "-n", "fd=2");
+	refused("--net fd=x: not the number", "-kx", "-n", "fd=x");
+	refused("--net fd=4294967299: not the number", "-kx", "-n", "fd=4294967299");
+	/* Addresses that are no station's, or no addresses. */
+	refused("--net mac=01:00:5e:00:00:01: a group's", "-kx", "-n",
+		"user,mac=01:00:5e:00:00:01");
+	refused("--net mac=ff:ff:ff:ff:ff:ff: a group's", "-kx", "-n",
+		"user,mac=ff:ff:ff:ff:ff:ff");
+	refused("--net mac=00:00:00:00:00:00: all zeroes", "-kx", "-n",
+		"user,mac=00:00:00:00:00:00");
+	refused("--net mac=52:54:00:12:34: not a MAC", "-kx", "-n", "user,mac=52:54:00:12:34");
+	refused("--net mac=52:54:00:12:34:56:78: not a MAC", "-kx", "-n",
+		"user,mac=52:54:00:12:34:56:78");
+	refused("--net mac=52:54:00:12:34:5g: not a MAC", "-kx", "-n",
+		"user,mac=52:54:00:12:34:5g");
+	refused("--net mac=5:254:00:12:34:56: not a MAC", "-kx", "-n",
+		"user,mac=5:254:00:12:34:56");
+	refused("--net mac=52-54-00-12-34-56: not a MAC", "-kx", "-n",
+		"user,mac=52-54-00-12-34-56");
+	refused("--net mac=\"\": not a MAC", "-kx", "-n", "user,mac=");
+	/* Forwards. */
+	refused("--net forward=\"\": no forward", "-kx", "-n", "user,forward=");
+	refused("--net forward=0:80: not a forward", "-kx", "-n", "user,forward=0:80");
+	refused("--net forward=80:0: not a forward", "-kx", "-n", "user,forward=80:0");
+	refused("--net forward=65536:80: not a forward", "-kx", "-n", "user,forward=65536:80");
+	refused("--net forward=80:80:80: not a forward", "-kx", "-n", "user,forward=80:80:80");
+	refused("--net forward=sctp:80: not a forward", "-kx", "-n", "user,forward=sctp:80");
+	refused("--net forward=localhost/80: not a forward", "-kx", "-n",
+		"user,forward=localhost/80");
+	refused("--net forward=80x:80: not a forward", "-kx", "-n", "user,forward=80x:80");
+	refused("--net forward=80:81: that port of the host", "-kx", "-n",
+		"user,forward=80,forward=80:81");
+	refused("--net forward=127.0.0.1/80: that port", "-kx", "-n",
+		"user,forward=80,forward=127.0.0.1/80");
+	refused("--net tap=x,forward=80: forward goes with user", "-kx", "-n", "tap=x,forward=80");
+	/* What two cannot share. */
+	refused("--net tap=x: is there twice", "-kx", "-n", "tap=x", "-n", "tap=x");
+	refused("--net fd=3: is there twice", "-kx", "-n", "fd=3", "-n", "fd=3");
+	refused("--net: the id a is taken by a network", "-kx", "-n", "user,id=a", "-n",
+		"user,id=a");
+	refused("--net: the id a is taken by /d", "-kx", "-d", "/d,id=a", "-n", "user,id=a");
+	refused("--net: net0 and net1 have the same mac", "-kx", "-n", "user,mac=02:00:00:00:00:01",
+		"-n", "user,mac=02:00:00:00:00:01");
+}
+
+static void the_most_nets_and_one_more(void **state)
+{
+	const char *words[2 + 2 * (CONFIG_NETS_MAX + 1)] = {"-k", "x"};
+
+	for (int i = 0; i <= CONFIG_NETS_MAX; i++) {
+		words[2 + 2 * i] = "-n";
+		words[3 + 2 * i] = "user";
+	}
+	assert_int_equal(parse_words(2 + 2 * CONFIG_NETS_MAX, words), CONFIG_RUN);
+	assert_int_equal(c.n_nets, CONFIG_NETS_MAX);
+	vm_config_fini(&c);
+	assert_int_equal(parse_words(2 + 2 * (CONFIG_NETS_MAX + 1), words), -E2BIG);
+	assert_non_null(strstr(e.text, "one network too many; 8 are the most"));
+}
+
 static void the_most_disks_and_one_more(void **state)
 {
 	const char *words[2 + 2 * (CONFIG_DISKS_MAX + 1)] = {"-k", "x"};
@@ -781,6 +889,9 @@ int main(void)
 		cmocka_unit_test_teardown(seconds_and_words, fini),
 		cmocka_unit_test_teardown(disks, fini),
 		cmocka_unit_test_teardown(bad_disks, fini),
+		cmocka_unit_test_teardown(nets, fini),
+		cmocka_unit_test_teardown(bad_nets, fini),
+		cmocka_unit_test_teardown(the_most_nets_and_one_more, fini),
 		cmocka_unit_test_teardown(the_most_disks_and_one_more, fini),
 		cmocka_unit_test_teardown(long_values_are_cut_in_messages_only, fini),
 		cmocka_unit_test_teardown(control_characters_reach_no_terminal, fini),

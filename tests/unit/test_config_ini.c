@@ -159,6 +159,20 @@ static void every_setting(void **state)
 	assert_int_equal(c.log_level, LOG_INFO);
 }
 
+static void networks(void **state)
+{
+	assert_int_equal(parse("[boot]\nkernel=/k\n[net.wan]\nuser = on\nforward = 8080:80 udp:53\n"
+			       "[net.lan]\ntap=tap0\nmac=02:00:00:00:00:01\n"),
+			 CONFIG_RUN);
+	assert_int_equal(c.n_nets, 2);
+	assert_int_equal(c.nets[0].kind, NET_USER);
+	assert_string_equal(c.nets[0].id, "wan");
+	assert_int_equal(c.nets[0].n_forwards, 2);
+	assert_true(c.nets[0].forwards[1].udp);
+	assert_string_equal(c.nets[1].tap, "tap0");
+	assert_true(c.nets[1].has_mac);
+}
+
 static void disks_keep_the_files_order(void **state)
 {
 	assert_int_equal(parse("[disk.z]\npath=/1\n[boot]\nkernel=/k\n[disk.a]\npath=/2\n"
@@ -227,6 +241,14 @@ static void unknown_names(void **state)
 	refused("vm.ini [disk.a] id: the name of the section is the id", "[disk.a]\nid=b\n");
 	refused("vm.ini [disk.a]: has no path", "[boot]\nkernel=k\n[disk.a]\n");
 	refused("vm.ini [disk.b]: has no path", "[disk.a]\npath=x\n[disk.b]\nreadonly=on\n");
+	refused("vm.ini [net]: a network needs a name", "[net]\nuser=on\n");
+	refused("vm.ini [devices] net: a network has a section", "[devices]\nnet=user\n");
+	refused("vm.ini [net.a] id: the name of the section is the id", "[net.a]\nid=b\n");
+	refused("vm.ini [net.b]: what to connect it to",
+		"[net.a]\nuser=on\n[net.b]\nmac=02:00:00:00:00:01\n");
+	refused("vm.ini [net.a]: forward goes with user", "[net.a]\ntap=x\nforward=80\n");
+	refused("vm.ini [net.a] forward: 80: that port", "[net.a]\nuser=on\nforward=80 80\n");
+	refused("vm.ini [net.a] mac: x: not a MAC", "[net.a]\nuser=on\nmac=x\n");
 	refused("vm.ini [disk.a.b]: a.b: not a name", "[disk.a.b]\npath=x\n");
 	refused("vm.ini [disk.]: \"\": not a name", "[disk.]\npath=x\n");
 	refused("vm.ini [disk.123456789012345678901]: 1234", "[disk.123456789012345678901]\n");
@@ -573,6 +595,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(every_setting, fini),
 		cmocka_unit_test_teardown(disks_keep_the_files_order, fini),
+		cmocka_unit_test_teardown(networks, fini),
 		cmocka_unit_test_teardown(empty_values, fini),
 		cmocka_unit_test_teardown(bad_values_name_file_section_and_key, fini),
 		cmocka_unit_test_teardown(unknown_names, fini),

@@ -120,10 +120,10 @@ void fuzz_ring_used(const struct fuzz_ring *q, uint16_t at, uint32_t *id, uint32
 void fuzz_ring_bring_up(struct fuzz_ring *q, struct virtio *v, uint64_t features)
 {
 	fuzz_check(virtio_driver_negotiate(v, features | VIRTIO_F_VERSION_1));
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_SIZE, q->size);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_AVAIL_LO, (uint32_t)q->avail);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_USED_LO, (uint32_t)q->used);
-	virtio_queue_set(v, 0, VIRTIO_QUEUE_ENABLE, 1);
+	virtio_queue_set(v, q->index, VIRTIO_QUEUE_SIZE, q->size);
+	virtio_queue_set(v, q->index, VIRTIO_QUEUE_AVAIL_LO, (uint32_t)q->avail);
+	virtio_queue_set(v, q->index, VIRTIO_QUEUE_USED_LO, (uint32_t)q->used);
+	virtio_queue_set(v, q->index, VIRTIO_QUEUE_ENABLE, 1);
 	virtio_set_status(v, STATUS_RUNNING);
 	fuzz_check(virtio_status(v) == STATUS_RUNNING);
 }

@@ -46,6 +46,7 @@ void fuzz_ram_check(struct fuzz_ram *r);
 
 struct fuzz_ring {
 	struct fuzz_ram *ram;
+	unsigned index; /* which of the device's queues it is */
 	uint16_t size;
 	uint64_t desc, avail, used;
 	uint16_t avail_idx;
@@ -60,7 +61,7 @@ void fuzz_ring_offer(struct fuzz_ring *q, uint16_t head);
 /* How many entries the used ring has, and one of them. */
 uint16_t fuzz_ring_used_idx(const struct fuzz_ring *q);
 void fuzz_ring_used(const struct fuzz_ring *q, uint16_t at, uint32_t *id, uint32_t *len);
-/* From a device that was reset to DRIVER_OK with this ring as queue 0. */
+/* From a device that was reset to DRIVER_OK with this ring as its queue `index`. */
 void fuzz_ring_bring_up(struct fuzz_ring *q, struct virtio *v, uint64_t features);
 /* One thing that a driver without manners does: a descriptor of any contents in any
  * table, a head, an index, flags, bytes of a buffer. */
