@@ -160,3 +160,16 @@ grep ttyS0 /proc/interrupts; echo "@@ warnings"; warnings; sync; reboot -f'
 	says '^ *4: .*IO-APIC +4-edge +ttyS0'
 	clean_dmesg
 }
+
+# Our own kernel by its other entry, with its root on a disk and nothing packed.
+test_tuned_pvh() {
+	kernel=$("$here/build-kernel") || fail "build-kernel"
+	tiny_disk "$vm_dir/root.img"
+	encoded "$machine_is"
+	boots 0 400 -v -k "$kernel" --boot pvh -d "$vm_dir/root.img" -c 2 --append "quiet $run"
+	entered pvh
+	says '^cpus 2$'
+	says '^blocks .*vda'
+	says '^acpi .*APIC .*FACP .*MCFG'
+	clean_dmesg
+}
