@@ -216,6 +216,7 @@ static void status_beyond_its_byte(void **state)
 	vmmio_set(r, VMMIO_STATUS, 0x100);
 	vmmio_set(r, VMMIO_STATUS, 0xffffff00);
 	vmmio_set(r, VMMIO_STATUS, 0x8f | 1u << 31);
+	usleep(20000); /* a reset would be through */
 	assert_int_equal(vmmio_get(r, VMMIO_STATUS), RIG_RUNNING);
 	rig_transact(&r->m, 0);
 }
