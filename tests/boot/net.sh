@@ -1,0 +1,195 @@
+# shellcheck shell=bash
+# Networks: each test runs minivmm in a network namespace of its own, where nothing
+# leads outside: what the guest reaches are servers there.
+
+# net_disk FILE SCRIPT [PROGRAM]...: a disk whose root is the busybox guest with these
+# programs of this machine and their libraries; its init runs SCRIPT. eth0 is there by
+# the modules that minivmm packs.
+net_disk() {
+	local file=$1 tree=$vm_dir/tree program lib; shift
+	rm -rf "$tree"
+	tiny_tree "$tree"
+	mkdir -p "$tree/etc" "$tree/www/cgi-bin" "$tree/root"
+	printf '%s\n' "$1" >"$tree/test.sh"; shift
+	cat >"$tree/lease" <<'LEASE'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add "$ip/$mask" dev "$interface"
+ip route add default via "$router"
+for d in $dns; do echo "nameserver $d"; done >/tmp/resolv.conf
+echo "leased $ip from $router, dns $dns"
+LEASE
+	chmod 755 "$tree/lease"
+	ln -s /tmp/resolv.conf "$tree/etc/resolv.conf"
+	echo 'root:x:0:0:root:/root:/bin/sh' >"$tree/etc/passwd" # check-words: ok
+	echo 'root:x:0:' >"$tree/etc/group"
+	for program; do
+		program=$(PATH=$PATH:/usr/sbin command -v "$program") || skip "$program is not installed"
+		cp "$program" "$tree/bin/"
+		ldd "$program" | grep -oE '/[^ ]+' | while read -r lib; do
+			mkdir -p "$tree$(dirname "$lib")"
+			cp -L "$lib" "$tree$lib"
+		done
+	done
+	"$here/mkimage" --size 96M --output "$file" "$tree" >/dev/null 2>"$vm_dir/mkimage.log" ||
+		fail "mkimage: $(cat "$vm_dir/mkimage.log")"
+}
+
+# in_namespace SETUP: from here on minivmm runs in a network and mount namespace where
+# SETUP was run first. There, `with COMMAND...` runs something beside minivmm that ends
+# when it does; $vm_dir and $minivmm are set, and $$ is minivmm's pid.
+in_namespace() {
+	cat >"$vm_dir/inside" <<-INSIDE
+		#!/bin/bash
+		[ "\$1" = inside ] || exec unshare -n -m "\$0" inside "\$@"
+		shift
+		export PATH=\$PATH:/usr/sbin:/sbin
+		vm_dir=$vm_dir minivmm=$vm_binary
+		with() { setpriv --pdeathsig KILL "\$@" </dev/null >>\$vm_dir/with.log 2>&1 & }
+		# until_says TEXT: the guest says it.
+		until_says() { until grep -qa "^\$1" \$vm_dir/out; do sleep 0.2; done; }
+		ip link set lo up
+		$1
+		exec "\$minivmm" "\$@"
+	INSIDE
+	chmod 755 "$vm_dir/inside"
+	vm_binary=$vm_dir/inside
+}
+
+# What passt wants of its host: an interface with an address and a default route.
+uplink='ip tuntap add up0 mode tap
+ip addr add 10.9.0.2/24 dev up0
+ip link set up0 up
+ip route add default via 10.9.0.1'
+
+dhcp='ip link set lo up; ip link set eth0 up; udhcpc -i eth0 -s /lease -n -q -t 20'
+
+# A lease, a name, 8 MiB down and up.
+test_user_network() {
+	local sum
+	mkdir "$vm_dir/files"
+	head -c 8388608 /dev/urandom >"$vm_dir/files/down"
+	sum=$(md5sum <"$vm_dir/files/down")
+	net_disk "$vm_dir/root.img" "$dhcp
+		nslookup server.test | grep -A1 '^Name' | tr '\n' ' '; echo
+		wget -q -O /tmp/down http://10.9.0.1:8000/down && echo \"down \$(md5sum </tmp/down)\"
+		echo \"up \$(nc 10.9.0.1 9000 </tmp/down)\""
+	in_namespace "$uplink
+		echo nameserver 127.0.0.1 >$vm_dir/resolv
+		mount --bind $vm_dir/resolv /etc/resolv.conf
+		with dnsmasq -k --no-resolv --no-hosts --user=root --pid-file= \
+			--listen-address=127.0.0.1 --bind-interfaces --address=/server.test/192.0.2.77
+		with python3 -m http.server -d $vm_dir/files 8000
+		with busybox nc -l -p 9000 -e sh -c 'cat >$vm_dir/up; md5sum <$vm_dir/up'"
+	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n user --append quiet
+	says '^leased 10.9.0.2 from 10.9.0.1, dns 10.9.0.1'
+	says '^Name:.*server.test.*192.0.2.77'
+	says "^down $sum"
+	says "^up $sum"
+}
+
+# Of the host's port to a server in the guest.
+test_forwarded_port() {
+	net_disk "$vm_dir/root.img" "$dhcp
+		mkdir /tmp/w /tmp/w/cgi-bin
+		printf '#!/bin/sh\necho; echo served by the guest; touch /tmp/seen\n' >/tmp/w/cgi-bin/it
+		chmod 755 /tmp/w/cgi-bin/it
+		httpd -p 80 -h /tmp/w
+		n=0; while [ ! -e /tmp/seen ] && [ \$n -lt 200 ]; do sleep 1; n=\$((n + 1)); done"
+	in_namespace "$uplink
+		with sh -c 'until curl -sf -m 20 http://127.0.0.1:8080/cgi-bin/it >$vm_dir/got; do sleep 1; done'"
+	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n user,forward=8080:80 --append quiet
+	[ "$(cat "$vm_dir/got")" = "served by the guest" ] || fail "through the port came: $(cat "$vm_dir/got")"
+}
+
+wait_for_carrier_loss='echo "carrier $(cat /sys/class/net/eth0/carrier)"; echo ready
+n=0; while [ "$(cat /sys/class/net/eth0/carrier)" = 1 ] && [ $n -lt 200 ]; do sleep 1; n=$((n + 1)); done
+echo "carrier $(cat /sys/class/net/eth0/carrier)"'
+
+# passt dies: the link goes down, a line says so, the guest lives.
+test_passt_killed() {
+	net_disk "$vm_dir/root.img" "$dhcp; $wait_for_carrier_loss; echo alive"
+	in_namespace "$uplink
+		with bash -c 'until grep -qa ^ready $vm_dir/out; do sleep 0.2; done
+			for child in \$(cat /proc/'\$\$'/task/*/children); do
+				case \$(cat /proc/\$child/comm) in passt*) kill -9 \$child ;; esac
+			done'"
+	boots 0 300 -k "$kernel" -d "$vm_dir/root.img" -n user --append quiet
+	says '^carrier 1'
+	says '^carrier 0'
+	says '^alive'
+	told 'net0: passt was killed \(Killed\); the guest.s link is down'
+}
+
+test_tap_deleted() {
+	net_disk "$vm_dir/root.img" "ip link set eth0 up; $wait_for_carrier_loss; echo alive"
+	in_namespace "ip tuntap add t0 mode tap; ip link set t0 up
+		with bash -c 'until grep -qa ^ready $vm_dir/out; do sleep 0.2; done; ip link delete t0'"
+	boots 0 300 -k "$kernel" -d "$vm_dir/root.img" -n tap=t0 --append quiet
+	says '^carrier 1'
+	says '^carrier 0'
+	says '^alive'
+	told 'net0: the tap t0 is gone; the guest.s link is down'
+}
+
+# minivmm is killed: passt goes with it.
+test_passt_ends_with_minivmm() {
+	net_disk "$vm_dir/root.img" 'echo ready; sleep 1000'
+	in_namespace "$uplink"
+	vm_start -k "$kernel" -d "$vm_dir/root.img" -n user --append quiet
+	vm_expect '^ready' 300 || fail "$vm_why"
+	"${vm_on[@]}" sh -c 'cat /proc/$1/task/*/children' - "$(cat "$vm_dir/pid")" >"$vm_dir/children"
+	[ -s "$vm_dir/children" ] || fail "there is no passt"
+	vm_signal KILL
+	vm_wait 60 || fail "$vm_why"
+	# shellcheck disable=SC2016
+	"${vm_on[@]}" sh -c 'n=0; for pid; do
+			while [ -d /proc/$pid ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+			[ ! -d /proc/$pid ] || exit 1
+		done' - $(cat "$vm_dir/children") || fail "passt is still there"
+}
+
+test_ping_and_iperf3_over_tap() {
+	net_disk "$vm_dir/root.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0
+		ping -c 3 -W 10 10.8.0.1
+		iperf3 -c 10.8.0.1 -t 3 && echo "iperf up done"
+		iperf3 -c 10.8.0.1 -t 3 -R && echo "iperf down done"' iperf3
+	in_namespace 'ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
+		with iperf3 -s'
+	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n tap=t0,mac=52:54:00:aa:bb:cc --append quiet
+	says ' 0% packet loss'
+	says '^iperf up done'
+	says '^iperf down done'
+}
+
+# Two guests on a bridge: nginx in one, curl in the other.
+test_two_guests_over_a_bridge() {
+	net_disk "$vm_dir/server.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.7.0.1/24 dev eth0
+		mount -t tmpfs none /tmp; mkdir /tmp/w; echo "from nginx in the other guest" >/tmp/w/page
+		printf "user root; pid /tmp/pid; error_log /tmp/e; events {}
+			http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f;
+			uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s; server { listen 80; root /tmp/w; } }" >/tmp/conf
+		nginx -e /tmp/e -c /tmp/conf; cat /tmp/e; echo serving; sleep 1000' nginx
+	net_disk "$vm_dir/root.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.7.0.2/24 dev eth0
+		n=0; until curl -sf -m 20 http://10.7.0.1/page >/tmp/page || [ $n -gt 200 ]; do sleep 1; n=$((n + 1)); done
+		cat /tmp/page; ip addr show eth0 | grep ether; ping -c 2 -W 10 10.7.0.1' curl
+	in_namespace "ip link add br0 type bridge; ip link set br0 up
+		for t in t1 t2; do ip tuntap add \$t mode tap; ip link set \$t master br0; ip link set \$t up; done
+		with $vm_binary -k $kernel -d $vm_dir/server.img -n tap=t1 --append quiet --serial file=$vm_dir/server.out"
+	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n tap=t2 --append quiet
+	says '^from nginx in the other guest'
+	says ' 0% packet loss'
+}
+
+# Several networks, and MACs that stay the same from one run to the next.
+test_several_and_stable() {
+	local first
+	net_disk "$vm_dir/root.img" 'for i in eth0 eth1; do echo "$i $(cat /sys/class/net/$i/address)"; done'
+	in_namespace 'for t in t1 t2; do ip tuntap add $t mode tap; ip link set $t up; done'
+	boots 0 300 -k "$kernel" -d "$vm_dir/root.img" -n tap=t1 -n tap=t2 --append quiet
+	first=$(console | grep -a '^eth[01] ..:')
+	[ "$(wc -l <<<"$first")" = 2 ] || fail "not two networks: $first"
+	[ "$(cut -d' ' -f2 <<<"$first" | sort -u | wc -l)" = 2 ] || fail "twice the same address: $first"
+	boots 0 300 -k "$kernel" -d "$vm_dir/root.img" -n tap=t1 -n tap=t2 --append quiet
+	[ "$(console | grep -a '^eth[01] ..:')" = "$first" ] || fail "other addresses the second time"
+}
