@@ -217,7 +217,11 @@ static void past_the_end_everything_is_zero(void **state)
 	assert_int_equal(state_section_close(&r, &e), -EBADMSG);
 	assert_int_equal(e.code, -EBADMSG);
 	assert_true(e.text[0]);
-	assert_int_equal(state_section_open(&r, "t", NULL), -EBADMSG);
+	/* An error stays, and whoever goes on is told. */
+	e = (struct err){0};
+	assert_int_equal(state_section_open(&r, "t", &e), -EBADMSG);
+	assert_int_equal(e.code, -EBADMSG);
+	assert_non_null(strstr(e.text, "'t'"));
 	state_writer_fini(&w);
 }
 

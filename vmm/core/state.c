@@ -125,7 +125,7 @@ int state_section_open(struct state_reader *r, const char *name, struct err *e)
 
 	assert(strlen(name) < NAME_LEN);
 	if (r->error)
-		return r->error;
+		return err_host(e, r->error, "saved state: damaged before section '%s'", name);
 	if (r->len - r->pos < HEADER_LEN) {
 		r->error = -EBADMSG;
 		return err_host(e, -EBADMSG, "saved state: ends before section '%s'", name);
