@@ -161,6 +161,17 @@ grep ttyS0 /proc/interrupts; echo "@@ warnings"; warnings; sync; reboot -f'
 	clean_dmesg
 }
 
+# Where there is ACPI too, Linux finds the table, takes nothing from it and says nothing else.
+test_mp_table_beside_acpi() {
+	kernel generic
+	guest 'echo "cpus $(nproc)"; dmesg | grep -E "MP-table|MPTABLE|MultiProcessor"; echo "@@ warnings"; warnings'
+	boots 0 400 -k "$kernel" -i "$initrd" -c 2 --append quiet
+	says '^cpus 2$'
+	says 'found SMP MP-table at \[mem 0x0009fc00'
+	says_not 'MPTABLE|MultiProcessor'
+	clean_dmesg
+}
+
 # Our own kernel by its other entry, with its root on a disk and nothing packed.
 test_tuned_pvh() {
 	kernel=$("$here/build-kernel") || fail "build-kernel"
