@@ -63,7 +63,9 @@ static void judge_guest(struct report *r)
 	const struct probe_step *step;
 	const char *broken = broken_step(r, &step);
 
-	if (ring0_is_slow(r)) {
+	/* Slow alone may be a host that stood still meanwhile: what is emulated does not know
+	 * all instructions either. */
+	if (ring0_is_slow(r) && r->steps[PROBE_KERNEL].state == PROBE_FAILED) {
 		r->verdict = VERDICT_EMULATED;
 		snprintf(r->summary, sizeof(r->summary),
 			 "this KVM emulates ring 0 of a guest: freestanding guests run, Linux does "
