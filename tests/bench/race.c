@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * race: run VMMs in turn, in one run, and time the two halves that people wait
- * for: from exec to the guest's init, and from the guest's end to the end of the
- * process. Used by scripts/bench.
+ * race: run VMMs in turn, in one run, and time what people wait for: from exec to
+ * the guest's init, and from the guest's end to the end of the process. Used by
+ * scripts/bench.
  *
  *	race RUNS MARKER NAME COMMAND... [::: NAME COMMAND...]...
  *
  * The guest's init writes MARKER to its console (the command's stdout), then
- * powers off, so the second half begins at the marker as well. Rounds are
+ * powers off, so the last part begins at the marker as well. Rounds are
  * interleaved: A B C A B C. One row a command: minimum, median and maximum in
  * milliseconds, and the median over that of the first command.
+ *
+ * The way to init is told in two halves as well where the host's tracefs lets
+ * itself be used (as root): the border is the first time that KVM enters the
+ * guest, by its own tracepoint kvm_entry, so it means the same for every VMM. What
+ * runs other guests meanwhile spoils it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +30,19 @@
 
 enum { COMMANDS_MAX = 8, RUNS_MAX = 100, LIMIT_MS = 60000 };
 
+enum part { TO_ENTRY, TO_INIT, UP, DOWN, PARTS };
+
+static const char *const part_names[PARTS] = {
+	[TO_ENTRY] = "exec to 1st instr.",
+	[TO_INIT] = "1st instr. to init",
+	[UP] = "exec to init",
+	[DOWN] = "init to exit",
+};
+
 struct contender {
 	const char *name;
 	char **argv;
-	double up[RUNS_MAX], down[RUNS_MAX];
+	double took[PARTS][RUNS_MAX];
 };
 
 static double now_ms(void)
@@ -43,6 +58,67 @@ static _Noreturn void die(const char *what, const char *why)
 	fprintf(stderr, "race: %s: %s\n", what, why);
 	exit(1);
 }
+
+/* --- the first entry into the guest ------------------------------------------- */
+
+#define TRACING "/sys/kernel/tracing/"
+
+static int put(const char *file, const char *text)
+{
+	int fd = open(file, O_WRONLY | O_TRUNC | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* Records one kvm_entry, then stops by itself: what follows costs next to nothing. */
+static bool trace_arm(void)
+{
+	put(TRACING "events/kvm/kvm_entry/trigger", "!traceoff:1");
+	return !put(TRACING "tracing_on", "0") && !put(TRACING "trace", "") &&
+	       !put(TRACING "trace_clock", "mono") &&
+	       !put(TRACING "events/kvm/kvm_entry/enable", "1") &&
+	       !put(TRACING "events/kvm/kvm_entry/trigger", "traceoff:1") &&
+	       !put(TRACING "tracing_on", "1");
+}
+
+static void trace_end(void)
+{
+	put(TRACING "events/kvm/kvm_entry/trigger", "!traceoff:1");
+	put(TRACING "events/kvm/kvm_entry/enable", "0");
+	put(TRACING "trace_clock", "local");
+	put(TRACING "trace", "");
+	put(TRACING "tracing_on", "1");
+}
+
+/* When that was, on now_ms()'s clock, or 0: the line reads
+ * "NAME-PID [CPU] FLAGS SECONDS: kvm_entry: ...". */
+static double trace_entry_ms(void)
+{
+	FILE *f = fopen(TRACING "trace", "re");
+	char line[512];
+	double ms = 0;
+
+	while (f && !ms && fgets(line, sizeof(line), f)) {
+		char *at = line[0] == '#' ? NULL : strstr(line, ": kvm_entry:");
+
+		if (!at)
+			continue;
+		*at = 0;
+		at = strrchr(line, ' ');
+		if (at)
+			ms = strtod(at, NULL) * 1e3;
+	}
+	if (f)
+		fclose(f);
+	return ms;
+}
+
+/* --- one run ------------------------------------------------------------------- */
 
 static pid_t start(char **argv, int *out)
 {
@@ -67,12 +143,11 @@ static pid_t start(char **argv, int *out)
 	return pid;
 }
 
-/* One run: exec to marker, marker to exit. */
-static void run(struct contender *c, const char *marker, int round)
+static void run(struct contender *c, const char *marker, int round, bool traced)
 {
 	static char seen[1 << 20];
 	size_t len = 0;
-	double begin = now_ms(), mark = 0;
+	double begin = now_ms(), mark = 0, entry;
 	int out, status;
 	pid_t pid = start(c->argv, &out);
 
@@ -99,8 +174,15 @@ static void run(struct contender *c, const char *marker, int round)
 		fwrite(seen, 1, len, stderr);
 		die(c->name, "ended without the marker");
 	}
-	c->up[round] = mark - begin;
-	c->down[round] = now_ms() - mark;
+	c->took[UP][round] = mark - begin;
+	c->took[DOWN][round] = now_ms() - mark;
+	if (!traced)
+		return;
+	entry = trace_entry_ms();
+	if (entry < begin || entry > mark)
+		die(c->name, "the trace has no first entry into its guest");
+	c->took[TO_ENTRY][round] = entry - begin;
+	c->took[TO_INIT][round] = mark - entry;
 }
 
 static int ascending(const void *a, const void *b)
@@ -110,12 +192,12 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void row(const char *name, const char *half, double *t, int n, double *first)
+static void row(const char *name, const char *part, double *t, int n, double *first)
 {
 	qsort(t, (size_t)n, sizeof(*t), ascending);
 	if (*first == 0)
 		*first = t[n / 2];
-	printf("%-22s %-16s %9.1f %9.1f %9.1f   %5.2fx\n", name, half, t[0], t[n / 2], t[n - 1],
+	printf("%-26s %-18s %9.1f %9.1f %9.1f   %5.2fx\n", name, part, t[0], t[n / 2], t[n - 1],
 	       t[n / 2] / *first);
 }
 
@@ -123,7 +205,7 @@ int main(int argc, char **argv)
 {
 	struct contender field[COMMANDS_MAX] = {0};
 	int runs = argc > 1 ? atoi(argv[1]) : 0, n = 0;
-	double first_up = 0, first_down = 0;
+	bool traced;
 
 	if (argc < 5 || runs < 1 || runs > RUNS_MAX)
 		die("usage", "race RUNS MARKER NAME COMMAND... [::: NAME COMMAND...]...");
@@ -137,13 +219,23 @@ int main(int argc, char **argv)
 		if (i < argc)
 			argv[i++] = NULL;
 	}
+	traced = trace_arm();
 	for (int r = 0; r < runs; r++)
+		for (int i = 0; i < n; i++) {
+			if (traced && !trace_arm())
+				die("tracing", "does not start again");
+			run(&field[i], argv[2], r, traced);
+		}
+	if (traced)
+		trace_end();
+	else
+		fprintf(stderr, "race: no tracefs with KVM's events here: no halves\n");
+	printf("%-26s %-18s %9s %9s %9s   %s\n", "", "", "min ms", "median", "max", "ratio");
+	for (enum part p = traced ? TO_ENTRY : UP; p < PARTS; p++) {
+		double first = 0;
+
 		for (int i = 0; i < n; i++)
-			run(&field[i], argv[2], r);
-	printf("%-22s %-16s %9s %9s %9s   %s\n", "", "", "min ms", "median", "max", "ratio");
-	for (int i = 0; i < n; i++)
-		row(field[i].name, "exec to init", field[i].up, runs, &first_up);
-	for (int i = 0; i < n; i++)
-		row(field[i].name, "init to exit", field[i].down, runs, &first_down);
+			row(field[i].name, part_names[p], field[i].took[p], runs, &first);
+	}
 	return 0;
 }

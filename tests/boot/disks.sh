@@ -16,13 +16,16 @@ test_root_partition() {
 	says '^/dev/vda1'
 }
 
+# Where the init that minivmm packs looks for it, with the disk's driver a module.
 test_root_uuid() {
+	kernel cloud
 	tiny_disk "$vm_dir/root.img"
 	on_root "UUID=$(PATH=$PATH:/sbin:/usr/sbin blkid -p -s UUID -o value "$vm_dir/root.img")"
 }
 
 # On the second disk, behind one that has another label.
 test_root_label_second_disk() {
+	kernel cloud
 	tiny_disk "$vm_dir/other.img" --label other
 	tiny_disk "$vm_dir/root.img" --label system --partition
 	encoded "$where"

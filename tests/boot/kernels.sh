@@ -28,7 +28,7 @@ test_vmlinux_initrd() {
 
 # stdout is the guest's alone: its first byte to its last.
 test_stdout_is_the_guests() {
-	kernel cloud
+	kernel tuned
 	guest 'echo only this'
 	boots 0 120 -k "$kernel" -i "$initrd" --append quiet -vv
 	says '^only this$'

@@ -3,7 +3,8 @@
 # *.sh here; tests/boot/run calls each in a subshell of its own, in a directory
 # of its own ($vm_dir), with everything from scripts/vm.sh at hand.
 #
-#   kernel cloud | generic | vmlinux    path of a stock kernel, into $kernel
+#   kernel tuned                        path of our own kernel (an ELF), into $kernel
+#   kernel cloud | generic | vmlinux    of a stock one, where that is the point
 #   guest SCRIPT                        initrd=FILE: busybox, whose init runs SCRIPT
 #   encoded SCRIPT                      run=BASE64 into $run, for a guest with the tiny disk as root
 #   boots STATUS SECONDS ARGUMENT...    runs minivmm to its end; STATUS is wanted
@@ -17,6 +18,7 @@ skip() { echo "$*" >"$vm_dir/why"; exit 77; }
 kernel() {
 	case $1 in
 	vmlinux) kernel=$("$here/fetch-kernel" --vmlinux cloud) ;;
+	tuned) kernel=$("$here/build-kernel") ;;
 	*) kernel=$("$here/fetch-kernel" "$1") ;;
 	esac
 }

@@ -5,20 +5,20 @@ look='echo "cpus $(nproc)"; echo "online $(cat /sys/devices/system/cpu/online)"
 echo "memory $(sed -n "s/^MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo)"
 echo "@@ warnings"; warnings'
 
-cpus() { # cpus N SECONDS
-	kernel cloud
+cpus() { # cpus KERNEL N SECONDS
+	kernel "$1"; shift
 	guest "$look"
 	boots 0 "$2" -k "$kernel" -i "$initrd" -c "$1" --append quiet
 	says "^cpus $1\$"
 	clean_dmesg
 }
-test_1_cpu() { cpus 1 120; }
-test_2_cpus() { cpus 2 120; }
-test_8_cpus() { cpus 8 180; }
+test_1_cpu() { cpus tuned 1 120; }
+test_2_cpus() { cpus cloud 2 120; }
+test_8_cpus() { cpus tuned 8 180; }
 
 test_5_gib() {
 	local kib
-	kernel cloud
+	kernel tuned
 	# A page at the very top and one in the middle: beyond the 4 GiB line too.
 	guest "$look"'; mount -t tmpfs -o size=90% t /tmp; dd if=/dev/zero of=/tmp/x bs=1M count=64 && echo filled'
 	boots 0 120 -k "$kernel" -i "$initrd" -m 5G --append quiet
