@@ -42,7 +42,7 @@ test_promises() {
 	guest 'for fs in ext4 overlay virtiofs erofs tmpfs cgroup2 devtmpfs bpf hugetlbfs; do grep -qw $fs /proc/filesystems && echo "fs $fs"; done
 mkdir -p /c /a /b /w /o; mount -t cgroup2 c /c && echo "controllers $(cat /c/cgroup.controllers)"
 mount -t tmpfs t /w && mkdir /w/up /w/work && mount -t overlay -o lowerdir=/bin,upperdir=/w/up,workdir=/w/work o /o && [ -e /o/busybox ] && echo overlaid
-unshare -m -u -i -n -p -f -U sh -c "hostname inside; hostname" && echo "outside $(hostname)"
+unshare -r -m -u -i -n -p -f -U sh -c "hostname inside; hostname" && echo "outside $(hostname)"
 ip link add v0 type veth peer name v1 && ip link set v0 up && ip addr add 10.9.9.1/24 dev v0 && echo veth
 ip link set lo up; ping -c 1 127.0.0.1 >/dev/null && echo ping4; ping -6 -c 1 ::1 >/dev/null && echo ping6
 [ -c /dev/net/tun ] && [ -c /dev/vsock ] && [ -c /dev/fuse ] && echo nodes
