@@ -20,7 +20,7 @@ struct cmdline_config {
 	const char *cmdline_option; /* who said it, for messages; NULL: "--cmdline" */
 	const char *append;         /* --append: after them; NULL: nothing */
 	/* Which ports are the kernel's consoles; the last of them is /dev/console. */
-	bool serial, serial2;
+	bool serial, serial2, hvc;
 	/* What root= says if the user gives none: "/dev/vda"; "": the init finds it by
 	 * itself; NULL: there is no disk. */
 	const char *root;

@@ -14,8 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* From port 0x60. Offset 0 is data, 4 is command and status; what lies between
- * is not the controller's and reads as if nobody were there. */
+/* From port 0x60. Offset 0 is data, 4 is command and status. Of what lies between, port
+ * 0x61 is the board's NMI status and control register, which is kept here because it
+ * is nobody else's; the rest reads as if nobody were there. */
 enum { I8042_PORTS = 5 };
 
 struct i8042 {
@@ -26,6 +27,7 @@ struct i8042 {
 	uint8_t out;     /* output buffer, valid while `obf` */
 	bool obf;        /* status: output buffer full */
 	bool after_cmd;  /* status: the last write was a command */
+	uint8_t nmi_sc;  /* port 0x61, the bits that can be written */
 };
 
 /* `stop` is copied; it hears STOP_RESET on a vCPU thread. */

@@ -12,6 +12,7 @@
 #include "firmware/init/report.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -22,6 +23,21 @@ static void mount_or_complain(const char *type, const char *on, unsigned long fl
 {
 	if (mount(type, on, type, flags, NULL) && errno != EBUSY)
 		complain("mounting %s on %s: %s", type, on, strerror(errno));
+}
+
+/* The kernel gives its first program /dev/console, unless that had no driver by then:
+ * virtio_console may be among our modules. */
+static void open_console(void)
+{
+	int fd;
+
+	if (fcntl(STDERR_FILENO, F_GETFD) >= 0)
+		return;
+	do
+		fd = open("/dev/console", O_RDWR);
+	while (fd >= 0 && fd < STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
 }
 
 int main(int argc, char **argv)
@@ -44,6 +60,7 @@ int main(int argc, char **argv)
 	if (options.too_long)
 		give_up("%s= on the command line is too long", options.too_long);
 	load_modules(cmdline);
+	open_console();
 	mount_root(&options);
 	switch_root(&options, argv);
 }

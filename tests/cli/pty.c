@@ -18,6 +18,7 @@
  *   stopped          wait until the command is stopped
  *   background       be in the foreground ourselves
  *   foreground       let the command be there
+ *   size=COLSxROWS   the window has that size from now on
  *   sleep=MS         and go on reading
  *
  * TEXT knows \r, \n, \\ and \xHH. OUTPUT gets what the terminal showed, REPORT two lines:
@@ -353,6 +354,17 @@ static bool do_sleep(struct session *s, const char *arg)
 	return true;
 }
 
+static bool do_size(struct session *s, const char *arg)
+{
+	unsigned cols, rows;
+
+	if (sscanf(arg, "%ux%u", &cols, &rows) != 2)
+		return false;
+	const struct winsize ws = {.ws_col = (unsigned short)cols, .ws_row = (unsigned short)rows};
+
+	return !ioctl(s->master, TIOCSWINSZ, &ws);
+}
+
 static bool do_limit(struct session *s, const char *arg)
 {
 	s->deadline = now_ms() + strtoull(arg, NULL, 10) * 1000;
@@ -374,6 +386,7 @@ static const struct {
 	{"cooked", do_cooked},
 	{"stopped", do_stopped},
 	{"background", do_background},
+	{"size", do_size},
 	{"sleep", do_sleep},
 	{"foreground", do_foreground},
 };

@@ -5,6 +5,8 @@
  *
  *   echo      says "ready", then every byte that it is sent. Ends after count=N
  *             bytes, or with Ctrl-D, or at the power button unless deaf=1
+ *             With two=1 it greets on the second serial port, too. A break is shown
+ *             as <break>
  *   flood     lines=N lines of 64 bytes, the time it took, and a last line
  *   ramble    a line every millisecond, for ever
  *   spin      computes for ever
@@ -33,10 +35,12 @@
 
 enum {
 	COM1 = 0x3f8,
+	COM2 = 0x2f8,
 	IER = 1,
 	LSR = 5,
 	IER_RX = 1,
 	LSR_DR = 0x01,
+	LSR_BI = 0x10,
 	LSR_THRE = 0x20,
 	COM1_GSI = 4,
 	COM1_VECTOR = 0x24,
@@ -84,6 +88,15 @@ static void put_byte(uint8_t byte)
 	outb(COM1, byte);
 }
 
+static void say_on_com2(const char *text)
+{
+	for (; *text; text++) {
+		while (!(inb(COM2 + LSR) & LSR_THRE))
+			barrier();
+		outb(COM2, (uint8_t)*text);
+	}
+}
+
 static void echo(void)
 {
 	uint64_t left = option("count", 0);
@@ -97,11 +110,20 @@ static void echo(void)
 		ioapic_route(BUTTON_GSI, BUTTON_VECTOR, false);
 	}
 	puts("ready\n");
+	if (option("two", 0))
+		say_on_com2("the second port\n");
 	outb(COM1 + IER, IER_RX);
 	while (!pressed) {
-		while (inb(COM1 + LSR) & LSR_DR) {
+		uint8_t lsr;
+
+		/* All ones: there is no such port. */
+		while ((lsr = inb(COM1 + LSR)) & LSR_DR && lsr != 0xff) {
 			uint8_t byte = inb(COM1);
 
+			if (lsr & LSR_BI) {
+				puts("<break>");
+				continue;
+			}
 			if (!counted && byte == CTRL_D)
 				return;
 			put_byte(byte);
@@ -216,8 +238,13 @@ void guest_main(void)
 	} else if (told("halt")) {
 		halt_all();
 	} else if (told("panic")) {
-		puts("[    0.5] Kernel panic - not syncing: Attempted to kill init!\n"
-		     "[    0.5] ---[ end Kernel panic - not syncing ]---\n");
+		static const char last_words[] =
+			"[    0.5] Kernel panic - not syncing: Attempted to kill init!\n"
+			"[    0.5] ---[ end Kernel panic - not syncing ]---\n";
+
+		puts(last_words);
+		if (option("two", 0))
+			say_on_com2(last_words);
 		reset();
 	} else if (told("pvpanic")) {
 		if (option("loud", 0))

@@ -35,6 +35,9 @@ static void test_defaults(void **state)
 	c.serial2 = true;
 	assert_string_equal(build(&c), "console=ttyS0 console=ttyS1 panic=-1 reboot=a");
 	c.serial2 = false;
+	c.hvc = true;
+	assert_string_equal(build(&c), "console=ttyS0 console=hvc0 panic=-1 reboot=a");
+	c.hvc = false;
 	c.root = "/dev/vda";
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda rw");
 	c.root_readonly = true;

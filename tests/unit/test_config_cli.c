@@ -752,6 +752,16 @@ static void the_terminal_is_given_once(void **state)
 	assert_int_equal(parse("-kx", "--serial2", "pty"), CONFIG_RUN);
 	assert_int_equal(c.serial.kind, CHAR_TTY);
 	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--hvc", "tty"), CONFIG_RUN);
+	assert_int_equal(c.serial.kind, CHAR_OFF);
+	assert_int_equal(c.hvc.kind, CHAR_TTY);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--hvc", "socket=s"), CONFIG_RUN);
+	assert_int_equal(c.serial.kind, CHAR_TTY);
+	assert_string_equal(c.hvc.path, "s");
+	vm_config_fini(&c);
+	refused("--hvc tty: --serial2 has the terminal already", "-kx", "--serial2", "tty", "--hvc",
+		"tty");
 	refused("--serial2 tty: --serial has the terminal already", "-kx", "--serial2", "tty",
 		"--serial", "tty");
 }

@@ -137,10 +137,22 @@ static void test_hostile_every_offset_and_size(void **state)
 				i8042_io_ops.write(&r->k, off, size, v * 0x01010101u);
 				i8042_io_ops.read(&r->k, off, size);
 			}
-	/* The ports between its two are not the controller's. */
-	for (unsigned port = 0x61; port < 0x64; port++)
+	/* Of the ports between its two, one is the board's. */
+	for (unsigned port = 0x62; port < 0x64; port++)
 		assert_int_equal(in(r, port), 0xff);
 	assert_int_equal(in(r, 0x64) & 0x02, 0);
+}
+
+/* Who takes an NMI asks there for SERR# and IOCHK#, and must not be told of them. */
+static void test_nmi_status(void **state)
+{
+	struct rig *r = *state;
+
+	assert_int_equal(in(r, 0x61), 0);
+	for (unsigned v = 0; v < 256; v++) {
+		i8042_io_ops.write(&r->k, 1, 1, v);
+		assert_int_equal(in(r, 0x61), v & 0x0f);
+	}
 }
 
 static void test_save_load_save(void **state)
@@ -207,6 +219,7 @@ int main(void)
 		T(test_pulses_of_bit_0_reset_and_others_do_not),
 		T(test_linux_driver_gets_every_answer_at_once),
 		T(test_hostile_every_offset_and_size),
+		T(test_nmi_status),
 		T(test_save_load_save),
 		T(test_reset),
 	};

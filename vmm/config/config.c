@@ -22,6 +22,7 @@ void vm_config_init(struct vm_config *c)
 		.memory_max = 256 * MiB,
 		.rng = true,
 		.serial2.kind = CHAR_OFF,
+		.hvc.kind = CHAR_OFF,
 		.stop_timeout_s = 10,
 		.on_reboot = ON_REBOOT_EXIT,
 		.log_level = LOG_WARN,
@@ -40,6 +41,7 @@ void vm_config_fini(struct vm_config *c)
 	free(c->append);
 	free(c->serial.path);
 	free(c->serial2.path);
+	free(c->hvc.path);
 	free(c->log_file);
 	memset(c, 0, sizeof(*c));
 }
@@ -236,7 +238,7 @@ static int give_terminal(struct vm_config *c, struct err *e)
 	struct {
 		const char *name;
 		struct char_config *config;
-	} consoles[] = {{"serial", &c->serial}, {"serial2", &c->serial2}};
+	} consoles[] = {{"serial", &c->serial}, {"serial2", &c->serial2}, {"hvc", &c->hvc}};
 	const char *owner = NULL;
 
 	for (unsigned i = 0; i < ARRAY_LEN(consoles); i++) {

@@ -110,6 +110,7 @@ struct vm_config {
 
 	/* consoles: at most one of them is CHAR_TTY */
 	struct char_config serial, serial2; /* ttyS0, ttyS1 */
+	struct char_config hvc;             /* hvc0 */
 
 	/* running and stopping */
 	unsigned timeout_s;      /* 0: none */

@@ -474,6 +474,10 @@ const struct option_def options[] = {
 	{ "serial2", KEY_SERIAL2, "KIND", "console",
 	  "a second one, ttyS1 (default off)",
 	  .set = set_console, AT(serial2) },
+	{ "hvc", KEY_HVC, "KIND", "console",
+	  "a virtio console, hvc0 (default off); with tty\n"
+	  "it is the guest's console and --serial is off",
+	  .set = set_console, AT(hvc) },
 
 	{ "timeout", KEY_TIMEOUT, "SECONDS", "run",
 	  "end the VM after that time (default 0: never)",

@@ -43,9 +43,18 @@ static void on_nmi(void *ctx)
 		log_info("NMI");
 }
 
+/* A serial line has no size; only a virtio console can pass it on. */
+static void on_resize(void *ctx, uint16_t cols, uint16_t rows)
+{
+	struct machine *m = ctx;
+
+	virtio_console_resize(&m->hvc, 0, cols, rows);
+}
+
 static const char *const names[N_CONSOLES] = {
 	[CONSOLE_SERIAL] = "--serial",
 	[CONSOLE_SERIAL2] = "--serial2",
+	[CONSOLE_HVC] = "--hvc",
 };
 
 static const struct char_config *config_of(const struct vm_config *c, unsigned i)
@@ -53,6 +62,7 @@ static const struct char_config *config_of(const struct vm_config *c, unsigned i
 	const struct char_config *all[N_CONSOLES] = {
 		[CONSOLE_SERIAL] = &c->serial,
 		[CONSOLE_SERIAL2] = &c->serial2,
+		[CONSOLE_HVC] = &c->hvc,
 	};
 
 	return all[i];
@@ -79,6 +89,7 @@ int machine_open_consoles(struct machine *m, struct err *e)
 		.leave = on_leave,
 		.press_button = on_button,
 		.inject_nmi = on_nmi,
+		.resized = m->config->hvc.kind == CHAR_TTY ? on_resize : NULL,
 		.ctx = m,
 	};
 	int ret = 0;
@@ -98,8 +109,10 @@ int machine_start_consoles(struct machine *m, bool fresh, struct err *e)
 	int ret = 0;
 
 	for (unsigned i = 0; i < N_CONSOLES && !ret; i++) {
-		const struct char_in in = {uart16550_receive, uart16550_receive_break,
-					   &m->uarts[i]};
+		const struct char_in line = {uart16550_receive, uart16550_receive_break,
+					     i == CONSOLE_HVC ? NULL : &m->uarts[i]};
+		const struct char_in hvc = {virtio_console_receive, NULL, &m->hvc.ports[0]};
+		const struct char_in in = i == CONSOLE_HVC ? hvc : line;
 
 		ret = console_start(&m->consoles[i], &in, fresh, e);
 	}

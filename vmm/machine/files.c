@@ -61,6 +61,8 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 		extras[n++] = "virtio_net";
 	if (c->rng)
 		extras[n++] = "virtio_rng";
+	if (c->hvc.kind != CHAR_OFF)
+		extras[n++] = "virtio_console";
 	return n;
 }
 

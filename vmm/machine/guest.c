@@ -51,6 +51,9 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 		.append = c->append,
 		.serial = m->board.serial,
 		.serial2 = c->serial2.kind == CHAR_TTY,
+		/* Or if nothing else could be the console. */
+		.hvc = c->hvc.kind == CHAR_TTY ||
+		       (c->hvc.kind != CHAR_OFF && !m->board.serial && !m->board.serial2),
 		.root = c->n_disks ? root : NULL,
 		.root_readonly = c->n_disks && c->disks[0].readonly,
 		.n_devices = m->board.virtio_mmio ? m->board.n_virtio : 0,

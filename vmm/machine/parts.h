@@ -17,6 +17,7 @@
 #include "devices/rtc/cmos.h"
 #include "devices/serial/uart16550.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/console.h"
 #include "devices/virtio/mmio.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/pci.h"
@@ -79,7 +80,7 @@ struct nic {
 enum { EXIT_COUNTS = 64 }; /* KVM's exit reasons end well below */
 
 /* The ports at which a person or a program can talk to the guest. */
-enum { CONSOLE_SERIAL, CONSOLE_SERIAL2, N_CONSOLES };
+enum { CONSOLE_SERIAL, CONSOLE_SERIAL2, CONSOLE_HVC, N_CONSOLES };
 
 struct machine {
 	const struct vm_config *config;
@@ -124,6 +125,8 @@ struct machine {
 	struct io_thread *light_io; /* serves the devices that are no burden */
 	struct virtio_rng rng;
 	struct virtio_slot rng_slot;
+	struct virtio_console hvc;
+	struct virtio_slot hvc_slot;
 };
 
 /* files.c: open the kernel, the initrd (or pack one) and the disks, look at where the

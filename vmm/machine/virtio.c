@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define RNG_NAME "rng"
+#define HVC_NAME "hvc"
 
 struct io_thread *machine_start_thread(const char *name, struct err *e)
 {
@@ -39,6 +40,8 @@ int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *
 		ret = board_add_virtio(b, c->nets[i].id, e);
 	if (!ret && c->rng)
 		ret = board_add_virtio(b, RNG_NAME, e);
+	if (!ret && c->hvc.kind != CHAR_OFF)
+		ret = board_add_virtio(b, HVC_NAME, e);
 	return ret;
 }
 
@@ -130,17 +133,43 @@ static int make_disk(struct machine *m, struct disk *d, const struct disk_config
 	return machine_plug(m, &d->slot, &d->blk.v, e);
 }
 
+/* The thread of the devices that are no burden. */
+static struct loop *light_io(struct machine *m, struct err *e)
+{
+	if (!m->light_io)
+		m->light_io = machine_start_thread("light-io", e);
+	return m->light_io ? io_thread_loop(m->light_io) : NULL;
+}
+
 static int make_rng(struct machine *m, struct err *e)
 {
+	struct loop *loop = light_io(m, e);
 
-	m->light_io = machine_start_thread("light-io", e);
-	if (!m->light_io)
+	if (!loop)
 		return e->code;
-	int ret = virtio_rng_init(&m->rng, RNG_NAME, &m->ram, io_thread_loop(m->light_io));
+	int ret = virtio_rng_init(&m->rng, RNG_NAME, &m->ram, loop);
 
 	if (ret)
 		return err_host(e, ret, "--rng: %s", strerror(-ret));
 	return machine_plug(m, &m->rng_slot, &m->rng.v, e);
+}
+
+static int make_hvc(struct machine *m, struct err *e)
+{
+	const struct virtio_console_wire wire = {
+		.is_console = true,
+		.out = console_out(&m->consoles[CONSOLE_HVC]),
+		.room = console_room(&m->consoles[CONSOLE_HVC]),
+	};
+	struct loop *loop = light_io(m, e);
+
+	if (!loop)
+		return e->code;
+	int ret = virtio_console_init(&m->hvc, HVC_NAME, &wire, 1, &m->ram, loop);
+
+	if (ret)
+		return err_host(e, ret, "--hvc: %s", strerror(-ret));
+	return machine_plug(m, &m->hvc_slot, &m->hvc.v, e);
 }
 
 int machine_make_virtio(struct machine *m, struct err *e)
@@ -153,6 +182,8 @@ int machine_make_virtio(struct machine *m, struct err *e)
 		ret = machine_make_nets(m, e);
 	if (!ret && m->config->rng)
 		ret = make_rng(m, e);
+	if (!ret && m->config->hvc.kind != CHAR_OFF)
+		ret = make_hvc(m, e);
 	if (ret)
 		return ret;
 	assert(m->n_plugged == m->board.n_virtio);
@@ -161,6 +192,7 @@ int machine_make_virtio(struct machine *m, struct err *e)
 
 void machine_end_virtio(struct machine *m)
 {
+	virtio_console_fini(&m->hvc);
 	virtio_rng_fini(&m->rng);
 	io_thread_destroy(m->light_io);
 	machine_end_nets(m);

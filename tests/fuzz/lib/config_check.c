@@ -21,7 +21,7 @@ static void check_disks(const struct vm_config *c)
 
 static void check_consoles(const struct vm_config *c)
 {
-	const struct char_config *all[] = {&c->serial, &c->serial2};
+	const struct char_config *all[] = {&c->serial, &c->serial2, &c->hvc};
 	unsigned terminals = 0;
 
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
