@@ -74,7 +74,7 @@ test_oci_archive() {
 }
 
 # A size that fits: many small files want inodes, and the disk has room afterwards.
-test_many_small_files() {
+test_many_small_files_long() {
 	marked_tree "$vm_dir/tree"
 	mkdir "$vm_dir/tree/many"
 	(cd "$vm_dir/tree/many" && seq 30000 | xargs touch)
@@ -82,7 +82,7 @@ test_many_small_files() {
 }
 
 # Debian from nothing, under our own kernel: systemd finds all that it wants.
-test_debian_tuned() {
+test_debian_tuned_long() {
 	local image; image=$("$here/mkimage") || fail "mkimage"
 	kernel tuned
 	cp --reflink=auto --sparse=always "$image" "$vm_dir/debian.img"

@@ -65,7 +65,7 @@ ip route add default via 10.9.0.1'
 dhcp='ip link set lo up; ip link set eth0 up; udhcpc -i eth0 -s /lease -n -q -t 20'
 
 # A lease, a name, 8 MiB down and up.
-test_user_network() {
+test_user_network_long() {
 	local sum
 	mkdir "$vm_dir/files"
 	head -c 8388608 /dev/urandom >"$vm_dir/files/down"
@@ -89,7 +89,7 @@ test_user_network() {
 }
 
 # Of the host's port to a server in the guest.
-test_forwarded_port() {
+test_forwarded_port_long() {
 	net_disk "$vm_dir/root.img" "$dhcp
 		mkdir /tmp/w /tmp/w/cgi-bin
 		printf '#!/bin/sh\necho; echo served by the guest; touch /tmp/seen\n' >/tmp/w/cgi-bin/it
@@ -107,7 +107,7 @@ n=0; while [ "$(cat /sys/class/net/eth0/carrier)" = 1 ] && [ $n -lt 200 ]; do sl
 echo "carrier $(cat /sys/class/net/eth0/carrier)"'
 
 # passt dies: the link goes down, a line says so, the guest lives.
-test_passt_killed() {
+test_passt_killed_long() {
 	net_disk "$vm_dir/root.img" "$dhcp; $wait_for_carrier_loss; echo alive"
 	in_namespace "$uplink
 		with bash -c 'until grep -qa ^ready $vm_dir/out; do sleep 0.2; done
@@ -121,7 +121,7 @@ test_passt_killed() {
 	told 'net0: passt was killed \(Killed\); the guest.s link is down'
 }
 
-test_tap_deleted() {
+test_tap_deleted_long() {
 	net_disk "$vm_dir/root.img" "ip link set eth0 up; $wait_for_carrier_loss; echo alive"
 	in_namespace "ip tuntap add t0 mode tap; ip link set t0 up
 		with bash -c 'until grep -qa ^ready $vm_dir/out; do sleep 0.2; done; ip link delete t0'"
@@ -133,7 +133,7 @@ test_tap_deleted() {
 }
 
 # minivmm is killed: passt goes with it.
-test_passt_ends_with_minivmm() {
+test_passt_ends_with_minivmm_long() {
 	net_disk "$vm_dir/root.img" 'echo ready; sleep 1000'
 	in_namespace "$uplink"
 	vm_start -k "$kernel" -d "$vm_dir/root.img" -n user --append quiet
@@ -149,7 +149,7 @@ test_passt_ends_with_minivmm() {
 		done' - $(cat "$vm_dir/children") || fail "passt is still there"
 }
 
-test_ping_and_iperf3_over_tap() {
+test_ping_and_iperf3_over_tap_long() {
 	net_disk "$vm_dir/root.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0
 		ping -c 3 -W 10 10.8.0.1
 		iperf3 -c 10.8.0.1 -t 3 && echo "iperf up done"
@@ -163,7 +163,7 @@ test_ping_and_iperf3_over_tap() {
 }
 
 # Two guests on a bridge: nginx in one, curl in the other.
-test_two_guests_over_a_bridge() {
+test_two_guests_over_a_bridge_long() {
 	net_disk "$vm_dir/server.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.7.0.1/24 dev eth0
 		mount -t tmpfs none /tmp; mkdir /tmp/w; echo "from nginx in the other guest" >/tmp/w/page
 		printf "user root; pid /tmp/pid; error_log /tmp/e; events {}
@@ -182,7 +182,7 @@ test_two_guests_over_a_bridge() {
 }
 
 # Several networks, and MACs that stay the same from one run to the next.
-test_several_and_stable() {
+test_several_and_stable_long() {
 	local first
 	net_disk "$vm_dir/root.img" 'for i in eth0 eth1; do echo "$i $(cat /sys/class/net/$i/address)"; done'
 	in_namespace 'for t in t1 t2; do ip tuntap add $t mode tap; ip link set $t up; done'
