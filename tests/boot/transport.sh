@@ -18,6 +18,7 @@ grep virtio /proc/interrupts | sed "s/  */ /g;s/^/irq/"'
 # Ten disks and the rng: pins 16 to 26, and the I/O APIC has 24 unless more are needed.
 test_mmio_cloud_eleven_devices_in_order() {
 	local n disks=()
+	kernel cloud
 	tiny_disk "$vm_dir/root.img"
 	for n in 1 2 3 4 5 6 7 8 9; do
 		truncate -s "${n}M" "$vm_dir/d$n"
@@ -58,6 +59,7 @@ test_mmio_generic_root() {
 
 # A guest that does not even look for PCI.
 test_mmio_cloud_pci_off() {
+	kernel cloud
 	tiny_disk "$vm_dir/root.img"
 	encoded "$what_is_there"
 	mmio -k "$kernel" -d "$vm_dir/root.img" --append "quiet pci=off $run"
@@ -67,7 +69,7 @@ test_mmio_cloud_pci_off() {
 # A guest without ACPI: virtio_mmio.device= names the devices, the MP table the pins. It
 # cannot power off, so it reboots.
 test_mmio_tuned_acpi_off() {
-	kernel=$("$here/build-kernel") || fail "build-kernel"
+	kernel tuned
 	tiny_disk "$vm_dir/root.img"
 	truncate -s 2M "$vm_dir/d1"
 	encoded "$what_is_there
@@ -84,7 +86,7 @@ ls -d /sys/firmware/acpi 2>/dev/null; echo \"cpus \$(nproc)\"; echo '@@ warnings
 
 # The same kernel with ACPI: nothing of it on the command line, and no device twice.
 test_mmio_tuned_root() {
-	kernel=$("$here/build-kernel") || fail "build-kernel"
+	kernel tuned
 	tiny_disk "$vm_dir/root.img"
 	encoded "$what_is_there; cat /proc/cmdline; echo '@@ warnings'; warnings"
 	mmio -k "$kernel" -d "$vm_dir/root.img" --append "quiet $run"
