@@ -15,6 +15,7 @@ cpus() { # cpus KERNEL N SECONDS
 test_1_cpu() { cpus tuned 1 120; }
 test_2_cpus() { cpus cloud 2 120; }
 test_8_cpus() { cpus tuned 8 180; }
+test_64_cpus() { cpus tuned 64 600; }
 
 test_5_gib() {
 	local kib
