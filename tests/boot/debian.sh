@@ -16,9 +16,9 @@ answer() { # answer COMMAND REGEX
 }
 
 # SIGTERM presses the power button, systemd-logind hears it and shuts down.
-test_cloud_login_and_button() {
+login_and_button() { # login_and_button OPTION...
 	debian_image=$("$here/mkimage") || fail "mkimage"
-	debian cloud -c 2 --stop-timeout 90
+	debian cloud -c 2 --stop-timeout 90 "$@"
 	answer 'systemctl is-system-running --wait' '^running'
 	answer 'nproc' '^2'
 	answer 'systemctl --failed --no-legend | wc -l' '^0'
@@ -30,6 +30,8 @@ test_cloud_login_and_button() {
 	[ "$(PATH=$PATH:/sbin:/usr/sbin debugfs -R 'cat /srv/kept' "$vm_dir/debian.img" 2>/dev/null)" = kept ] ||
 		fail "what was written is not on the disk"
 }
+test_cloud_login_and_button() { login_and_button; }
+test_cloud_login_and_button_mmio() { login_and_button --transport mmio; }
 
 test_generic_login_and_poweroff() {
 	debian_image=$("$here/mkimage") || fail "mkimage"
