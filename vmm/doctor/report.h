@@ -14,6 +14,7 @@
 #include "vmm/core/host_memory.h"
 #include "vmm/kvm/facts.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,8 +25,8 @@ struct helper {
 	const char *use;    /* what minivmm does with it */
 	const char *remedy; /* what to do where it is missing */
 	bool there;
-	bool matters;    /* its absence is a thing to do, and not just a fact */
-	char found[128]; /* where or which one; or why not */
+	bool matters;         /* its absence is a thing to do, and not just a fact */
+	char found[PATH_MAX]; /* where or which one; or why not */
 };
 
 enum { HELPERS_MAX = 16, TODO_MAX = 24 };
