@@ -62,3 +62,22 @@ test_modules_option() {
 		-d "$vm_dir/root.img" --append "quiet $run"
 	says '^root /dev/(vda|root) / ext4'
 }
+
+# Without a guest: the lengths of a real one, and a few by the whole program.
+truncations() { # truncations STEP
+	local size length
+	kernel cloud
+	"$(dirname "$vm_binary")/tests/boot/truncations" "$kernel" "$1" >"$vm_dir/out" ||
+		fail "truncations: $(cat "$vm_dir/out")"
+	says '^[0-9]+ lengths refused$'
+	console >"$vm_dir/note"
+	size=$(stat -Lc %s "$kernel")
+	for length in 1 511 512 560 700 16384 $((size / 2)) $((size - 1)); do
+		head -c "$length" "$kernel" >"$vm_dir/cut"
+		boots 2 60 -k "$vm_dir/cut"
+		told '^minivmm: --kernel .*/cut: '
+		[ "$(wc -l <"$vm_dir/err")" = 1 ] || fail "not one line about $length bytes"
+	done
+}
+test_truncations() { truncations 61; }
+test_every_truncation_long() { truncations 1; }
