@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * truncations KERNEL STEP: a kernel file, cut at every length below its own: each is
- * refused, and the whole is not. Status 0 if so. For files that end where their headers
- * say. Between the first and the last 64 KiB only every STEPth length is tried.
+ * refused as a user's mistake that names the file, and the whole is not. Status 0 if so. For files
+ * that end where their headers say. Between the first and the last 64 KiB only every STEPth length
+ * is tried.
  *
  * A memfd is cut from its end, so a length costs a few system calls and no copy.
  */
@@ -18,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define EDGE 65536
+enum { EDGE = 65536 };
 
 static int copy_of(const char *path, off_t *size)
 {
@@ -43,7 +44,7 @@ int main(int argc, char **argv)
 {
 	off_t size, step = argc == 3 ? atoi(argv[2]) : 0, tried = 0;
 	int fd = step > 0 ? copy_of(argv[1], &size) : -1;
-	char path[64];
+	char path[64], said[96];
 
 	if (fd < 0) {
 		fprintf(stderr, "truncations KERNEL STEP: %s\n",
@@ -51,6 +52,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	snprintf(said, sizeof(said), "--kernel %s: ", path);
 	for (off_t length = size; length >= 0; tried++) {
 		struct err e = {0};
 		struct kernel k;
@@ -59,9 +61,10 @@ int main(int argc, char **argv)
 		if (ftruncate(fd, length))
 			return 2;
 		r = kernel_open(&k, path, &e);
-		if ((r == 0) != (length == size)) {
-			printf("%lld bytes: %s\n", (long long)length,
-			       r ? strerror(-r) : "accepted");
+		if (length == size ? r != 0
+				   : r == 0 || e.kind != ERR_USAGE ||
+					     strncmp(e.text, said, strlen(said))) {
+			printf("%lld bytes: %s\n", (long long)length, r ? e.text : "accepted");
 			return 1;
 		}
 		if (r == 0)
