@@ -265,8 +265,10 @@ static void close_pipes(struct pipes *s)
 	}
 }
 
-/* passt drops what the socket does not take, and its peer finds out a second later: so
- * let it take much. Beyond the host's net.core.wmem_max that is root's privilege. */
+/* passt drops what the socket does not take, and then sends all from there again, over
+ * and over: with frames of 1500 bytes and 208 KiB, what a host allows by default, most of
+ * what it sent were repetitions. So let the socket take much; beyond the host's
+ * net.core.wmem_max that is root's privilege. */
 static void widen(int fd)
 {
 	int size = SOCKET_BUFFER;
