@@ -36,6 +36,8 @@
 
 enum {
 	PATIENCE_MS = 20000,
+	/* From its hanging up to its end, which says why: a moment, unless it is stuck. */
+	END_MS = 2000,
 	/* The link's: as long as an IP packet can be that begins at a multiple of four.
 	 * What leaves the host, passt cuts as the host's own sockets do. */
 	MTU = 65520,
@@ -48,9 +50,11 @@ struct net_passt {
 	struct net_stream stream; /* first */
 	pid_t pid;                /* 0: reaped */
 	int pidfd;                /* -1: this kernel has none */
+	struct loop *loop;        /* when attached */
 	struct loop_fd *pid_watch;
-	int ready, words; /* our ends of its stdout and stderr */
-	int status;       /* when reaped: as waitpid's */
+	struct loop_timer *end_timer; /* NULL: not waiting for its end */
+	int ready, words;             /* our ends of its stdout and stderr */
+	int status;                   /* when reaped: as waitpid's */
 };
 
 static struct net_passt *of(struct net *n)
@@ -94,13 +98,28 @@ static bool reap(struct net_passt *p, int flags)
 	return got;
 }
 
+static void on_end_overdue(void *ctx);
+
+/* A process that ends closes its socket first, and can be asked a moment later. */
+static bool await_end(struct net_passt *p)
+{
+	if (!p->pid_watch)
+		return false;
+	if (!p->end_timer) {
+		p->end_timer = loop_timer_add(p->loop, on_end_overdue, p);
+		if (p->end_timer)
+			loop_timer_start(p->end_timer, END_MS);
+	}
+	return p->end_timer;
+}
+
 static const char *how_it_ended(struct net_stream *s)
 {
 	struct net_passt *p = (struct net_passt *)s;
 	char words[120];
 
 	if (!reap(p, WNOHANG))
-		return "passt hung up";
+		return await_end(p) ? NULL : "passt hung up";
 	if (WIFSIGNALED(p->status)) {
 		snprintf(s->text, sizeof(s->text), "passt was killed (%s)",
 			 strsignal(WTERMSIG(p->status)));
@@ -124,13 +143,26 @@ static void end_passt(struct net_passt *p)
 
 /* --- backend -------------------------------------------------------------------------------- */
 
+static void stop_watching(struct net_passt *p)
+{
+	loop_fd_del(p->pid_watch);
+	p->pid_watch = NULL;
+	if (p->end_timer)
+		loop_timer_del(p->end_timer);
+	p->end_timer = NULL;
+}
+
 static void on_exit_of_passt(void *ctx, int events)
 {
 	struct net_passt *p = ctx;
 
-	loop_fd_del(p->pid_watch);
-	p->pid_watch = NULL;
+	stop_watching(p);
 	net_stream_hang_up(&p->stream);
+}
+
+static void on_end_overdue(void *ctx)
+{
+	on_exit_of_passt(ctx, 0);
 }
 
 static int passt_attach(struct net *n, struct loop *loop, unsigned offloads)
@@ -138,9 +170,13 @@ static int passt_attach(struct net *n, struct loop *loop, unsigned offloads)
 	struct net_passt *p = of(n);
 	int ret = net_stream_attach(n, loop, offloads);
 
+	p->loop = loop;
 	/* The socket tells as well, but only a reader who has room for frames. */
-	if (!ret && p->pidfd >= 0 && !p->stream.hung_up)
+	if (!ret && p->pidfd >= 0 && !p->stream.told)
 		p->pid_watch = loop_fd_add(loop, p->pidfd, LOOP_READ, on_exit_of_passt, p);
+	/* It hung up before the device was reset, and its end has not come since. */
+	if (p->pid_watch && p->stream.hung_up)
+		net_stream_hang_up(&p->stream);
 	return ret;
 }
 
@@ -148,8 +184,7 @@ static void passt_detach(struct net *n)
 {
 	struct net_passt *p = of(n);
 
-	loop_fd_del(p->pid_watch);
-	p->pid_watch = NULL;
+	stop_watching(p);
 	net_stream_detach(n);
 }
 
@@ -230,8 +265,10 @@ static void close_pipes(struct pipes *s)
 	}
 }
 
-/* passt drops what the socket does not take, and its peer finds out a second later: so
- * let it take much. Beyond the host's net.core.wmem_max that is root's privilege. */
+/* passt drops what the socket does not take, and then sends all from there again, over
+ * and over: with frames of 1500 bytes and 208 KiB, what a host allows by default, most of
+ * what it sent were repetitions. So let the socket take much; beyond the host's
+ * net.core.wmem_max that is root's privilege. */
 static void widen(int fd)
 {
 	int size = SOCKET_BUFFER;

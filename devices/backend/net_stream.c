@@ -38,16 +38,18 @@ static void set_watch(struct net_stream *s)
 
 void net_stream_hang_up(struct net_stream *s)
 {
-	const char *why = NULL;
+	const char *why;
 
-	if (s->hung_up)
+	if (s->told)
 		return;
 	s->hung_up = true;
 	s->rest_len = 0;
 	set_watch(s);
-	if (s->why)
-		why = s->why(s);
-	s->net.lost(s->net.ctx, why ? why : "the other end hung up");
+	why = s->why ? s->why(s) : "the other end hung up";
+	if (!why)
+		return;
+	s->told = true;
+	s->net.lost(s->net.ctx, why);
 }
 
 /* --- reception ------------------------------------------------------------------------- */

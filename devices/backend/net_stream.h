@@ -14,7 +14,9 @@ enum { NET_STREAM_LEN = 4 };
 struct net_stream {
 	struct net net;
 	int fd; /* owned */
-	/* Why the other end hung up, for a person; NULL: not known. Into `text`. */
+	/* Why the other end hung up, for a person. Into `text`, or a constant. NULL function:
+	 * nobody knows. It gives NULL while that is about to become known: the device is not
+	 * told yet, and net_stream_hang_up() is called again. */
 	const char *(*why)(struct net_stream *s);
 	char text[200];
 
@@ -22,6 +24,7 @@ struct net_stream {
 	bool wants;   /* frames are wanted */
 	bool blocked; /* a send was put off */
 	bool hung_up; /* for good */
+	bool told;    /* and the device knows */
 
 	/* Reception: the length of the next frame, as much as there is of it; then the
 	 * frame, into the caller's iovec. */
@@ -51,7 +54,7 @@ void net_stream_abandon(struct net *n);
 int net_stream_send(struct net *n, const struct net_hdr *hdr, struct iovec *iov, int n_iov,
 		    size_t len);
 
-/* The other end is gone: tell the device, once. Loop thread. */
+/* The other end is gone: tell the device, once, as soon as it is known why. Loop thread. */
 void net_stream_hang_up(struct net_stream *s);
 
 #endif

@@ -12,7 +12,8 @@
  * copied: nothing is lost, and in the usual case nothing is copied.
  *
  * A guest without any buffer is not asked again until its doorbell rings, and the
- * backend is not watched meanwhile: its own queue fills and drops.
+ * backend is not watched meanwhile: nothing is dropped here. What then piles up on the
+ * host is its own business: a tap's queue drops, a stream is left unread.
  */
 #include "devices/virtio/net_priv.h"
 #include "vmm/base/le.h"

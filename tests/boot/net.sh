@@ -3,14 +3,17 @@
 # leads outside: what the guest reaches are servers there.
 
 # net_disk FILE SCRIPT [PROGRAM]...: a disk whose root is the busybox guest with these
-# programs of this machine and their libraries; its init runs SCRIPT. eth0 is there by
-# the modules that minivmm packs.
+# programs of this machine and their libraries; its init runs SCRIPT. There, `again
+# COMMAND...` repeats it until it succeeds, as a server may start later than its client.
 net_disk() {
 	local file=$1 tree=$vm_dir/tree program lib; shift
 	rm -rf "$tree"
 	tiny_tree "$tree"
 	mkdir -p "$tree/etc" "$tree/www/cgi-bin" "$tree/root"
-	printf '%s\n' "$1" >"$tree/test.sh"; shift
+	cat >"$tree/test.sh" <<-'AGAIN'
+		again() { n=0; until "$@"; do [ $n -lt 200 ] || return 1; sleep 1; n=$((n + 1)); done; }
+	AGAIN
+	printf '%s\n' "$1" >>"$tree/test.sh"; shift
 	cat >"$tree/lease" <<'LEASE'
 #!/bin/sh
 [ "$1" = bound ] || exit 0
@@ -56,6 +59,10 @@ in_namespace() {
 	vm_binary=$vm_dir/inside
 }
 
+# passt_of PID: a shell command that prints the pid of that process' passt. From stat,
+# as not every kernel has a list of a process' children.
+passt_of() { echo 'sed -n "s/^\([0-9]*\) (passt[^)]*) [^Z] '"$1"' .*/\1/p" /proc/[0-9]*/stat 2>/dev/null'; }
+
 # What passt wants of its host: an interface with an address and a default route.
 uplink='ip tuntap add up0 mode tap
 ip addr add 10.9.0.2/24 dev up0
@@ -64,23 +71,28 @@ ip route add default via 10.9.0.1'
 
 dhcp='ip link set lo up; ip link set eth0 up; udhcpc -i eth0 -s /lease -n -q -t 20'
 
-# A lease, a name, 8 MiB down and up.
-test_user_network_long() {
+# A lease, a name, 4 MiB down and up. Up goes with its length in front, as by HTTP: a
+# sender that closes its half to tell the end is never told the other end by Debian 12's
+# passt, which says the answer again and again instead. It is text, as busybox's wget
+# sends a file up to its first NUL.
+test_user_network() {
 	local sum
-	mkdir "$vm_dir/files"
-	head -c 8388608 /dev/urandom >"$vm_dir/files/down"
+	mkdir -p "$vm_dir/files/cgi-bin"
+	head -c 3145728 /dev/urandom | base64 >"$vm_dir/files/down"
 	sum=$(md5sum <"$vm_dir/files/down")
+	printf '#!/bin/sh\necho; head -c "$CONTENT_LENGTH" | md5sum\n' >"$vm_dir/files/cgi-bin/up"
+	chmod 755 "$vm_dir/files/cgi-bin/up"
 	net_disk "$vm_dir/root.img" "$dhcp
-		nslookup server.test | grep -A1 '^Name' | tr '\n' ' '; echo
-		wget -q -O /tmp/down http://10.9.0.1:8000/down && echo \"down \$(md5sum </tmp/down)\"
-		echo \"up \$(nc 10.9.0.1 9000 </tmp/down)\""
+		named() { nslookup server.test >/tmp/name; grep -q '^Name' /tmp/name; }
+		again named; grep -A1 '^Name' /tmp/name | tr '\n' ' '; echo
+		again wget -q -O /tmp/down http://10.9.0.1:8000/down; echo \"down \$(md5sum </tmp/down)\"
+		echo \"up \$(wget -q -O - --post-file=/tmp/down http://10.9.0.1:8000/cgi-bin/up)\""
 	in_namespace "$uplink
 		echo nameserver 127.0.0.1 >$vm_dir/resolv
 		mount --bind $vm_dir/resolv /etc/resolv.conf
 		with dnsmasq -k --no-resolv --no-hosts --user=root --pid-file= \
 			--listen-address=127.0.0.1 --bind-interfaces --address=/server.test/192.0.2.77
-		with python3 -m http.server -d $vm_dir/files 8000
-		with busybox nc -l -p 9000 -e sh -c 'cat >$vm_dir/up; md5sum <$vm_dir/up'"
+		with busybox httpd -f -p 8000 -h $vm_dir/files"
 	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n user --append quiet
 	says '^leased 10.9.0.2 from 10.9.0.1, dns 10.9.0.1'
 	says '^Name:.*server.test.*192.0.2.77'
@@ -88,32 +100,35 @@ test_user_network_long() {
 	says "^up $sum"
 }
 
-# Of the host's port to a server in the guest.
-test_forwarded_port_long() {
+# Of the host's port to a server in the guest, which may answer later than passt listens.
+# The answer is there before the guest is told that it may end.
+test_forwarded_port() {
 	net_disk "$vm_dir/root.img" "$dhcp
 		mkdir /tmp/w /tmp/w/cgi-bin
-		printf '#!/bin/sh\necho; echo served by the guest; touch /tmp/seen\n' >/tmp/w/cgi-bin/it
-		chmod 755 /tmp/w/cgi-bin/it
+		printf '#!/bin/sh\necho; echo served by the guest\n' >/tmp/w/cgi-bin/it
+		printf '#!/bin/sh\necho; touch /tmp/seen\n' >/tmp/w/cgi-bin/end
+		chmod 755 /tmp/w/cgi-bin/*
 		httpd -p 80 -h /tmp/w
-		n=0; while [ ! -e /tmp/seen ] && [ \$n -lt 200 ]; do sleep 1; n=\$((n + 1)); done"
+		again [ -e /tmp/seen ]"
 	in_namespace "$uplink
-		with sh -c 'until curl -sf -m 20 http://127.0.0.1:8080/cgi-bin/it >$vm_dir/got; do sleep 1; done'"
+		with sh -c 'get() { until curl -sf -m 20 http://127.0.0.1:8080/cgi-bin/\$1; do sleep 1; done; }
+			get it >$vm_dir/got; get end'"
 	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n user,forward=8080:80 --append quiet
 	[ "$(cat "$vm_dir/got")" = "served by the guest" ] || fail "through the port came: $(cat "$vm_dir/got")"
 }
 
 wait_for_carrier_loss='echo "carrier $(cat /sys/class/net/eth0/carrier)"; echo ready
-n=0; while [ "$(cat /sys/class/net/eth0/carrier)" = 1 ] && [ $n -lt 200 ]; do sleep 1; n=$((n + 1)); done
+again grep -q 0 /sys/class/net/eth0/carrier
 echo "carrier $(cat /sys/class/net/eth0/carrier)"'
 
 # passt dies: the link goes down, a line says so, the guest lives.
-test_passt_killed_long() {
+test_passt_killed() {
 	net_disk "$vm_dir/root.img" "$dhcp; $wait_for_carrier_loss; echo alive"
+	printf '%s\n' 'until grep -qa ^ready "$2"; do sleep 0.2; done
+		until passt=$('"$(passt_of '$1')"'); [ -n "$passt" ]; do sleep 0.2; done
+		kill -KILL "$passt"' >"$vm_dir/kill_passt"
 	in_namespace "$uplink
-		with bash -c 'until grep -qa ^ready $vm_dir/out; do sleep 0.2; done
-			for child in \$(cat /proc/'\$\$'/task/*/children); do
-				case \$(cat /proc/\$child/comm) in passt*) kill -9 \$child ;; esac
-			done'"
+		with bash $vm_dir/kill_passt \$\$ $vm_dir/out"
 	boots 0 300 -k "$kernel" -d "$vm_dir/root.img" -n user --append quiet
 	says '^carrier 1'
 	says '^carrier 0'
@@ -121,7 +136,7 @@ test_passt_killed_long() {
 	told 'net0: passt was killed \(Killed\); the guest.s link is down'
 }
 
-test_tap_deleted_long() {
+test_tap_deleted() {
 	net_disk "$vm_dir/root.img" "ip link set eth0 up; $wait_for_carrier_loss; echo alive"
 	in_namespace "ip tuntap add t0 mode tap; ip link set t0 up
 		with bash -c 'until grep -qa ^ready $vm_dir/out; do sleep 0.2; done; ip link delete t0'"
@@ -133,27 +148,25 @@ test_tap_deleted_long() {
 }
 
 # minivmm is killed: passt goes with it.
-test_passt_ends_with_minivmm_long() {
+test_passt_ends_with_minivmm() {
 	net_disk "$vm_dir/root.img" 'echo ready; sleep 1000'
 	in_namespace "$uplink"
 	vm_start -k "$kernel" -d "$vm_dir/root.img" -n user --append quiet
 	vm_expect '^ready' 300 || fail "$vm_why"
-	"${vm_on[@]}" sh -c 'cat /proc/$1/task/*/children' - "$(cat "$vm_dir/pid")" >"$vm_dir/children"
-	[ -s "$vm_dir/children" ] || fail "there is no passt"
+	"${vm_on[@]}" sh -c "$(passt_of "$(cat "$vm_dir/pid")")" >"$vm_dir/passt" || true
+	[ -s "$vm_dir/passt" ] || fail "there is no passt"
 	vm_signal KILL
 	vm_wait 60 || fail "$vm_why"
 	# shellcheck disable=SC2016
-	"${vm_on[@]}" sh -c 'n=0; for pid; do
-			while [ -d /proc/$pid ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
-			[ ! -d /proc/$pid ] || exit 1
-		done' - $(cat "$vm_dir/children") || fail "passt is still there"
+	"${vm_on[@]}" sh -c 'n=0; while [ -d "/proc/$1" ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n + 1)); done
+		[ ! -d "/proc/$1" ]' - "$(cat "$vm_dir/passt")" || fail "passt is still there"
 }
 
-test_ping_and_iperf3_over_tap_long() {
+test_ping_and_iperf3_over_tap() {
 	net_disk "$vm_dir/root.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0
 		ping -c 3 -W 10 10.8.0.1
-		iperf3 -c 10.8.0.1 -t 3 && echo "iperf up done"
-		iperf3 -c 10.8.0.1 -t 3 -R && echo "iperf down done"' iperf3
+		again iperf3 -c 10.8.0.1 -n 16M && echo "iperf up done"
+		again iperf3 -c 10.8.0.1 -n 16M -R && echo "iperf down done"' iperf3
 	in_namespace 'ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
 		with iperf3 -s'
 	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n tap=t0,mac=52:54:00:aa:bb:cc --append quiet
@@ -162,8 +175,25 @@ test_ping_and_iperf3_over_tap_long() {
 	says '^iperf down done'
 }
 
+# A network beside a console that is on virtio, and no PCI.
+test_tap_and_hvc_over_mmio() {
+	net_disk "$vm_dir/root.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0
+		echo "pci $(ls /sys/bus/pci/devices 2>/dev/null | wc -l)"
+		for d in /sys/bus/virtio/devices/*; do
+			echo "virtio type $(cat $d/device) on $(basename $(readlink -f $d/..))"; done
+		ping -c 3 -W 10 10.8.0.1; echo through hvc0 >/dev/hvc0'
+	in_namespace 'ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up'
+	boots 0 300 --transport mmio -k "$kernel" -d "$vm_dir/root.img" -n tap=t0 --hvc "file=$vm_dir/hvc" \
+		--append quiet
+	says '^pci 0$'
+	says '^virtio type 0x0001 on LNRO0005:'
+	says '^virtio type 0x0003 on LNRO0005:'
+	says ' 0% packet loss'
+	grep -qa '^through hvc0' "$vm_dir/hvc" || fail "hvc0 got: $(cat "$vm_dir/hvc")"
+}
+
 # Two guests on a bridge: nginx in one, curl in the other.
-test_two_guests_over_a_bridge_long() {
+test_two_guests_over_a_bridge() {
 	net_disk "$vm_dir/server.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.7.0.1/24 dev eth0
 		mount -t tmpfs none /tmp; mkdir /tmp/w; echo "from nginx in the other guest" >/tmp/w/page
 		printf "user root; pid /tmp/pid; error_log /tmp/e; events {}
@@ -171,7 +201,7 @@ test_two_guests_over_a_bridge_long() {
 			uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s; server { listen 80; root /tmp/w; } }" >/tmp/conf
 		nginx -e /tmp/e -c /tmp/conf; cat /tmp/e; echo serving; sleep 1000' nginx
 	net_disk "$vm_dir/root.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.7.0.2/24 dev eth0
-		n=0; until curl -sf -m 20 http://10.7.0.1/page >/tmp/page || [ $n -gt 200 ]; do sleep 1; n=$((n + 1)); done
+		again curl -sf -m 20 -o /tmp/page http://10.7.0.1/page
 		cat /tmp/page; ip addr show eth0 | grep ether; ping -c 2 -W 10 10.7.0.1' curl
 	in_namespace "ip link add br0 type bridge; ip link set br0 up
 		for t in t1 t2; do ip tuntap add \$t mode tap; ip link set \$t master br0; ip link set \$t up; done
@@ -182,7 +212,7 @@ test_two_guests_over_a_bridge_long() {
 }
 
 # Several networks, and MACs that stay the same from one run to the next.
-test_several_and_stable_long() {
+test_several_and_stable() {
 	local first
 	net_disk "$vm_dir/root.img" 'for i in eth0 eth1; do echo "$i $(cat /sys/class/net/$i/address)"; done'
 	in_namespace 'for t in t1 t2; do ip tuntap add $t mode tap; ip link set $t up; done'
