@@ -77,28 +77,37 @@ tiny_initrd() {
 # a guest of minivmm's own does.
 kvm_runs_linux() { timeout 30 "$vm_binary" doctor >/dev/null 2>&1; }
 
-# MINIVMM_ON=here or =testhost takes the decision away.
+# vm_runs_here: is this machine's KVM the one to use? MINIVMM_ON=here or =testhost takes
+# the decision away.
+vm_runs_here() {
+	case ${MINIVMM_ON:-} in
+	here) ;;
+	testhost) return 1 ;;
+	'') kvm_runs_linux ;;
+	*) usage_error "MINIVMM_ON=$MINIVMM_ON: here or testhost" ;;
+	esac
+}
+
 vm_where() {
 	[ -x "$vm_binary" ] || die "$vm_binary: not built; run scripts/build"
 	vm_on=()
-	case ${MINIVMM_ON:-} in
-	here) return ;;
-	testhost) ;;
-	'')
-		if kvm_runs_linux; then return; fi
-		if [ -e /dev/kvm ]; then
-			note "this machine's KVM cannot run Linux; using the test host"
-		else
-			note "this machine has no KVM; using the test host"
-		fi
-		;;
-	*) usage_error "MINIVMM_ON=$MINIVMM_ON: here or testhost" ;;
-	esac
-	vm_on=("$here/testhost" exec)
-	if ! "$here/testhost" status >/dev/null; then
-		on_exit "$here/testhost" stop
-		"$here/testhost" start
+	if vm_runs_here; then return; fi
+	if [ "${MINIVMM_ON:-}" = testhost ]; then
+		:
+	elif [ -e /dev/kvm ]; then
+		note "this machine's KVM cannot run Linux; using the test host"
+	else
+		note "this machine has no KVM; using the test host"
 	fi
+	vm_on=("$here/testhost" exec)
+	vm_testhost
+}
+
+# vm_testhost: starts the test host unless it is up; then it ends with the script.
+vm_testhost() {
+	if "$here/testhost" status >/dev/null; then return; fi
+	on_exit "$here/testhost" stop
+	"$here/testhost" start
 }
 
 # vm_scratch VAR: a directory for disks, the same one here and in the test host.
