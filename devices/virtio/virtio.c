@@ -222,7 +222,7 @@ static bool hand_over_locked(struct virtio *v)
 		return true;
 	v->status |= VIRTIO_STATUS_NEEDS_RESET;
 	v->phase = VIRTIO_IDLE;
-	log_error("%s: out of memory; the device needs a reset", v->name);
+	log_guest(&v->complaints, "%s: out of memory; the device needs a reset", v->name);
 	return false;
 }
 
