@@ -345,12 +345,10 @@ static int host_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct pci_host *h = dev;
 	struct pci_saved saved;
-	int ret = state_section_open(r, "pci-host", e);
+	int ret = state_section_expect(r, "pci-host", STATE_VERSION, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != STATE_VERSION)
-		return err_host(e, -EBADMSG, "saved state: 'pci-host' has unknown version %d", ret);
 	ret = pci_dev_load_check(&h->bridge, r, &saved, e);
 	if (!ret)
 		ret = state_section_close(r, e);
