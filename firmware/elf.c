@@ -127,55 +127,39 @@ static int judge_ident(const struct kernel *k, const uint8_t *head, size_t len, 
 	return 0;
 }
 
-#define READ(class, type, field, get) get(p + offsetof(Elf##class##_##type, field))
+/* The two classes differ in where fields lie, and in the width of most. */
+#define AT(type, field) \
+	(p + (elf64 ? offsetof(Elf64_##type, field) : offsetof(Elf32_##type, field)))
+#define WORD(type, field) (elf64 ? le64_get(AT(type, field)) : le32_get(AT(type, field)))
 
 static struct header read_header(const uint8_t *p, bool elf64)
 {
-	if (elf64)
-		return (struct header){
-			.entry = READ(64, Ehdr, e_entry, le64_get),
-			.phoff = READ(64, Ehdr, e_phoff, le64_get),
-			.shoff = READ(64, Ehdr, e_shoff, le64_get),
-			.phentsize = READ(64, Ehdr, e_phentsize, le16_get),
-			.phnum = READ(64, Ehdr, e_phnum, le16_get),
-			.shentsize = READ(64, Ehdr, e_shentsize, le16_get),
-			.shnum = READ(64, Ehdr, e_shnum, le16_get),
-		};
 	return (struct header){
-		.entry = READ(32, Ehdr, e_entry, le32_get),
-		.phoff = READ(32, Ehdr, e_phoff, le32_get),
-		.shoff = READ(32, Ehdr, e_shoff, le32_get),
-		.phentsize = READ(32, Ehdr, e_phentsize, le16_get),
-		.phnum = READ(32, Ehdr, e_phnum, le16_get),
-		.shentsize = READ(32, Ehdr, e_shentsize, le16_get),
-		.shnum = READ(32, Ehdr, e_shnum, le16_get),
+		.entry = WORD(Ehdr, e_entry),
+		.phoff = WORD(Ehdr, e_phoff),
+		.shoff = WORD(Ehdr, e_shoff),
+		.phentsize = le16_get(AT(Ehdr, e_phentsize)),
+		.phnum = le16_get(AT(Ehdr, e_phnum)),
+		.shentsize = le16_get(AT(Ehdr, e_shentsize)),
+		.shnum = le16_get(AT(Ehdr, e_shnum)),
 	};
 }
 
 static struct segment read_segment(const uint8_t *p, bool elf64)
 {
-	if (elf64)
-		return (struct segment){
-			.type = READ(64, Phdr, p_type, le32_get),
-			.off = READ(64, Phdr, p_offset, le64_get),
-			.vaddr = READ(64, Phdr, p_vaddr, le64_get),
-			.paddr = READ(64, Phdr, p_paddr, le64_get),
-			.filesz = READ(64, Phdr, p_filesz, le64_get),
-			.memsz = READ(64, Phdr, p_memsz, le64_get),
-			.align = READ(64, Phdr, p_align, le64_get),
-		};
 	return (struct segment){
-		.type = READ(32, Phdr, p_type, le32_get),
-		.off = READ(32, Phdr, p_offset, le32_get),
-		.vaddr = READ(32, Phdr, p_vaddr, le32_get),
-		.paddr = READ(32, Phdr, p_paddr, le32_get),
-		.filesz = READ(32, Phdr, p_filesz, le32_get),
-		.memsz = READ(32, Phdr, p_memsz, le32_get),
-		.align = READ(32, Phdr, p_align, le32_get),
+		.type = le32_get(AT(Phdr, p_type)),
+		.off = WORD(Phdr, p_offset),
+		.vaddr = WORD(Phdr, p_vaddr),
+		.paddr = WORD(Phdr, p_paddr),
+		.filesz = WORD(Phdr, p_filesz),
+		.memsz = WORD(Phdr, p_memsz),
+		.align = WORD(Phdr, p_align),
 	};
 }
 
-#undef READ
+#undef WORD
+#undef AT
 
 static int judge_header(const struct kernel *k, const struct header *h, size_t phdr_size,
 			struct err *e)

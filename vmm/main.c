@@ -36,11 +36,11 @@ static int report(const struct err *e)
 
 static int start_log(const struct vm_config *c, struct err *e)
 {
-	log_set_level(c->log_level);
-	if (!c->log_file)
-		return 0;
-	int fd = open(c->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	int fd = STDERR_FILENO;
 
+	log_set_level(c->log_level);
+	if (c->log_file)
+		fd = open(c->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return err_usage(e, -errno, "--log-file %s: %s", c->log_file, strerror(errno));
 	log_set_fd(fd);

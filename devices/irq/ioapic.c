@@ -300,14 +300,12 @@ static void ioapic_save(void *dev, struct state_writer *w)
 static int ioapic_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct ioapic *a = dev, s = {0};
-	int ret = state_section_open(r, "ioapic", e);
+	int ret = state_section_expect(r, "ioapic", STATE_VERSION, e);
 	uint64_t levels = 0, beyond = a->pins < 64 ? UINT64_MAX << a->pins : 0;
 	bool ok;
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != STATE_VERSION)
-		return err_host(e, -EBADMSG, "saved state: ioapic of an unknown version");
 	ok = state_get_u8(r) == a->pins;
 	s.id = state_get_u8(r);
 	s.ioregsel = state_get_u8(r);

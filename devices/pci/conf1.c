@@ -88,13 +88,10 @@ static void conf1_save(void *dev, struct state_writer *w)
 static int conf1_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct pci_conf1 *c = dev;
-	int ret = state_section_open(r, "pci-conf1", e);
+	int ret = state_section_expect(r, "pci-conf1", STATE_VERSION, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != STATE_VERSION)
-		return err_host(e, -EBADMSG, "saved state: 'pci-conf1' has unknown version %d",
-				ret);
 	uint32_t address = state_get_u32(r);
 
 	ret = state_section_close(r, e);

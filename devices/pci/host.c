@@ -249,17 +249,23 @@ again:
 	return addr;
 }
 
-static struct pci_dev *biggest_unplaced(struct pci_host *h, unsigned *index)
+/* The biggest of those with 32-bit BARs; when all those have their place, which is below
+ * 4 GiB or nowhere, of those with 64-bit ones. NULL: all have. */
+static struct pci_dev *next_unplaced(struct pci_host *h, unsigned *index)
 {
 	struct pci_dev *found = NULL;
+	bool found64 = true;
 	uint64_t most = 0;
 
 	for (unsigned s = 0; s < PCI_SLOTS; s++)
 		for (unsigned i = 0; h->slots[s] && i < PCI_BARS; i++) {
 			const struct pci_bar *b = &h->slots[s]->bars[i];
 
-			if (b->size > most && !pci_bar_address(h->slots[s], i)) {
+			if (!b->size || pci_bar_address(h->slots[s], i))
+				continue;
+			if (b->is64 == found64 ? b->size > most : found64) {
 				most = b->size;
+				found64 = b->is64;
 				found = h->slots[s];
 				*index = i;
 			}
@@ -275,7 +281,7 @@ int pci_host_assign(struct pci_host *h, struct err *e)
 	int ret = 0;
 
 	pthread_mutex_lock(&h->lock);
-	while (!ret && (d = biggest_unplaced(h, &i))) {
+	while (!ret && (d = next_unplaced(h, &i))) {
 		uint64_t addr = place(h, l->mmio32_base, l->mmio32_len, d->bars[i].size);
 
 		if (!addr && d->bars[i].is64)
@@ -339,12 +345,10 @@ static int host_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct pci_host *h = dev;
 	struct pci_saved saved;
-	int ret = state_section_open(r, "pci-host", e);
+	int ret = state_section_expect(r, "pci-host", STATE_VERSION, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != STATE_VERSION)
-		return err_host(e, -EBADMSG, "saved state: 'pci-host' has unknown version %d", ret);
 	ret = pci_dev_load_check(&h->bridge, r, &saved, e);
 	if (!ret)
 		ret = state_section_close(r, e);

@@ -63,9 +63,10 @@ int pci_host_add(struct pci_host *h, int slot, struct pci_dev *d);
 /* Unmaps its BARs. Fine if it is on no host. */
 void pci_host_remove(struct pci_dev *d);
 
-/* Give every BAR that has no address one, biggest first and none sharing a page, as
- * firmware would, and make that the power-on state. Decoding stays off: Linux
- * would only switch it off again to size the BARs. -ENOSPC with *e filled. */
+/* Give every BAR that has no address one, 32-bit ones before 64-bit ones, the biggest of
+ * each kind first and none sharing a page, as firmware would, and make that the
+ * power-on state. Decoding stays off: Linux would only switch it off again to size the
+ * BARs. -ENOSPC with *e filled. */
 int pci_host_assign(struct pci_host *h, struct err *e);
 
 /* Back to power-on, and what pci_dev_load_check() accepted: for the device's

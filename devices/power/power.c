@@ -157,12 +157,10 @@ static void power_save(void *dev, struct state_writer *w)
 static int power_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct power *p = dev;
-	int ret = state_section_open(r, "power", e);
+	int ret = state_section_expect(r, "power", 1, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != 1)
-		return err_host(e, -EBADMSG, "saved state: power of an unknown version");
 	uint8_t sleep_control = state_get_u8(r);
 	uint8_t events = state_get_u8(r);
 	uint8_t reset_control = state_get_u8(r);

@@ -226,12 +226,10 @@ static void i8042_save(void *dev, struct state_writer *w)
 static int i8042_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct i8042 *k = dev, s = {0};
-	int ret = state_section_open(r, "i8042", e);
+	int ret = state_section_expect(r, "i8042", 2, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != 2)
-		return err_host(e, -EBADMSG, "saved state: i8042 of an unknown version");
 	s.ctr = state_get_u8(r);
 	s.pending = state_get_u8(r); /* an unknown command is one without effect */
 	s.out = state_get_u8(r);

@@ -424,12 +424,10 @@ static void cmos_save(void *dev, struct state_writer *w)
 static int cmos_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct cmos *c = dev, s = {0};
-	int ret = state_section_open(r, "cmos", e);
+	int ret = state_section_expect(r, "cmos", 1, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != 1)
-		return err_host(e, -EBADMSG, "saved state: cmos of an unknown version");
 	s.index = state_get_u8(r);
 	s.offset_ns = (int64_t)state_get_u64(r);
 	s.flags_seen_ns = (int64_t)state_get_u64(r);

@@ -465,12 +465,10 @@ static bool plausible(const struct uart16550 *s)
 static int uart16550_load(void *dev, struct state_reader *r, struct err *e)
 {
 	struct uart16550 *u = dev, s = {0};
-	int ret = state_section_open(r, "uart16550", e);
+	int ret = state_section_expect(r, "uart16550", 1, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != 1)
-		return err_host(e, -EBADMSG, "saved state: uart16550 of an unknown version");
 	s.ier = state_get_u8(r);
 	s.fcr = state_get_u8(r);
 	s.lcr = state_get_u8(r);

@@ -285,21 +285,11 @@ int virtio_mmio_init(struct virtio_mmio *m, struct virtio *v, const struct virti
 	return 0;
 }
 
-/* The driver's view is gone and the loop has let go. */
-static void device_reset(void *dev)
-{
-	struct virtio_mmio *m = dev;
-
-	virtio_set_status(m->v, 0);
-	while (!virtio_wait_reset(m->v, 1000))
-		;
-}
-
 void virtio_mmio_fini(struct virtio_mmio *m)
 {
 	if (!m->v)
 		return;
-	device_reset(m);
+	virtio_reset(m->v);
 	detach_doorbells(m);
 	virtio_set_transport(m->v, NULL, NULL);
 	pthread_mutex_destroy(&m->lock);
@@ -307,6 +297,11 @@ void virtio_mmio_fini(struct virtio_mmio *m)
 }
 
 /* --- life ---------------------------------------------------------------------------- */
+
+static void device_reset(void *dev)
+{
+	virtio_reset(((struct virtio_mmio *)dev)->v);
+}
 
 static int device_pause(void *dev)
 {
@@ -328,8 +323,6 @@ static void device_save(void *dev, struct state_writer *w)
 	state_put_u32(w, m->queue_sel);
 	state_put_u32(w, pending(m));
 	virtio_save(m->v, w);
-	if (m->v->ops->save)
-		m->v->ops->save(m->v->dev, w);
 	state_section_end(w);
 }
 
@@ -337,13 +330,10 @@ static int device_load(void *dev, struct state_reader *r, struct err *e)
 {
 	uint32_t device_sel, driver_sel, queue_sel, status;
 	struct virtio_mmio *m = dev;
-	int ret = state_section_open(r, m->v->name, e);
+	int ret = state_section_expect(r, m->v->name, STATE_VERSION, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != STATE_VERSION)
-		return err_host(e, -EBADMSG, "saved state: '%s' has unknown version %d", m->v->name,
-				ret);
 	device_sel = state_get_u32(r);
 	driver_sel = state_get_u32(r);
 	queue_sel = state_get_u32(r);
@@ -357,15 +347,6 @@ static int device_load(void *dev, struct state_reader *r, struct err *e)
 	ret = virtio_load(m->v, r, e);
 	if (ret)
 		return ret;
-	if (m->v->ops->load)
-		ret = m->v->ops->load(m->v->dev, r, e);
-	if (!ret)
-		ret = state_section_close(r, e);
-	if (ret) {
-		/* virtio has taken its part: the whole device goes back, not half of it. */
-		device_reset(m);
-		return ret;
-	}
 	m->device_features_sel = device_sel;
 	m->driver_features_sel = driver_sel;
 	m->queue_sel = queue_sel;

@@ -347,10 +347,19 @@ static void reset(void *transport)
 	reset_registers(transport);
 }
 
+static void power_on(void *transport)
+{
+	struct virtio_pci *p = transport;
+
+	msix_reset(&p->msix);
+	pci_host_reset(&p->pci);
+}
+
 static const struct virtio_transport_ops transport_ops = {
 	.notify_queue = notify_queue,
 	.notify_config = notify_config,
 	.reset = reset,
+	.power_on = power_on,
 };
 
 /* --- set-up -------------------------------------------------------------------------- */
@@ -448,19 +457,11 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio *v, const struct virtio_
 	return 0;
 }
 
-/* The driver's view is gone and the loop has let go. */
-static void reset_virtio(struct virtio_pci *p)
-{
-	virtio_set_status(p->v, 0);
-	while (!virtio_wait_reset(p->v, 1000))
-		;
-}
-
 void virtio_pci_fini(struct virtio_pci *p)
 {
 	if (!p->v)
 		return;
-	reset_virtio(p);
+	virtio_reset(p->v);
 	pci_host_remove(&p->pci);
 	virtio_set_transport(p->v, NULL, NULL);
 	msix_fini(&p->msix);
@@ -473,9 +474,8 @@ static void device_reset(void *dev)
 {
 	struct virtio_pci *p = dev;
 
-	reset_virtio(p);
-	msix_reset(&p->msix);
-	pci_host_reset(&p->pci);
+	virtio_reset(p->v);
+	power_on(p);
 }
 
 static int device_pause(void *dev)
@@ -503,8 +503,6 @@ static void device_save(void *dev, struct state_writer *w)
 	for (unsigned i = 0; i < p->v->n_queues; i++)
 		state_put_u16(w, p->queue_msix_vector[i]);
 	virtio_save(p->v, w);
-	if (p->v->ops->save)
-		p->v->ops->save(p->v->dev, w);
 	state_section_end(w);
 }
 
@@ -560,13 +558,10 @@ static int device_load(void *dev, struct state_reader *r, struct err *e)
 	struct saved_registers registers;
 	struct virtio_pci *p = dev;
 	struct pci_saved config;
-	int ret = state_section_open(r, p->v->name, e);
+	int ret = state_section_expect(r, p->v->name, STATE_VERSION, e);
 
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if (ret != STATE_VERSION)
-		return err_host(e, -EBADMSG, "saved state: '%s' has unknown version %d", p->v->name,
-				ret);
 	ret = pci_dev_load_check(&p->pci, r, &config, e);
 	if (!ret)
 		ret = msix_load_check(&p->msix, r, &config, vectors, e);
@@ -576,15 +571,6 @@ static int device_load(void *dev, struct state_reader *r, struct err *e)
 		ret = virtio_load(p->v, r, e);
 	if (ret)
 		return ret;
-	if (p->v->ops->load)
-		ret = p->v->ops->load(p->v->dev, r, e);
-	if (!ret)
-		ret = state_section_close(r, e);
-	if (ret) {
-		/* virtio has taken its part: the whole device goes back, not half of it. */
-		device_reset(p);
-		return ret;
-	}
 	restore_registers(p, &registers);
 	msix_restore(&p->msix, &config, vectors);
 	pci_host_restore(&p->pci, &config);

@@ -20,6 +20,7 @@
  */
 #include "devices/virtio/virtio.h"
 
+#include "devices/virtio/virtio_priv.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
 
@@ -30,12 +31,6 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
-
-/* The bits a driver may set [virtio 1.3 2.1]. */
-enum {
-	DRIVER_BITS = VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK |
-		      VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_FAILED,
-};
 
 /* --- eventfds ------------------------------------------------------------------- */
 
@@ -222,7 +217,7 @@ static bool hand_over_locked(struct virtio *v)
 		return true;
 	v->status |= VIRTIO_STATUS_NEEDS_RESET;
 	v->phase = VIRTIO_IDLE;
-	log_error("%s: out of memory; the device needs a reset", v->name);
+	log_guest(&v->complaints, "%s: out of memory; the device needs a reset", v->name);
 	return false;
 }
 
@@ -427,7 +422,7 @@ static void request_reset_locked(struct virtio *v)
 	ring(v->control);
 }
 
-static bool features_suit(struct virtio *v, uint64_t features)
+bool virtio_features_suit(struct virtio *v, uint64_t features)
 {
 	return !(features & ~v->offered) && features & VIRTIO_F_VERSION_1 &&
 	       (!v->ops->features_ok || v->ops->features_ok(v->dev, features));
@@ -446,8 +441,7 @@ static bool start_queues(struct virtio *v)
 	return true;
 }
 
-/* Does each bit come with those it needs [virtio 1.3 3.1.1]? */
-static bool in_order(uint8_t status)
+bool virtio_status_in_order(uint8_t status)
 {
 	if (status & VIRTIO_STATUS_DRIVER && !(status & VIRTIO_STATUS_ACKNOWLEDGE))
 		return false;
@@ -482,12 +476,12 @@ void virtio_set_status(struct virtio *v, uint8_t status)
 		request_reset_locked(v);
 		goto out;
 	}
-	status &= DRIVER_BITS;
-	uint8_t before = v->status & DRIVER_BITS, fresh = status & ~before;
+	status &= VIRTIO_STATUS_DRIVER_BITS;
+	uint8_t before = v->status & VIRTIO_STATUS_DRIVER_BITS, fresh = status & ~before;
 
-	if (before & ~status || !in_order(status))
+	if (before & ~status || !virtio_status_in_order(status))
 		goto out;
-	if (fresh & VIRTIO_STATUS_FEATURES_OK && !features_suit(v, v->features)) {
+	if (fresh & VIRTIO_STATUS_FEATURES_OK && !virtio_features_suit(v, v->features)) {
 		status &= ~(VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK);
 		fresh &= status;
 	}
@@ -528,7 +522,14 @@ bool virtio_wait_reset(struct virtio *v, unsigned timeout_ms)
 	return complete;
 }
 
-/* --- pause, and saved state -------------------------------------------------------------- */
+void virtio_reset(struct virtio *v)
+{
+	virtio_set_status(v, 0);
+	while (!virtio_wait_reset(v, 1000))
+		;
+}
+
+/* --- pause ------------------------------------------------------------------------------ */
 
 int virtio_pause(struct virtio *v, unsigned timeout_ms)
 {
@@ -567,60 +568,4 @@ void virtio_resume(struct virtio *v)
 	pthread_mutex_unlock(&v->lock);
 	if (tell)
 		notify_config(v);
-}
-
-void virtio_save(struct virtio *v, struct state_writer *w)
-{
-	pthread_mutex_lock(&v->lock);
-	assert(!v->served);
-	state_put_u8(w, v->status);
-	state_put_u8(w, v->config_generation);
-	state_put_u64(w, v->features);
-	state_put_u8(w, (uint8_t)v->n_queues);
-	for (unsigned i = 0; i < v->n_queues; i++)
-		virtq_save(&v->queues[i], w);
-	pthread_mutex_unlock(&v->lock);
-}
-
-static bool status_valid(uint8_t status)
-{
-	return !(status & ~(DRIVER_BITS | VIRTIO_STATUS_NEEDS_RESET)) && in_order(status) &&
-	       (status & VIRTIO_STATUS_DRIVER_OK || !(status & VIRTIO_STATUS_NEEDS_RESET));
-}
-
-int virtio_load(struct virtio *v, struct state_reader *r, struct err *e)
-{
-	struct virtq queues[VIRTIO_QUEUES_MAX];
-	uint8_t status = state_get_u8(r), generation = state_get_u8(r);
-	uint64_t features = state_get_u64(r);
-	bool active = status & VIRTIO_STATUS_DRIVER_OK && !(status & VIRTIO_STATUS_NEEDS_RESET);
-
-	assert(v->phase == VIRTIO_IDLE && !v->served);
-	if (state_get_u8(r) != v->n_queues || !status_valid(status))
-		return err_host(e, -EBADMSG, "saved state: %s: not of this device", v->name);
-	if (status & VIRTIO_STATUS_FEATURES_OK && !features_suit(v, features))
-		return err_host(e, -EBADMSG, "saved state: %s: features this device does not have",
-				v->name);
-	for (unsigned i = 0; i < v->n_queues; i++) {
-		queues[i] = (struct virtq){.size_max = v->queues[i].size_max};
-		if (virtq_load(&queues[i], r))
-			return err_host(e, -EBADMSG, "saved state: %s: cut short", v->name);
-		int ret = active && queues[i].config.enabled
-				  ? virtq_restart(&queues[i], v->gm, features)
-				  : 0;
-
-		if (ret)
-			return err_host(e, ret, "saved state: %s: queue %u does not lie in RAM",
-					v->name, i);
-	}
-
-	pthread_mutex_lock(&v->lock);
-	memcpy(v->queues, queues, v->n_queues * sizeof(*queues));
-	v->status = status;
-	v->config_generation = generation;
-	v->features = features;
-	v->phase = active ? VIRTIO_PAUSED : VIRTIO_IDLE;
-	v->renotify = active;
-	pthread_mutex_unlock(&v->lock);
-	return 0;
 }

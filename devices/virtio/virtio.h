@@ -93,9 +93,9 @@ struct virtio_ops {
 	 * queue running. May be NULL. */
 	void (*reset)(void *dev);
 
-	/* State that the device type has beside its queues: written after that of
-	 * virtio_save(), in the same section. `load` checks before it sets; `reset` undoes
-	 * it. Both NULL if it has none. Main thread, idle or paused. */
+	/* State that the device type has beside its queues, the end of the section. `load`
+	 * checks before it sets; `reset` undoes it. Both NULL if it has none. Main thread,
+	 * idle or paused. */
 	void (*save)(void *dev, struct state_writer *w);
 	int (*load)(void *dev, struct state_reader *r, struct err *e);
 };
@@ -106,11 +106,14 @@ struct virtio_ops {
  *
  * reset: a reset is complete, and with it what the transport holds for the driver
  * goes: selectors, vectors, pending interrupts, also those of requests that ended
- * while it was under way. May be NULL. Any thread, under the virtio lock. */
+ * while it was under way. May be NULL. Any thread, under the virtio lock.
+ *
+ * power_on: the same for what a driver's reset leaves alone. May be NULL. Main thread. */
 struct virtio_transport_ops {
 	void (*notify_queue)(void *transport, unsigned index);
 	void (*notify_config)(void *transport);
 	void (*reset)(void *transport);
+	void (*power_on)(void *transport);
 };
 
 /* One queue's doorbell: an eventfd, and while the loop has the queues, its watch. */
@@ -244,12 +247,14 @@ void virtio_quiesced(struct virtio *v);
  * by itself once the drain is through). A reset under way is awaited as well. */
 int virtio_pause(struct virtio *v, unsigned timeout_ms);
 void virtio_resume(struct virtio *v);
-/* Fields of the common state, inside the section of the transport or device; the
+/* A reset of the device, waited for: its loop runs, or has let go of it. */
+void virtio_reset(struct virtio *v);
+/* The rest of the transport's section: the common state and the device's own; the
  * device is idle or paused. */
 void virtio_save(struct virtio *v, struct state_writer *w);
-/* Into a device that is idle; all checked before anything is set; leaves it
- * paused if it was active: virtio_resume() starts it. -EBADMSG, or -EINVAL for
- * rings that do not fit RAM, with *e filled. */
+/* The same, and the section's end, into a device that is idle; leaves it paused if it
+ * was active: virtio_resume() starts it. -EBADMSG, or -EINVAL for rings that do not fit
+ * RAM, with *e filled: the device is unchanged or, transport included, at power-on. */
 int virtio_load(struct virtio *v, struct state_reader *r, struct err *e);
 
 #endif

@@ -4,7 +4,8 @@
  * minivmm behaves in turn (tests/cli). One word chooses, do=WORD:
  *
  *   echo      says "ready", then every byte that it is sent. Ends after count=N
- *             bytes, or with Ctrl-D, or at the power button unless deaf=1
+ *             bytes, or with Ctrl-D, or at the power button unless deaf=1; and if
+ *             fault=1 by a triple fault
  *             With two=1 it greets on the second serial port, too. A break is shown
  *             as <break>
  *   flood     lines=N lines of 64 bytes, the time it took, and a last line
@@ -227,6 +228,8 @@ void guest_main(void)
 {
 	if (told("echo")) {
 		echo();
+		if (option("fault", 0))
+			triple_fault();
 	} else if (told("flood")) {
 		flood();
 	} else if (told("ramble")) {

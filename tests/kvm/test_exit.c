@@ -101,7 +101,6 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	log_set_level(LOG_QUIET); /* the registers of a vCPU that is not there */
 	f->run = calloc(1, RUN_BYTES);
 	bus_init(&f->pio, "pio");
 	bus_init(&f->mmio, "mmio");
@@ -375,6 +374,11 @@ static void a_triple_fault_names_the_cpu(void **state)
 
 	f->run->exit_reason = KVM_EXIT_SHUTDOWN;
 	expect_stop(f, STOP_TRIPLE_FAULT, "CPU 5");
+	assert_false(f->v.crashed); /* many a guest reboots that way */
+	log_set_level(LOG_INFO);
+	expect_stop(f, STOP_TRIPLE_FAULT, "CPU 5");
+	log_set_level(LOG_WARN);
+	assert_true(f->v.crashed);
 }
 
 static void system_events(void **state)
@@ -399,6 +403,7 @@ static void a_failed_entry_gives_the_hardware_reason(void **state)
 	f->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	f->run->fail_entry.hardware_entry_failure_reason = 0x80000021;
 	expect_stop(f, STOP_KVM_ERROR, "0x80000021");
+	assert_true(f->v.crashed);
 }
 
 static void an_internal_error_shows_the_instruction(void **state)

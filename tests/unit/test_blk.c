@@ -810,21 +810,16 @@ static void save(struct virtio_blk *b, struct state_writer *w)
 	state_writer_init(w);
 	state_section_begin(w, "disk0", 1);
 	virtio_save(&b->v, w);
-	b->v.ops->save(b, w);
 	state_section_end(w);
 }
 
 static int load(struct virtio_blk *b, const struct state_writer *w, struct err *e)
 {
 	struct state_reader r;
-	int ret;
 
 	state_reader_init(&r, w->data, w->len);
 	assert_int_equal(state_section_open(&r, "disk0", e), 1);
-	ret = virtio_load(&b->v, &r, e);
-	if (!ret)
-		ret = b->v.ops->load(b, &r, e);
-	return ret ? ret : state_section_close(&r, e);
+	return virtio_load(&b->v, &r, e);
 }
 
 static void test_save_load_save(void **state)

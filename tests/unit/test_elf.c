@@ -344,6 +344,14 @@ static void test_hostile_headers(void **state)
 	HOSTILE(phdr(im.b, 0)->p_offset = UINT64_MAX - 0xfff, "cut short");
 	HOSTILE(phdr(im.b, 1)->p_memsz = UINT64_MAX, "outside RAM");
 	HOSTILE(phdr(im.b, 1)->p_paddr = UINT64_MAX, "outside RAM");
+	/* Good, but for the upper half. */
+	HOSTILE(ehdr(im.b)->e_phoff += 1ull << 32, "cut short");
+	HOSTILE(ehdr(im.b)->e_shoff += 1ull << 32, "cut short");
+	HOSTILE(ehdr(im.b)->e_entry += 1ull << 32, "entry point");
+	HOSTILE(phdr(im.b, 0)->p_filesz += 1ull << 32, "larger in the file");
+	HOSTILE(phdr(im.b, 0)->p_offset += 1ull << 32, "cut short");
+	HOSTILE(phdr(im.b, 1)->p_memsz += 1ull << 50, "outside RAM");
+	HOSTILE(phdr(im.b, 1)->p_paddr += 1ull << 50, "outside RAM");
 	HOSTILE(phdr(im.b, 1)->p_paddr = 0xc0000000, "outside RAM");
 	HOSTILE(phdr(im.b, 1)->p_paddr = 0x7000, "below 1 MiB");
 	HOSTILE(phdr(im.b, 1)->p_paddr = 0xfffff, "below 1 MiB");

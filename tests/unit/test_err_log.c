@@ -5,11 +5,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -222,6 +226,111 @@ static void a_full_pipe_does_not_hold_a_guest_up(void **state)
 	close(fds[1]);
 }
 
+struct crowd {
+	int fds[2];
+	_Atomic unsigned long complaints;
+	_Atomic bool stop;
+};
+
+/* The console's writer, or another program: whatever room there is, it fills. */
+static void *fill(void *arg)
+{
+	struct crowd *c = arg;
+	static char chunk[16384];
+
+	while (write(c->fds[1], chunk, sizeof(chunk)) > 0)
+		;
+	return NULL;
+}
+
+static void *complain(void *arg)
+{
+	struct crowd *c = arg;
+
+	while (!atomic_load(&c->stop)) {
+		struct log_budget b = {0};
+
+		log_guest(&b, "%0900d", 1);
+		atomic_fetch_add(&c->complaints, 1);
+	}
+	return NULL;
+}
+
+/* That there was room a moment ago does not help: each page that is read here, two
+ * want, and then nobody reads until the vCPU has complained again. */
+static void room_that_another_takes(void **state, const int fds[2])
+{
+	struct crowd c = {.fds = {fds[0], fds[1]}};
+	pthread_t filler, vcpu;
+	char page[4096];
+
+	log_set_fd(fds[1]);
+	pthread_create(&filler, NULL, fill, &c);
+	pthread_create(&vcpu, NULL, complain, &c);
+	alarm(60);
+	for (int i = 0; i < 500; i++) {
+		unsigned long before;
+
+		assert_true(read(fds[0], page, sizeof(page)) > 0);
+		before = atomic_load(&c.complaints);
+		while (atomic_load(&c.complaints) < before + 3)
+			usleep(50);
+	}
+	atomic_store(&c.stop, true);
+	pthread_join(vcpu, NULL);
+	alarm(0);
+	log_set_fd(pipe_fds[1]);
+	close(fds[0]); /* EPIPE for the filler */
+	pthread_join(filler, NULL);
+	close(fds[1]);
+}
+
+static void room_in_a_pipe_that_another_takes(void **state)
+{
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	room_that_another_takes(state, fds);
+}
+
+static void room_in_a_socket_that_another_takes(void **state)
+{
+	int fds[2], small = 1;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	room_that_another_takes(state, fds);
+}
+
+/* What is told to a reader that does not read is lost after a while, but not its number. */
+static void a_full_pipe_is_waited_for_once(void **state)
+{
+	char rest[65536] = {0};
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	fcntl(fds[1], F_SETFL, O_NONBLOCK);
+	while (write(fds[1], rest, 1) == 1)
+		;
+	fcntl(fds[1], F_SETFL, 0);
+	log_set_fd(fds[1]);
+	alarm(30);
+	for (int i = 0; i < 100; i++)
+		log_error("unheard");
+	alarm(0);
+	assert_true(read(fds[0], rest, sizeof(rest)) > 4096);
+	log_error("heard");
+	log_error("once");
+	log_set_fd(pipe_fds[1]);
+	close(fds[1]);
+	ssize_t n = read(fds[0], rest, sizeof(rest) - 1);
+
+	close(fds[0]);
+	assert_true(n > 0);
+	rest[n] = '\0';
+	assert_non_null(strstr(rest, "minivmm: heard (100 lines dropped)\nminivmm: once\n"));
+}
+
 static void a_log_that_cannot_be_written_stops_nobody(void **state)
 {
 	log_set_fd(-1);
@@ -234,6 +343,7 @@ static void a_log_that_cannot_be_written_stops_nobody(void **state)
 
 int main(void)
 {
+	signal(SIGPIPE, SIG_IGN);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_error_says_who_and_why),
 		cmocka_unit_test(the_first_error_wins),
@@ -254,6 +364,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(quiet_silences_guests_too, log_to_pipe,
 						log_to_stderr),
 		cmocka_unit_test_setup_teardown(a_full_pipe_does_not_hold_a_guest_up, log_to_pipe,
+						log_to_stderr),
+		cmocka_unit_test_setup_teardown(room_in_a_pipe_that_another_takes, log_to_pipe,
+						log_to_stderr),
+		cmocka_unit_test_setup_teardown(room_in_a_socket_that_another_takes, log_to_pipe,
+						log_to_stderr),
+		cmocka_unit_test_setup_teardown(a_full_pipe_is_waited_for_once, log_to_pipe,
 						log_to_stderr),
 		cmocka_unit_test_setup_teardown(a_log_that_cannot_be_written_stops_nobody,
 						log_to_pipe, log_to_stderr),

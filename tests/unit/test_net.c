@@ -183,7 +183,6 @@ static void save(struct net_rig *r, struct state_writer *w)
 	state_writer_init(w);
 	state_section_begin(w, "net", 1);
 	virtio_save(&r->n.v, w);
-	r->n.v.ops->save(&r->n, w);
 	state_section_end(w);
 	assert_int_equal(w->error, 0);
 }
@@ -191,14 +190,10 @@ static void save(struct net_rig *r, struct state_writer *w)
 static int load(struct net_rig *r, const struct state_writer *w, struct err *e)
 {
 	struct state_reader in;
-	int ret;
 
 	state_reader_init(&in, w->data, w->len);
 	assert_int_equal(state_section_open(&in, "net", e), 1);
-	ret = virtio_load(&r->n.v, &in, e);
-	if (!ret)
-		ret = r->n.v.ops->load(&r->n, &in, e);
-	return ret ? ret : state_section_close(&in, e);
+	return virtio_load(&r->n.v, &in, e);
 }
 
 /* Buffers in stock go back to the ring, a frame that waits for the backend too; the

@@ -69,14 +69,19 @@ struct rig {
 	struct probe a, b; /* slots 1 and 2 */
 };
 
-static void make_probe(struct probe *p, uint64_t tag, uint64_t len)
+static void make_probe_of(struct probe *p, uint64_t tag, uint64_t len, bool is64)
 {
 	const struct pci_ids ids = {.vendor = 0x1234, .device = (uint16_t)tag};
 
 	memset(p, 0, sizeof(*p));
 	p->tag = tag;
 	pci_dev_init(&p->pci, &ids, &probe_ops, p, "probe");
-	assert_int_equal(pci_dev_add_bar(&p->pci, 0, len, true, &probe_io), 0);
+	assert_int_equal(pci_dev_add_bar(&p->pci, 0, len, is64, &probe_io), 0);
+}
+
+static void make_probe(struct probe *p, uint64_t tag, uint64_t len)
+{
+	make_probe_of(p, tag, len, true);
 }
 
 static int setup(void **state)
@@ -230,6 +235,31 @@ static void firmware_runs_out_of_room(void **state)
 	assert_int_equal(pci_host_assign(&r->host, &e), -ENOSPC);
 	assert_int_equal(e.kind, ERR_USAGE);
 	assert_non_null(strstr(e.text, "no room"));
+}
+
+/* A 64-bit BAR would fill the window below 4 GiB, but 32-bit ones have nowhere else. */
+static void firmware_leaves_room_for_32_bits(void **state)
+{
+	const struct pci_layout layout = {ECAM, MMIO32, WINDOW, MMIO64, WINDOW};
+	static struct probe wide, narrow[2];
+	struct pci_host host;
+	struct bus mmio;
+
+	bus_init(&mmio, "mmio");
+	assert_int_equal(pci_host_init(&host, &mmio, &layout), 0);
+	make_probe(&wide, 1, WINDOW);
+	assert_int_equal(pci_host_add(&host, -1, &wide.pci), 1);
+	for (unsigned i = 0; i < ARRAY_LEN(narrow); i++) {
+		make_probe_of(&narrow[i], 2 + i, WINDOW / 4 << i, false);
+		assert_int_equal(pci_host_add(&host, -1, &narrow[i].pci), 2 + i);
+	}
+	assert_int_equal(pci_host_assign(&host, NULL), 0);
+	assert_int_equal(pci_bar_address(&wide.pci, 0), MMIO64);
+	/* The biggest first, lest it finds only pieces. */
+	assert_int_equal(pci_bar_address(&narrow[1].pci, 0), MMIO32);
+	assert_int_equal(pci_bar_address(&narrow[0].pci, 0), MMIO32 + WINDOW / 2);
+	pci_host_fini(&host);
+	bus_fini(&mmio);
 }
 
 static void sizing_unmaps_and_brings_back(void **state)
@@ -460,6 +490,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bus_is_enumerated, setup, teardown),
 		cmocka_unit_test_setup_teardown(slots_are_given_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(firmware_assigns_bars, setup, teardown),
+		cmocka_unit_test(firmware_leaves_room_for_32_bits),
 		cmocka_unit_test_setup_teardown(firmware_packs_mixed_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(firmware_runs_out_of_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(sizing_unmaps_and_brings_back, setup, teardown),

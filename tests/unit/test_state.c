@@ -248,6 +248,28 @@ static void another_section_is_named_in_the_error(void **state)
 	state_reader_init(&r, w.data, w.len);
 	assert_int_equal(state_section_open(&r, "firs", &e), -EBADMSG);
 	assert_non_null(strstr(e.text, "'firs'"));
+	state_reader_init(&r, w.data, w.len);
+	e = (struct err){0};
+	assert_int_equal(state_section_expect(&r, "firs", 1, &e), -EBADMSG);
+	assert_non_null(strstr(e.text, "'firs'"));
+	state_writer_fini(&w);
+}
+
+static void another_version_is_told(void **state)
+{
+	struct state_writer w;
+	struct state_reader r;
+	struct err e = {0};
+
+	write_two(&w);
+	state_reader_init(&r, w.data, w.len);
+	assert_int_equal(state_section_expect(&r, "first", 1, &e), 0);
+	assert_int_equal(state_get_u8(&r), 0x11);
+	state_reader_init(&r, w.data, w.len);
+	assert_int_equal(state_section_expect(&r, "first", 2, &e), -EBADMSG);
+	assert_non_null(strstr(e.text, "'first' has unknown version 1"));
+	/* Nothing comes out of it. */
+	assert_int_equal(state_get_u8(&r), 0);
 	state_writer_fini(&w);
 }
 
@@ -297,6 +319,7 @@ int main(void)
 		cmocka_unit_test(past_the_end_everything_is_zero),
 		cmocka_unit_test(fields_left_unread_are_an_error),
 		cmocka_unit_test(another_section_is_named_in_the_error),
+		cmocka_unit_test(another_version_is_told),
 		cmocka_unit_test(outside_a_section_there_is_nothing),
 		cmocka_unit_test(a_big_section_grows_the_buffer),
 	};

@@ -678,7 +678,7 @@ static int load(struct virtio *v, const void *data, size_t len)
 
 	if (ret)
 		assert_int_equal(e.code, ret);
-	return ret ? ret : state_section_close(&r, &e);
+	return ret;
 }
 
 static void test_save_load_save(void **state)

@@ -14,16 +14,20 @@
 
 enum log_level { LOG_QUIET, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-/* The process's only mutable globals: set by main before threads exist. */
+/* Settings: by main, before threads exist. */
 void log_set_level(enum log_level level);
-void log_set_fd(int fd); /* borrowed; default stderr */
+/* `fd` is borrowed. Without this it is stderr, but only with it log_guest() never waits:
+ * it opens the same file again. */
+void log_set_fd(int fd);
 
 /* While the terminal is raw, a line needs a carriage return as well. */
 void log_set_raw_tty(bool raw);
 
 bool log_enabled(enum log_level level);
 
-/* One line: "minivmm: " + text + newline, written by a single write(2). */
+/* One line: "minivmm: " + text + newline, in one piece. A reader that does not read is
+ * waited for, two seconds at most and once only: then lines are dropped, and how many is
+ * told with the next one that passes. */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)

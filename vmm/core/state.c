@@ -144,6 +144,16 @@ int state_section_open(struct state_reader *r, const char *name, struct err *e)
 	return (int)version;
 }
 
+int state_section_expect(struct state_reader *r, const char *name, uint32_t version, struct err *e)
+{
+	int ret = state_section_open(r, name, e);
+
+	if (ret < 0 || ret == (int)version)
+		return ret < 0 ? ret : 0;
+	r->error = -EBADMSG;
+	return err_host(e, -EBADMSG, "saved state: '%s' has unknown version %d", name, ret);
+}
+
 int state_section_close(struct state_reader *r, struct err *e)
 {
 	if (!r->error && r->pos != r->end)

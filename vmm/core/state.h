@@ -47,6 +47,8 @@ void state_reader_init(struct state_reader *r, const void *data, size_t len);
 /* Open the next section, which must be called `name`; gives its version (> 0),
  * or -EBADMSG and fills *e. */
 int state_section_open(struct state_reader *r, const char *name, struct err *e);
+/* The same where one version alone is known: 0 or -EBADMSG. */
+int state_section_expect(struct state_reader *r, const char *name, uint32_t version, struct err *e);
 /* Close it: 0 if every field was there and every byte was read, else -EBADMSG. */
 int state_section_close(struct state_reader *r, struct err *e);
 /* Past the end of the section each of these gives 0 and sets r->error. A bool

@@ -87,8 +87,7 @@ static enum exit_verdict exit_shutdown(struct vcpu *v)
 	char detail[96];
 
 	snprintf(detail, sizeof(detail), "triple fault on CPU %u", v->index);
-	if (log_enabled(LOG_INFO))
-		vcpu_log_registers(v);
+	v->crashed = log_enabled(LOG_INFO);
 	return leave(v, STOP_TRIPLE_FAULT, detail);
 }
 
@@ -114,7 +113,7 @@ static enum exit_verdict exit_fail_entry(struct vcpu *v)
 		 "KVM_EXIT_FAIL_ENTRY on CPU %u: the processor refuses the guest's state "
 		 "(hardware reason %#" PRIx64 ")",
 		 v->index, (uint64_t)v->run->fail_entry.hardware_entry_failure_reason);
-	vcpu_log_registers(v);
+	v->crashed = true;
 	return leave(v, STOP_KVM_ERROR, detail);
 }
 
@@ -158,7 +157,7 @@ static enum exit_verdict exit_internal_error(struct vcpu *v)
 	snprintf(detail, sizeof(detail), "KVM_EXIT_INTERNAL_ERROR on CPU %u: %s (suberror %u)",
 		 v->index, suberror_name(v->run->internal.suberror), v->run->internal.suberror);
 	append_instruction(v->run, detail, sizeof(detail));
-	vcpu_log_registers(v);
+	v->crashed = true;
 	return leave(v, STOP_KVM_ERROR, detail);
 }
 
@@ -168,7 +167,7 @@ static enum exit_verdict exit_unexpected(struct vcpu *v)
 
 	snprintf(detail, sizeof(detail), "%s (%u) on CPU %u: minivmm never asked KVM for it",
 		 exit_name(v->run->exit_reason), v->run->exit_reason, v->index);
-	vcpu_log_registers(v);
+	v->crashed = true;
 	return leave(v, STOP_KVM_ERROR, detail);
 }
 

@@ -272,7 +272,7 @@ uint32_t vcpu_tsc_khz(const struct vcpu *v)
 	return khz < 0 ? 0 : (uint32_t)khz;
 }
 
-void vcpu_log_registers(const struct vcpu *v)
+static void log_registers(const struct vcpu *v)
 {
 	struct kvm_regs r;
 	struct kvm_sregs s;
@@ -292,4 +292,11 @@ void vcpu_log_registers(const struct vcpu *v)
 	log_error("CPU %u: R13 %016llx R14 %016llx R15 %016llx", v->index, r.r13, r.r14, r.r15);
 	log_error("CPU %u: CR0 %08llx CR2 %016llx CR3 %016llx CR4 %08llx EFER %08llx", v->index,
 		  s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
+}
+
+void vcpus_log_crashed(const struct vcpu_group *g)
+{
+	for (unsigned i = 0; i < g->n; i++)
+		if (g->vcpus[i].crashed)
+			log_registers(&g->vcpus[i]);
 }

@@ -49,6 +49,7 @@ struct vcpu {
 	struct vcpu_group *group;
 	pthread_t thread;
 	bool started;
+	bool crashed; /* its registers are worth a look; its thread's, until that is joined */
 
 	/* What it is held for; NULL: it is not. Own thread. */
 	bool (*held_until)(void *dev, unsigned timeout_ms);
@@ -91,7 +92,8 @@ struct cpu_hold vcpus_hold(struct vcpu_group *g);
 /* The guest's TSC in kHz, or 0 if KVM does not know. */
 uint32_t vcpu_tsc_khz(const struct vcpu *v);
 
-/* The registers in a few log lines, at level error. Own thread, or parked. */
-void vcpu_log_registers(const struct vcpu *v);
+/* The registers of those that crashed, in a few log lines at level error. After
+ * vcpus_quit, by a thread that may wait for the log's reader. */
+void vcpus_log_crashed(const struct vcpu_group *g);
 
 #endif

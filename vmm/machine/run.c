@@ -168,6 +168,8 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 	judge_by_console(m);
 	drain(m);
 	unlisten(&r);
+	/* Not earlier: a reader that does not read holds us up, but no signal to us. */
+	vcpus_log_crashed(&m->vcpus);
 	*end = m->end;
 	return ret;
 }
