@@ -18,6 +18,8 @@
 #   is GOT WANT WHAT;  says REGEX [FILE];  says_not REGEX [FILE];  fail WHY
 set -u
 export LC_ALL=C
+# shellcheck source=../lib/wait.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/wait.sh"
 minivmm=$(realpath "$1") pty=$(realpath "$2") elf=$(realpath "$3") pattern=${4:-}
 name=$(basename "$0")
 for variable in $(compgen -e | grep ^MINIVMM_); do unset "$variable"; done
@@ -43,10 +45,9 @@ fail() {
 }
 
 is() { [ "$1" = "$2" ] || fail "$3 is '$1', not '$2'"; }
-says() { tr -d '\r' <"${2:-out}" | grep -aqE -- "$1" || fail "${2:-out} does not say: $1"; }
-says_not() { ! tr -d '\r' <"${2:-out}" | grep -aqE -- "$1" || fail "${2:-out} says: $1"; }
+says() { has "$1" "${2:-out}" || fail "${2:-out} does not say: $1"; }
+says_not() { ! has "$1" "${2:-out}" || fail "${2:-out} says: $1"; }
 lines_of() { wc -l <"$1"; }
-now_ms() { local t=${EPOCHREALTIME/[.,]/}; echo $((t / 1000)); }
 
 guest() { guest=(-k "$elf" --append "do=$*"); }
 guest=()
@@ -69,22 +70,22 @@ start() {
 
 await() {
 	local deadline=$((SECONDS + 20))
-	until tr -d '\r' <"${2:-out}" | grep -aqE -- "$1"; do
+	until has "$1" "${2:-out}"; do
 		[ "$SECONDS" -lt "$deadline" ] || fail "${2:-out} does not say in time: $1"
-		sleep 0.02
+		nap 0.02
 	done
 }
 
 running() { kill -0 "$pid" 2>/dev/null; }
 
 finish() {
-	local deadline=$(($(now_ms) + ${1:-20} * 1000))
+	local deadline=$((SECONDS + 1 + ${1:-20}))
 	while running; do
-		if [ "$(now_ms)" -ge "$deadline" ]; then
+		if [ "$SECONDS" -ge "$deadline" ]; then
 			kill -9 "$pid"
 			fail "it still runs after ${1:-20} s"
 		fi
-		sleep 0.02
+		nap 0.02
 	done
 	wait "$pid" 2>/dev/null
 	status=$?
@@ -117,7 +118,7 @@ left_behind() {
 			ours | while read -r pid _; do kill -9 "$pid"; done
 			break
 		fi
-		sleep 0.05
+		nap 0.05
 	done
 	find "$TMPDIR" "$XDG_RUNTIME_DIR" -mindepth 1 | sed 's/^/    left behind: file /'
 	for file in *; do
@@ -137,7 +138,7 @@ wait_for_group() {
 			kill -9 -- -"$1"
 			break
 		fi
-		sleep 0.01
+		nap 0.01
 	done
 	wait "$1" 2>/dev/null
 }
@@ -150,14 +151,15 @@ run_tests() {
 		mkdir "$scratch/$each" "$scratch/tmp" "$scratch/run"
 		: >"$scratch/why"
 		export TMPDIR=$scratch/tmp XDG_RUNTIME_DIR=$scratch/run
-		from=$(now_ms)
+		now_ms from
 		set -m # a process group of its own
 		(set +m; cd "$scratch/$each" && "$each") 2>"$scratch/stderr" &
 		pid=$!
 		set +m
 		wait_for_group "$pid"
 		rc=$?
-		took=$(($(now_ms) - from))
+		since "$from"
+		took=$REPLY
 		(cd "$scratch/$each" && left_behind) >>"$scratch/why"
 		if [ "$rc" = 0 ] && [ ! -s "$scratch/why" ]; then
 			echo "ok $name/${each#test_} ($took ms)"
