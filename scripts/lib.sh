@@ -62,7 +62,6 @@ need() { # need CMD PACKAGE: the tool is there, or one line says how to get it
 }
 
 # on_exit CMD...: runs when the script ends, however it ends; last added first.
-exit_jobs=()
 on_exit() { exit_jobs+=("$(printf '%q ' "$@")"); }
 run_exit_jobs() {
 	local rc=$? i
@@ -70,10 +69,16 @@ run_exit_jobs() {
 	for ((i = ${#exit_jobs[@]} - 1; i >= 0; i--)); do eval "${exit_jobs[i]}" || true; done
 	exit "$rc"
 }
-trap run_exit_jobs EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-trap 'exit 129' HUP
+# clean_exit: at the head of a script, which has this done, and of a subshell that adds
+# jobs of its own: bash gives it neither traps nor an EXIT.
+clean_exit() {
+	exit_jobs=()
+	trap run_exit_jobs EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	trap 'exit 129' HUP
+}
+clean_exit
 
 # temp_dir VAR [PARENT]: a directory that goes away with the script.
 temp_dir() {
