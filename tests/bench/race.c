@@ -8,7 +8,7 @@
  *
  * The guest's init writes MARKER to its console (the command's stdout), then
  * powers off, so the last part begins at the marker as well. Rounds are
- * interleaved: A B C A B C. One row a command: minimum, median and maximum in
+ * interleaved: A B C, C B A. One row a command: minimum, median and maximum in
  * milliseconds, and the median over that of the first command.
  *
  * The way to init is told in two halves as well where the host's tracefs lets
@@ -220,13 +220,13 @@ int main(int argc, char **argv)
 			argv[i++] = NULL;
 	}
 	traced = trace_arm();
-	/* In turns, and each round begins with another: who comes after a big process pays
-	 * for what the host still has to clear up. */
+	/* There and back: who comes after a big process pays for what the host still has to
+	 * clear up, and that is not always the same one. */
 	for (int r = 0; r < runs; r++)
 		for (int i = 0; i < n; i++) {
 			if (traced && !trace_arm())
 				die("tracing", "does not start again");
-			run(&field[(r + i) % n], argv[2], r, traced);
+			run(&field[r % 2 ? n - 1 - i : i], argv[2], r, traced);
 		}
 	if (traced)
 		trace_end();
