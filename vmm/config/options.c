@@ -462,6 +462,14 @@ const struct option_def options[] = {
 	  "mac=ADDRESS id=NAME; for user forward=8080:80,\n"
 	  "in full [tcp:|udp:][ADDRESS/]PORT[:PORT]",
 	  .set = net_set_spec, .clear = net_clear_all, .no_env = true },
+	{ "share", KEY_SHARE, "DIR[:MOUNTPOINT][,...]", "devices",
+	  "a directory of this host, for virtiofs; read-only\n"
+	  "without the key rw. Repeatable; keys: rw\n"
+	  "tag=NAME (default share0, ...)\n"
+	  "cache=auto|none|always. The init of ours mounts\n"
+	  "it on MOUNTPOINT; root=TAG rootfstype=virtiofs\n"
+	  "makes it the root",
+	  .set = share_set_spec, .clear = share_clear_all, .no_env = true },
 	{ "rng", KEY_RNG, "on|off", "devices",
 	  "a source of entropy (default on)",
 	  .set = set_rng },

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXTRAS_MAX = 4 };
+enum { EXTRAS_MAX = 5 };
 
 static int open_initrd(struct initrd_file *f, const char *path, struct err *e)
 {
@@ -59,6 +59,8 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 	extras[n++] = "pvpanic_mmio";
 	if (c->n_nets)
 		extras[n++] = "virtio_net";
+	if (c->n_shares)
+		extras[n++] = "virtiofs";
 	if (c->rng)
 		extras[n++] = "virtio_rng";
 	if (c->hvc.kind != CHAR_OFF)
@@ -134,6 +136,8 @@ int machine_open_files(struct machine *m, struct err *e)
 		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path, c->disks[i].readonly,
 				     e);
 	if (!ret)
+		ret = machine_open_shares(m, e);
+	if (!ret)
 		ret = machine_check_consoles(c, e);
 	if (ret)
 		return ret;
@@ -145,6 +149,7 @@ void machine_close_files(struct machine *m)
 	for (unsigned i = 0; m->disks && i < m->config->n_disks; i++)
 		block_destroy(m->disks[i].backend);
 	free(m->disks);
+	machine_close_shares(m);
 	machine_close_nets(m);
 	initramfs_fini(&m->files.packed);
 	for (unsigned i = 0; i < m->files.n_initrds; i++)
