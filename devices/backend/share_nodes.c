@@ -175,7 +175,7 @@ void share_nodes_trim(struct share_nodes *t)
 
 int share_node_fd(struct share_nodes *t, struct share_node *n)
 {
-	struct share_node *path[DEPTH_MAX];
+	struct share_node *path[DEPTH_MAX], *above = NULL;
 	unsigned depth = 0;
 	struct share_stat st;
 
@@ -198,6 +198,10 @@ int share_node_fd(struct share_nodes *t, struct share_node *n)
 			return -ESTALE;
 		}
 		take_out(t, n, fd);
+		/* Only what this very walk has opened: others may be in use. */
+		if (above && t->n_fds > t->fds_max)
+			put_away(t, above);
+		above = n;
 	}
 	if (t->newest != n) {
 		use_remove(t, n);

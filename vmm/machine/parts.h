@@ -176,6 +176,10 @@ void machine_end_nets(struct machine *m);
  * devices. */
 int machine_open_shares(struct machine *m, struct err *e);
 void machine_close_shares(struct machine *m);
+/* What root= should say if a share is to be the root: "TAG rootfstype=virtiofs", in `root`,
+ * which is "" if none is. Gives `root`. */
+enum { MACHINE_ROOT_MAX = 64 };
+const char *machine_share_root(const struct vm_config *c, char root[MACHINE_ROOT_MAX]);
 int machine_make_shares(struct machine *m, struct err *e);
 void machine_end_shares(struct machine *m);
 

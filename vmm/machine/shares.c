@@ -5,6 +5,7 @@
 #include "vmm/machine/parts.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,16 @@ void machine_close_shares(struct machine *m)
 	for (unsigned i = 0; m->shares && i < m->config->n_shares; i++)
 		share_destroy(m->shares[i].backend);
 	free(m->shares);
+}
+
+const char *machine_share_root(const struct vm_config *c, char root[MACHINE_ROOT_MAX])
+{
+	*root = '\0';
+	for (unsigned i = 0; i < c->n_shares; i++)
+		if (c->shares[i].mountpoint && !strcmp(c->shares[i].mountpoint, "/"))
+			snprintf(root, MACHINE_ROOT_MAX, "%s rootfstype=virtiofs",
+				 c->shares[i].tag);
+	return root;
 }
 
 static int make_share(struct machine *m, struct shared_dir *s, const struct share_config *c,
