@@ -169,6 +169,14 @@ static void test_root_forms(void **state)
 	assert_int_equal(spec.kind, ROOT_NUMBER);
 	assert_int_equal(spec.major, 254);
 	assert_int_equal(spec.minor, 16);
+	/* Whatever it looks like, with rootfstype=virtiofs it is a tag. */
+	assert_int_equal(root_spec_parse(&spec, "system", "virtiofs"), 0);
+	assert_int_equal(spec.kind, ROOT_TAG);
+	assert_string_equal(spec.value, "system");
+	assert_true(root_spec_kernel_knows(&spec));
+	assert_int_equal(root_spec_parse(&spec, "", "virtiofs"), 0);
+	assert_int_equal(spec.kind, ROOT_ANY);
+	assert_int_equal(root_spec_parse(&spec, "system", "ext4"), -EINVAL);
 	strcpy(text, "LABEL=");
 	memset(text + 6, 'x', 500);
 	text[506] = '\0';

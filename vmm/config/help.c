@@ -27,7 +27,7 @@ static const char tail[] =
 	"--stop-timeout 3), which beats the file, which beats the default. --disk, --net,\n"
 	"--share and --append given in one of them replace those of the weaker ones. In\n"
 	"the file the long names are keys below the [section] shown above, and paths\n"
-	"start from the file's own directory; each disk, network and share has a section:\n"
+	"start from the file's own directory; a disk, network or share has a section:\n"
 	"  [machine]              [disk.root]            [net.lan]\n"
 	"  memory = 1G            path = root.img        user = on\n"
 	"  cpus = 2               readonly = on          forward = 8080:80 2222:22\n"
