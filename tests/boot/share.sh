@@ -61,7 +61,7 @@ mkdir /mnt/in/out && tar -xf /mnt/in/tree.tar -C /mnt/in/out && echo untarred
 mv /mnt/in/out/d1 /mnt/in/out/moved; ln /mnt/in/file /mnt/in/hard; stat -c "links %h" /mnt/in/file
 mkfifo /mnt/in/p; (echo through >/mnt/in/p &); cat /mnt/in/p
 chmod 4711 /mnt/in/abs 2>/dev/null; echo x >/mnt/in/m; chmod 751 /mnt/in/m; touch -d "2001-02-03 04:05:06" /mnt/in/m
-cat /data/file; echo no >/data/file || echo "not written"; rm /data/file || echo "not removed"
+cat /data/file; echo no >/data/file || echo "not written"; rm -f /data/file 2>/dev/null || echo "not removed"
 sync; echo "@@ warnings"; warnings'
 	boots 0 400 --transport "$2" -k "$kernel" -d "$vm_dir/root.img" --share "$dir/rw:/mnt/in,rw,tag=in" \
 		--share "$dir/ro:/data" --append "rw quiet $run"
