@@ -190,7 +190,7 @@ struct share {
 	uint64_t answered; /* bytes */
 	bool has_answer;
 	uint64_t in_place; /* bytes of data that lie in the guest's buffers already */
-	uint8_t copy[SHARE_REQUEST_MAX + 64];
+	_Alignas(8) uint8_t copy[SHARE_REQUEST_MAX + 64];
 
 	struct log_budget complaints;
 };

@@ -24,7 +24,8 @@ struct share_rig {
 	uint32_t uid, gid, pid; /* of the caller in the guest */
 	unsigned pieces;        /* how many bytes to a piece; 0: all in one */
 	uint32_t room;          /* for the answer */
-	uint8_t in[SHARE_RIG_ROOM], out[SHARE_RIG_ROOM + 64];
+	_Alignas(8) uint8_t in[SHARE_RIG_ROOM];
+	_Alignas(8) uint8_t out[SHARE_RIG_ROOM + 64];
 	int64_t served;   /* what share_serve() gave */
 	size_t len;       /* of the answer behind its header */
 	const void *data; /* it */
