@@ -463,12 +463,11 @@ const struct option_def options[] = {
 	  "in full [tcp:|udp:][ADDRESS/]PORT[:PORT]",
 	  .set = net_set_spec, .clear = net_clear_all, .no_env = true },
 	{ "share", KEY_SHARE, "DIR[:MOUNTPOINT][,...]", "devices",
-	  "a directory of this host, for virtiofs; read-only\n"
-	  "without the key rw. Repeatable; keys: rw\n"
-	  "tag=NAME (default share0, ...)\n"
-	  "cache=auto|none|always. The init of ours mounts\n"
-	  "it on MOUNTPOINT; root=TAG rootfstype=virtiofs\n"
-	  "makes it the root",
+	  "a directory of this host, by virtiofs; without\n"
+	  "rw read-only. Repeatable; keys: rw tag=NAME\n"
+	  "(default share0, ...) cache=auto|none|always.\n"
+	  "Our init mounts it on MOUNTPOINT; \"/\" or\n"
+	  "root=TAG rootfstype=virtiofs make it the root",
 	  .set = share_set_spec, .clear = share_clear_all, .no_env = true },
 	{ "rng", KEY_RNG, "on|off", "devices",
 	  "a source of entropy (default on)",
