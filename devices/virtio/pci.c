@@ -373,6 +373,8 @@ static uint16_t class_of(uint32_t device_id)
 		return 0x0100; /* mass storage, SCSI: what drivers have always been shown */
 	case VIRTIO_ID_CONSOLE:
 		return 0x0780; /* communication, other */
+	case VIRTIO_ID_FS:
+		return 0x0180; /* mass storage, other */
 	default:
 		return 0x00ff; /* none that PCI knows of */
 	}

@@ -39,7 +39,13 @@
 #include <stdint.h>
 
 /* Device types [virtio 1.3 5]. */
-enum { VIRTIO_ID_NET = 1, VIRTIO_ID_BLOCK = 2, VIRTIO_ID_CONSOLE = 3, VIRTIO_ID_RNG = 4 };
+enum {
+	VIRTIO_ID_NET = 1,
+	VIRTIO_ID_BLOCK = 2,
+	VIRTIO_ID_CONSOLE = 3,
+	VIRTIO_ID_RNG = 4,
+	VIRTIO_ID_FS = 26,
+};
 
 /* Device status bits [virtio 1.3 2.1]. */
 enum {

@@ -307,6 +307,20 @@ static void sleep_ms(unsigned ms)
 	nanosleep(&t, NULL);
 }
 
+/* A share has no driver to wait for: its device was there before us. */
+static void mount_tag(const struct boot_options *o, const char *tag)
+{
+	int rc = mount_as(tag, o->rootfstype, o->read_only ? MS_RDONLY : 0,
+			  o->rootflags[0] ? o->rootflags : NULL);
+
+	if (rc == -ENODEV)
+		give_up("root=%s: the kernel has no driver for %s", tag, o->rootfstype);
+	if (rc == -EINVAL)
+		give_up("root=%s: no share has that tag; see --share DIR,tag=NAME", tag);
+	if (rc)
+		give_up("root=%s: mounting it as %s: %s", tag, o->rootfstype, strerror(-rc));
+}
+
 void mount_root(const struct boot_options *o)
 {
 	static struct candidates cs;
@@ -315,10 +329,14 @@ void mount_root(const struct boot_options *o)
 	struct root_spec spec;
 	uint64_t end;
 
-	if (root_spec_parse(&spec, o->root))
+	if (root_spec_parse(&spec, o->root, o->rootfstype))
 		give_up("root=%s: not understood; give a device (/dev/vda), UUID=, LABEL=, "
 			"PARTUUID= or PARTLABEL=",
 			o->root);
+	if (spec.kind == ROOT_TAG) {
+		mount_tag(o, spec.value);
+		return;
+	}
 	/* rootdelay was made for drivers that take their time: wait longer, not always. */
 	if (o->wait_s)
 		limit_s = o->wait_s;

@@ -62,5 +62,6 @@ int main(int argc, char **argv)
 	load_modules(cmdline);
 	open_console();
 	mount_root(&options);
+	mount_shares();
 	switch_root(&options, argv);
 }

@@ -15,6 +15,10 @@ void load_modules(const char *cmdline);
 /* Find the root, wait for it if need be, and mount it on NEW_ROOT. */
 void mount_root(const struct boot_options *o);
 
+/* Mount the shares that /m/mounts names, each on its place on NEW_ROOT. One that cannot
+ * be is complained of, no more. */
+void mount_shares(void);
+
 /* Is there an init on NEW_ROOT, seen with its own idea of "/"? */
 bool root_has_init(const struct boot_options *o);
 

@@ -63,7 +63,7 @@ static bool parse_number(struct root_spec *spec, const char *text)
 	return true;
 }
 
-int root_spec_parse(struct root_spec *spec, const char *text)
+int root_spec_parse(struct root_spec *spec, const char *text, const char *type)
 {
 	static const struct {
 		const char *tag, *link;
@@ -78,6 +78,8 @@ int root_spec_parse(struct root_spec *spec, const char *text)
 	memset(spec, 0, sizeof(*spec));
 	if (!*text)
 		return 0;
+	if (!strcmp(type, "virtiofs"))
+		return set_value(spec, ROOT_TAG, text, false);
 	for (unsigned i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
 		size_t tag = strlen(forms[i].tag), link = strlen(forms[i].link);
 
@@ -111,6 +113,8 @@ bool root_spec_matches(const struct root_spec *spec, const struct root_candidate
 		return c->partuuid[0] && !strcasecmp(spec->value, c->partuuid);
 	case ROOT_PARTLABEL:
 		return c->partlabel[0] && !strcmp(spec->value, c->partlabel);
+	case ROOT_TAG:
+		return false;
 	}
 	return false;
 }
@@ -118,5 +122,6 @@ bool root_spec_matches(const struct root_spec *spec, const struct root_candidate
 bool root_spec_kernel_knows(const struct root_spec *spec)
 {
 	return spec->kind == ROOT_DEVICE || spec->kind == ROOT_NUMBER ||
-	       spec->kind == ROOT_PARTUUID || spec->kind == ROOT_PARTLABEL;
+	       spec->kind == ROOT_PARTUUID || spec->kind == ROOT_PARTLABEL ||
+	       spec->kind == ROOT_TAG;
 }

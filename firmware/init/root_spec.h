@@ -20,6 +20,7 @@ enum root_kind {
 	ROOT_LABEL,     /* LABEL=, /dev/disk/by-label/ */
 	ROOT_PARTUUID,  /* PARTUUID=, /dev/disk/by-partuuid/ */
 	ROOT_PARTLABEL, /* PARTLABEL=, /dev/disk/by-partlabel/ */
+	ROOT_TAG,       /* with rootfstype=virtiofs: a share's name */
 };
 
 struct root_spec {
@@ -38,15 +39,16 @@ struct root_candidate {
 	char partlabel[109];
 };
 
-/* Parse the value of root= ("" is ROOT_ANY). Gives 0, -EINVAL for a form that is
- * none of the above (nfs, ubi0, ...), -ENAMETOOLONG. */
-int root_spec_parse(struct root_spec *spec, const char *text);
+/* Parse the value of root= ("" is ROOT_ANY), beside that of rootfstype=. Gives 0, -EINVAL
+ * for a form that is none of the above (nfs, ubi0, ...), -ENAMETOOLONG. */
+int root_spec_parse(struct root_spec *spec, const char *text, const char *type);
 
-/* UUIDs compare without regard to case, labels exactly. ROOT_ANY matches all. */
+/* UUIDs compare without regard to case, labels exactly. ROOT_ANY matches all, ROOT_TAG
+ * none: it is no disk. */
 bool root_spec_matches(const struct root_spec *spec, const struct root_candidate *c);
 
 /* Would the kernel find it without any help from user space? It knows devices,
- * numbers and what stands in partition tables, but no superblocks
+ * numbers, tags and what stands in partition tables, but no superblocks
  * [Linux Documentation/admin-guide/kernel-parameters.txt, root=]. */
 bool root_spec_kernel_knows(const struct root_spec *spec);
 

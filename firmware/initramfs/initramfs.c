@@ -103,7 +103,8 @@ static int make_plan(struct plan *p, struct initramfs *out, const struct initram
 
 	memset(p, 0, sizeof(*p));
 	boot_options_parse(&p->options, req->cmdline ? req->cmdline : "");
-	if (p->options.too_long || root_spec_parse(&p->spec, p->options.root))
+	if (p->options.too_long ||
+	    root_spec_parse(&p->spec, p->options.root, p->options.rootfstype))
 		return err_usage(
 			e, -EINVAL,
 			"%s=%s on the kernel's command line: not understood; give a device "
@@ -211,7 +212,28 @@ static int choose_extras(struct modules *m, const struct initramfs_request *req,
 	return rc;
 }
 
-static int write_archive(struct initramfs *out, const struct modules *m)
+/* "TAG ro|rw PLACE" for each. */
+static int write_mounts(struct cpio *c, const struct initramfs_request *req)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+
+	for (unsigned i = 0; f && i < req->n_mounts; i++)
+		fprintf(f, "%s %s %s\n", req->mounts[i].tag, req->mounts[i].read_only ? "ro" : "rw",
+			req->mounts[i].on);
+	if (!f || fclose(f)) {
+		free(text);
+		return -ENOMEM;
+	}
+	if (len)
+		cpio_file(c, "m/mounts", 0644, text, len);
+	free(text);
+	return 0;
+}
+
+static int write_archive(struct initramfs *out, const struct modules *m,
+			 const struct initramfs_request *req)
 {
 	static const char *const dirs[] = {"dev", "proc", "sys", "root", "m"};
 	char list[MODULES_MAX * 80], name[96];
@@ -234,7 +256,9 @@ static int write_archive(struct initramfs *out, const struct modules *m)
 	}
 	if (m->n)
 		cpio_file(&c, "m/list", 0644, list, used);
-	rc = cpio_finish(&c);
+	rc = write_mounts(&c, req);
+	if (!rc)
+		rc = cpio_finish(&c);
 	if (rc) {
 		cpio_fini(&c);
 		return rc;
@@ -283,12 +307,15 @@ static int find_modules(struct modules *m, const struct plan *p,
 
 int initramfs_pack(struct initramfs *out, const struct initramfs_request *req, struct err *e)
 {
+	struct boot_options options;
 	struct modules *m;
 	struct plan *p;
+	bool needed;
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	if (!req->n_disks)
+	boot_options_parse(&options, req->cmdline ? req->cmdline : "");
+	if (!req->n_disks && strcmp(options.rootfstype, "virtiofs") != 0)
 		return 0;
 	p = malloc(sizeof(*p));
 	m = calloc(1, sizeof(*m));
@@ -301,12 +328,13 @@ int initramfs_pack(struct initramfs *out, const struct initramfs_request *req, s
 	rc = make_plan(p, out, req, e);
 	if (!rc)
 		rc = find_modules(m, p, req, e);
-	if (!rc && (m->n || !p->kernel_finds_root) && req->only_32bit) {
+	needed = m->n || !p->kernel_finds_root || req->n_mounts;
+	if (!rc && needed && req->only_32bit) {
 		rc = refuse_32bit(req, e);
-	} else if (!rc && (m->n || !p->kernel_finds_root)) {
+	} else if (!rc && needed) {
 		rc = choose_extras(m, req, e);
 		if (!rc)
-			rc = write_archive(out, m);
+			rc = write_archive(out, m, req);
 	}
 	if (rc == -ENOMEM)
 		err_host(e, rc, "packing an initramfs: out of memory");

@@ -16,6 +16,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A share, and where on the root it is to be mounted. */
+struct initramfs_mount {
+	const char *tag, *on;
+	bool read_only;
+};
+
 /* All borrowed for the call. */
 struct initramfs_request {
 	const char *kernel;  /* the file: its modules may be next to it */
@@ -29,6 +35,8 @@ struct initramfs_request {
 	unsigned n_extras;
 	const char *const *disks; /* paths, in the guest's order: the first is vda */
 	unsigned n_disks;
+	const struct initramfs_mount *mounts; /* for these there is always an archive */
+	unsigned n_mounts;
 };
 
 struct initramfs {
@@ -39,11 +47,11 @@ struct initramfs {
 	char root[40];
 };
 
-/* Pack. Nothing is packed (len 0) when there is no disk, hence no root to look for,
- * or when all drivers are built in and the kernel finds the root by itself.
- * Reads the disks' first blocks: call it before they are locked. One thread; a
- * few milliseconds. Gives 0, or a negative errno with *e filled (the kernel's
- * modules or one of them not found, damaged, for another kernel; an archive needed by a
+/* Pack. Nothing is packed (len 0) when there is neither a disk nor a share to be
+ * the root, hence none to look for, or when there is nothing to mount on it and all drivers are
+ * built in and the kernel finds the root by itself. Reads the disks' first blocks: call it before
+ * they are locked. One thread; a few milliseconds. Gives 0, or a negative errno with *e filled (the
+ * kernel's modules or one of them not found, damaged, for another kernel; an archive needed by a
  * kernel that is only_32bit; no memory). */
 int initramfs_pack(struct initramfs *out, const struct initramfs_request *req, struct err *e);
 

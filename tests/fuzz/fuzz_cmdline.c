@@ -48,7 +48,7 @@ static void check_options(const char *line, const char *module)
 	fuzz_check(memchr(o.root, 0, sizeof(o.root)) && memchr(o.init, 0, sizeof(o.init)));
 	fuzz_check(memchr(o.rootflags, 0, sizeof(o.rootflags)));
 	fuzz_check(memchr(o.rootfstype, 0, sizeof(o.rootfstype)));
-	if (!root_spec_parse(&spec, o.root)) {
+	if (!root_spec_parse(&spec, o.root, o.rootfstype)) {
 		fuzz_check(memchr(spec.value, 0, sizeof(spec.value)));
 		fuzz_check((spec.kind == ROOT_ANY) == !*o.root);
 		if (root_spec_matches(&spec, &none))

@@ -496,6 +496,52 @@ static void nets(void **state)
 	assert_int_equal(c.nets[3].n_forwards, 3);
 }
 
+static void shares(void **state)
+{
+	assert_int_equal(parse("-kx", "--share", "src", "--share", "/a:b:/mnt/src,rw", "--share",
+			       "a,,b,tag=data,cache=none,rw=off", "--share",
+			       "/d:/,cache=always,mountpoint=/other"),
+			 CONFIG_RUN);
+	assert_int_equal(c.n_shares, 4);
+	assert_string_equal(c.shares[0].path, "src");
+	assert_string_equal(c.shares[0].tag, "share0");
+	assert_null(c.shares[0].mountpoint);
+	assert_false(c.shares[0].rw);
+	assert_int_equal(c.shares[0].cache, CONFIG_CACHE_AUTO);
+	assert_string_equal(c.shares[1].path, "/a:b");
+	assert_string_equal(c.shares[1].mountpoint, "/mnt/src");
+	assert_string_equal(c.shares[1].tag, "share1");
+	assert_true(c.shares[1].rw);
+	assert_string_equal(c.shares[2].path, "a,b");
+	assert_string_equal(c.shares[2].tag, "data");
+	assert_false(c.shares[2].rw);
+	assert_int_equal(c.shares[2].cache, CONFIG_CACHE_NONE);
+	assert_string_equal(c.shares[3].path, "/d");
+	assert_string_equal(c.shares[3].mountpoint, "/other");
+	assert_int_equal(c.shares[3].cache, CONFIG_CACHE_ALWAYS);
+}
+
+static void bad_shares(void **state)
+{
+	refused("--share \"\": an empty path", "-kx", "--share", "");
+	refused("--share \"\": an empty path", "-kx", "--share", ":/mnt");
+	refused("--share /mnt/../x: not a place", "-kx", "--share", "a:/mnt/../x");
+	refused("--share /mnt/..: not a place", "-kx", "--share", "a:/mnt/..");
+	refused("--share mountpoint=mnt: not a place", "-kx", "--share", "a,mountpoint=mnt");
+	refused("--share mountpoint=/a b: not a place", "-kx", "--share", "a,mountpoint=/a b");
+	refused("--share a,ro: \"ro\" is no key=value", "-kx", "--share", "a,ro");
+	refused("--share rw=yes: give on or off", "-kx", "--share", "a,rw=yes");
+	refused("--share cache=some: give auto, none or always", "-kx", "--share", "a,cache=some");
+	refused("--share tag=a/b: not a name", "-kx", "--share", "a,tag=a/b");
+	refused("--share id: unknown key; a share has", "-kx", "--share", "a,id=b");
+	refused("--share b: the name a is taken by /x", "-kx", "--share", "/x,tag=a", "--share",
+		"b,tag=a");
+	refused("--share b: the name disk0 is taken by d", "-kx", "-d", "d", "--share",
+		"b,tag=disk0");
+	refused("--share b: a is to be mounted on /m as well", "-kx", "--share", "a:/m", "--share",
+		"b:/m");
+}
+
 static void bad_nets(void **state)
 {
 	refused("--net user=off: what to connect it to", "-kx", "-n", "user=off");
@@ -901,6 +947,8 @@ int main(void)
 		cmocka_unit_test_teardown(bad_disks, fini),
 		cmocka_unit_test_teardown(nets, fini),
 		cmocka_unit_test_teardown(bad_nets, fini),
+		cmocka_unit_test_teardown(shares, fini),
+		cmocka_unit_test_teardown(bad_shares, fini),
 		cmocka_unit_test_teardown(the_most_nets_and_one_more, fini),
 		cmocka_unit_test_teardown(the_most_disks_and_one_more, fini),
 		cmocka_unit_test_teardown(long_values_are_cut_in_messages_only, fini),

@@ -159,6 +159,22 @@ static void every_setting(void **state)
 	assert_int_equal(c.log_level, LOG_INFO);
 }
 
+static void shares(void **state)
+{
+	assert_int_equal(parse("[boot]\nkernel=/k\n[share.src]\npath = a:/b\nmountpoint = /mnt\n"
+			       "rw = on\n[share.data]\npath=/data\ncache=none\n"),
+			 CONFIG_RUN);
+	assert_int_equal(c.n_shares, 2);
+	assert_string_equal(c.shares[0].tag, "src");
+	/* A path alone, not to be cut at a colon. */
+	assert_string_equal(c.shares[0].path, "a:/b");
+	assert_string_equal(c.shares[0].mountpoint, "/mnt");
+	assert_true(c.shares[0].rw);
+	assert_string_equal(c.shares[1].tag, "data");
+	assert_string_equal(c.shares[1].path, "/data");
+	assert_int_equal(c.shares[1].cache, CONFIG_CACHE_NONE);
+}
+
 static void networks(void **state)
 {
 	assert_int_equal(parse("[boot]\nkernel=/k\n[net.wan]\nuser = on\nforward = 8080:80 udp:53\n"
@@ -241,6 +257,11 @@ static void unknown_names(void **state)
 	refused("vm.ini [disk.a] id: the name of the section is the id", "[disk.a]\nid=b\n");
 	refused("vm.ini [disk.a]: has no path", "[boot]\nkernel=k\n[disk.a]\n");
 	refused("vm.ini [disk.b]: has no path", "[disk.a]\npath=x\n[disk.b]\nreadonly=on\n");
+	refused("vm.ini [share]: a share needs a name", "[share]\npath=/x\n");
+	refused("vm.ini [devices] share: a share has a section", "[devices]\nshare=/x\n");
+	refused("vm.ini [share.a] tag: the name of the section is the tag", "[share.a]\ntag=b\n");
+	refused("vm.ini [share.a]: has no path", "[share.a]\nrw=on\n");
+	refused("vm.ini [share.a] mountpoint: x: not a place", "[share.a]\nmountpoint=x\n");
 	refused("vm.ini [net]: a network needs a name", "[net]\nuser=on\n");
 	refused("vm.ini [devices] net: a network has a section", "[devices]\nnet=user\n");
 	refused("vm.ini [net.a] id: the name of the section is the id", "[net.a]\nid=b\n");
@@ -596,6 +617,7 @@ int main(void)
 		cmocka_unit_test_teardown(every_setting, fini),
 		cmocka_unit_test_teardown(disks_keep_the_files_order, fini),
 		cmocka_unit_test_teardown(networks, fini),
+		cmocka_unit_test_teardown(shares, fini),
 		cmocka_unit_test_teardown(empty_values, fini),
 		cmocka_unit_test_teardown(bad_values_name_file_section_and_key, fini),
 		cmocka_unit_test_teardown(unknown_names, fini),

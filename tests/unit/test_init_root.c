@@ -159,27 +159,35 @@ static void test_root_forms(void **state)
 	char text[600];
 
 	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
-		assert_int_equal(root_spec_parse(&spec, t[i].text), t[i].rc);
+		assert_int_equal(root_spec_parse(&spec, t[i].text, ""), t[i].rc);
 		if (t[i].rc)
 			continue;
 		assert_int_equal(spec.kind, t[i].kind);
 		assert_string_equal(spec.value, t[i].value);
 	}
-	assert_int_equal(root_spec_parse(&spec, "254:16"), 0);
+	assert_int_equal(root_spec_parse(&spec, "254:16", ""), 0);
 	assert_int_equal(spec.kind, ROOT_NUMBER);
 	assert_int_equal(spec.major, 254);
 	assert_int_equal(spec.minor, 16);
+	/* Whatever it looks like, with rootfstype=virtiofs it is a tag. */
+	assert_int_equal(root_spec_parse(&spec, "system", "virtiofs"), 0);
+	assert_int_equal(spec.kind, ROOT_TAG);
+	assert_string_equal(spec.value, "system");
+	assert_true(root_spec_kernel_knows(&spec));
+	assert_int_equal(root_spec_parse(&spec, "", "virtiofs"), 0);
+	assert_int_equal(spec.kind, ROOT_ANY);
+	assert_int_equal(root_spec_parse(&spec, "system", "ext4"), -EINVAL);
 	strcpy(text, "LABEL=");
 	memset(text + 6, 'x', 500);
 	text[506] = '\0';
-	assert_int_equal(root_spec_parse(&spec, text), -ENAMETOOLONG);
+	assert_int_equal(root_spec_parse(&spec, text, ""), -ENAMETOOLONG);
 }
 
 static bool matches(const char *root, const struct root_candidate *c)
 {
 	struct root_spec spec;
 
-	assert_int_equal(root_spec_parse(&spec, root), 0);
+	assert_int_equal(root_spec_parse(&spec, root, ""), 0);
 	return root_spec_matches(&spec, c);
 }
 
@@ -220,7 +228,7 @@ static void test_root_the_kernel_knows(void **state)
 	struct root_spec spec;
 
 	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
-		assert_int_equal(root_spec_parse(&spec, t[i].root), 0);
+		assert_int_equal(root_spec_parse(&spec, t[i].root, ""), 0);
 		assert_int_equal(root_spec_kernel_knows(&spec), t[i].knows);
 	}
 }

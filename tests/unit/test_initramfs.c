@@ -32,6 +32,8 @@ struct fixture {
 	struct err e;
 	char kernel[256], disks[3][256];
 	bool only_32bit;
+	const struct initramfs_mount *mounts;
+	unsigned n_mounts;
 };
 
 static void put(struct fixture *f, const char *name, const char *depends)
@@ -146,6 +148,8 @@ static int pack_with(struct fixture *f, const char *version, const char *modules
 		.disks = disks,
 		.n_disks = n_disks,
 		.only_32bit = f->only_32bit,
+		.mounts = f->mounts,
+		.n_mounts = f->n_mounts,
 	};
 	int rc;
 
@@ -343,6 +347,57 @@ static void test_no_disk_nothing(void **state)
 	assert_int_equal(f->out.len, 0);
 }
 
+/* A share as the root: its driver, and no disk to look at. */
+static void test_share_as_root(void **state)
+{
+	struct fixture *f = *state;
+
+	modular_kernel(f);
+	put(f, "virtiofs", "fuse");
+	put(f, "fuse", "");
+	scratch_text(&f->s, "lib/modules/" V "/modules.order",
+		     "kernel/virtio.ko\nkernel/virtio_pci.ko\nkernel/virtio_blk.ko\n"
+		     "kernel/fuse.ko\nkernel/virtiofs.ko\nkernel/virtio-rng.ko\n");
+	assert_int_equal(pack(f, "root=system rootfstype=virtiofs", 0), 0);
+	expect_modules(f, "virtio virtio_pci virtio_blk fuse virtiofs ?virtio_rng");
+	assert_null(cpio_lookup(f->entries, f->n, "m/mounts"));
+	assert_string_equal(f->out.root, "");
+}
+
+static void test_share_as_root_built_in(void **state)
+{
+	struct fixture *f = *state;
+
+	scratch_text(&f->s, "lib/modules/" V "/modules.builtin",
+		     "kernel/virtio_pci.ko\nkernel/virtio_blk.ko\nkernel/virtiofs.ko\n");
+	assert_int_equal(pack(f, "root=system rootfstype=virtiofs", 0), 0);
+	assert_int_equal(f->out.len, 0);
+}
+
+/* Whatever else is built in, somebody has to mount them. */
+static void test_mounts(void **state)
+{
+	static const struct initramfs_mount mounts[] = {{"src", "/mnt/src", true},
+							{"out", "/out", false}};
+	static const char text[] = "src ro /mnt/src\nout rw /out\n";
+	struct fixture *f = *state;
+	const struct cpio_entry *list;
+
+	monolithic_kernel(f);
+	disk(f, 0, fake_ext4, "rootfs");
+	f->mounts = mounts;
+	f->n_mounts = ARRAY_LEN(mounts);
+	assert_int_equal(pack(f, "root=/dev/vda", 1), 0);
+	assert_non_null(cpio_lookup(f->entries, f->n, "init"));
+	list = cpio_lookup(f->entries, f->n, "m/mounts");
+	assert_non_null(list);
+	assert_int_equal(list->len, sizeof(text) - 1);
+	assert_memory_equal(list->data, text, sizeof(text) - 1);
+	/* No root to mount them on. */
+	assert_int_equal(pack(f, "", 0), 0);
+	assert_int_equal(f->out.len, 0);
+}
+
 static void test_version_unknown(void **state)
 {
 	struct fixture *f = *state;
@@ -477,6 +532,8 @@ int main(void)
 		T(test_modules_nowhere), T(test_vmlinux_alone),
 		T(test_driver_missing),  T(test_root_not_understood),
 		T(test_32bit_kernel),    T(test_hostile_disks),
+		T(test_share_as_root),   T(test_share_as_root_built_in),
+		T(test_mounts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,6 +33,7 @@ void vm_config_fini(struct vm_config *c)
 {
 	disk_clear_all(c);
 	net_clear_all(c);
+	share_clear_all(c);
 	free(c->kernel);
 	for (unsigned i = 0; i < c->n_initrds; i++)
 		free(c->initrds[i]);
@@ -63,18 +64,27 @@ static int set_net_key(struct vm_config *c, const char *key, const char *value,
 	return net_set_key(&c->nets[c->n_nets - 1], key, value, o, e);
 }
 
+static int set_share_key(struct vm_config *c, const char *key, const char *value,
+			 const struct origin *o, struct err *e)
+{
+	return share_set_key(&c->shares[c->n_shares - 1], key, value, o, e);
+}
+
 /* What has a section for each: [disk.NAME], with NAME for its id. */
 static const struct thing {
-	const char *name, *nameless, *misplaced;
+	const char *name, *id_key, *nameless, *misplaced;
 	int (*begin)(struct vm_config *c, const char *id, const struct origin *o, struct err *e);
 	int (*set_key)(struct vm_config *c, const char *key, const char *value,
 		       const struct origin *o, struct err *e);
 } things[] = {
-	{"disk", "a disk needs a name; write [disk.root], for instance",
+	{"disk", "id", "a disk needs a name; write [disk.root], for instance",
 	 "a disk has a section of its own: [disk.NAME] with path = FILE", disk_begin, set_disk_key},
-	{"net", "a network needs a name; write [net.lan], for instance",
+	{"net", "id", "a network needs a name; write [net.lan], for instance",
 	 "a network has a section of its own: [net.NAME] with user = on, tap = NAME or fd = N",
 	 net_begin, set_net_key},
+	{"share", "tag", "a share needs a name; write [share.src], for instance",
+	 "a share has a section of its own: [share.NAME] with path = DIR", share_begin,
+	 set_share_key},
 };
 
 /* Gives the thing that `name` is, or NULL. */
@@ -114,8 +124,8 @@ static int unknown_section(const struct origin *o, struct err *e)
 				     near.name);
 	return option_refuse(
 		o, NULL, -EINVAL, e,
-		"unknown section; there are boot, machine, disk.NAME, net.NAME, devices, "
-		"console, run and log");
+		"unknown section; there are boot, machine, disk.NAME, net.NAME, share.NAME, "
+		"devices, console, run and log");
 }
 
 static int unknown_key(struct origin *o, const char *key, struct err *e)
@@ -145,11 +155,11 @@ static int visit_thing(struct file_walk *w, const struct thing *t, const char *i
 {
 	if (!key)
 		return t->begin(w->c, id, o, e);
-	if (strcmp(key, "id") == 0) {
+	if (strcmp(key, t->id_key) == 0) {
 		o->part = key;
 		return option_refuse(o, NULL, -EINVAL, e,
-				     "the name of the section is the id; rename it to [%s.NAME]",
-				     t->name);
+				     "the name of the section is the %s; rename it to [%s.NAME]",
+				     t->id_key, t->name);
 	}
 	return t->set_key(w->c, key, value, o, e);
 }
@@ -167,7 +177,7 @@ static int visit(void *arg, const char *section, const char *key, const char *va
 	for (const struct option_def *def = options; def->name; def++) {
 		if (!def->section || strcmp(section, def->section) != 0)
 			continue;
-		/* --disk and --net are sections here, not keys. */
+		/* --disk, --net and --share are sections here, not keys. */
 		if (!key)
 			return 0;
 		if (strcmp(key, def->name) == 0 && !def->no_env)
@@ -187,6 +197,11 @@ static int check_file(const struct vm_config *c, const struct level *level, stru
 			return err_usage(e, -EINVAL,
 					 "%.200s [disk.%s]: has no path; add path = FILE",
 					 level->file, c->disks[i].id);
+	for (unsigned i = 0; i < c->n_shares; i++)
+		if (!c->shares[i].path)
+			return err_usage(e, -EINVAL,
+					 "%.200s [share.%s]: has no path; add path = DIR",
+					 level->file, c->shares[i].tag);
 	for (unsigned i = 0; i < c->n_nets && !err; i++) {
 		const struct origin o = {.level = level, .section = section};
 
@@ -256,9 +271,10 @@ static int give_terminal(struct vm_config *c, struct err *e)
 	return 0;
 }
 
-/* Who has this id among the first `n_disks` and `n_nets`, as a person would say it. */
+/* Who has this id among the first `n_disks`, `n_nets` and `n_shares`, as a person would
+ * say it. */
 static const char *id_taken(const struct vm_config *c, const char *id, unsigned n_disks,
-			    unsigned n_nets)
+			    unsigned n_nets, unsigned n_shares)
 {
 	for (unsigned i = 0; i < n_disks; i++)
 		if (strcmp(id, c->disks[i].id) == 0)
@@ -266,6 +282,9 @@ static const char *id_taken(const struct vm_config *c, const char *id, unsigned 
 	for (unsigned i = 0; i < n_nets; i++)
 		if (strcmp(id, c->nets[i].id) == 0)
 			return "a network";
+	for (unsigned i = 0; i < n_shares; i++)
+		if (strcmp(id, c->shares[i].tag) == 0)
+			return c->shares[i].path;
 	return NULL;
 }
 
@@ -282,7 +301,7 @@ static int complete_disks(struct vm_config *c, struct err *e)
 
 		if (default_id(&d->id, "disk", i) || (!d->serial && !(d->serial = strdup(d->id))))
 			return err_host(e, -ENOMEM, "--disk: out of memory");
-		other = id_taken(c, d->id, i, 0);
+		other = id_taken(c, d->id, i, 0, 0);
 		if (other)
 			return err_usage(e, -EEXIST,
 					 "--disk %.200s: the id %s is taken by %.200s; give "
@@ -316,7 +335,7 @@ static int complete_nets(struct vm_config *c, struct err *e)
 
 		if (default_id(&n->id, "net", i))
 			return err_host(e, -ENOMEM, "--net: out of memory");
-		other = id_taken(c, n->id, c->n_disks, i);
+		other = id_taken(c, n->id, c->n_disks, i, 0);
 		if (other)
 			return err_usage(e, -EEXIST,
 					 "--net: the id %s is taken by %.200s; give another "
@@ -326,6 +345,31 @@ static int complete_nets(struct vm_config *c, struct err *e)
 			ret = check_apart(&c->nets[j], n, e);
 	}
 	return ret;
+}
+
+static int complete_shares(struct vm_config *c, struct err *e)
+{
+	for (unsigned i = 0; i < c->n_shares; i++) {
+		struct share_config *s = &c->shares[i];
+		const char *other;
+
+		if (default_id(&s->tag, "share", i))
+			return err_host(e, -ENOMEM, "--share: out of memory");
+		other = id_taken(c, s->tag, c->n_disks, c->n_nets, i);
+		if (other)
+			return err_usage(e, -EEXIST,
+					 "--share %.200s: the name %s is taken by %.200s; give "
+					 "another tag=NAME",
+					 s->path, s->tag, other);
+		for (unsigned j = 0; j < i; j++)
+			if (s->mountpoint && c->shares[j].mountpoint &&
+			    strcmp(s->mountpoint, c->shares[j].mountpoint) == 0)
+				return err_usage(e, -EEXIST,
+						 "--share %.200s: %.200s is to be mounted on %s as "
+						 "well; give another place",
+						 s->path, c->shares[j].path, s->mountpoint);
+	}
+	return 0;
 }
 
 /* What can be said only of the whole. */
@@ -345,7 +389,9 @@ static int complete(struct vm_config *c, struct err *e)
 	err = give_terminal(c, e);
 	if (!err)
 		err = complete_disks(c, e);
-	return err ? err : complete_nets(c, e);
+	if (!err)
+		err = complete_nets(c, e);
+	return err ? err : complete_shares(c, e);
 }
 
 /* One line stays one line, and no terminal obeys what it shows. */

@@ -20,6 +20,7 @@ enum {
 	CONFIG_INITRDS_MAX = 16,
 	CONFIG_NETS_MAX = 8,
 	CONFIG_FORWARDS_MAX = 32,
+	CONFIG_SHARES_MAX = 16,
 };
 
 /* Below 32 MiB no Linux starts; the ceiling is what the address map leaves room for. */
@@ -52,6 +53,18 @@ struct net_config {
 	uint8_t mac[6];                                      /* unicast; without has_mac: made up */
 	struct forward_config forwards[CONFIG_FORWARDS_MAX]; /* NET_USER only */
 	unsigned n_forwards;
+};
+
+/* What the guest may keep of a share (devices/backend/share.h). */
+enum cache_choice { CONFIG_CACHE_AUTO, CONFIG_CACHE_NONE, CONFIG_CACHE_ALWAYS };
+
+/* A directory of the host. */
+struct share_config {
+	char *path;
+	char *mountpoint; /* where our own init mounts it; NULL: it is the guest's affair */
+	char *tag;        /* names the device, and what the guest mounts; default "share0", ... */
+	bool rw;
+	enum cache_choice cache;
 };
 
 /* Which pages the host holds guest RAM in. */
@@ -106,6 +119,8 @@ struct vm_config {
 	unsigned n_disks;
 	struct net_config nets[CONFIG_NETS_MAX];
 	unsigned n_nets;
+	struct share_config shares[CONFIG_SHARES_MAX];
+	unsigned n_shares;
 	bool rng;
 
 	/* consoles: at most one of them is CHAR_TTY */

@@ -462,6 +462,13 @@ const struct option_def options[] = {
 	  "mac=ADDRESS id=NAME; for user forward=8080:80,\n"
 	  "in full [tcp:|udp:][ADDRESS/]PORT[:PORT]",
 	  .set = net_set_spec, .clear = net_clear_all, .no_env = true },
+	{ "share", KEY_SHARE, "DIR[:MOUNTPOINT][,...]", "devices",
+	  "a directory of this host, by virtiofs; without\n"
+	  "rw read-only. Repeatable; keys: rw tag=NAME\n"
+	  "(default share0, ...) cache=auto|none|always.\n"
+	  "Our init mounts it on MOUNTPOINT; \"/\" or\n"
+	  "root=TAG rootfstype=virtiofs make it the root",
+	  .set = share_set_spec, .clear = share_clear_all, .no_env = true },
 	{ "rng", KEY_RNG, "on|off", "devices",
 	  "a source of entropy (default on)",
 	  .set = set_rng },

@@ -55,6 +55,7 @@ enum {
 	KEY_CMDLINE_FILE,
 	KEY_TRANSPORT,
 	KEY_BOOT,
+	KEY_SHARE,
 	KEY_RNG,
 	KEY_SERIAL,
 	KEY_SERIAL2,
@@ -125,5 +126,12 @@ int net_set_key(struct net_config *n, const char *key, const char *value, const 
 		struct err *e);
 /* Is it a whole one? `value` is repeated if it is not; NULL: nothing is. */
 int net_check(const struct net_config *n, const struct origin *o, const char *value, struct err *e);
+
+/* Shares, likewise: `word` is DIR[:MOUNTPOINT][,key=value]... */
+int share_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);
+void share_clear_all(struct vm_config *c);
+int share_begin(struct vm_config *c, const char *tag, const struct origin *o, struct err *e);
+int share_set_key(struct share_config *s, const char *key, const char *value,
+		  const struct origin *o, struct err *e);
 
 #endif

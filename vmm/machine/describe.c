@@ -206,6 +206,22 @@ static json_t *nets_of(const struct machine *m)
 	return list;
 }
 
+static json_t *shares_of(const struct machine *m)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < m->config->n_shares; i++) {
+		const struct share_config *c = &m->config->shares[i];
+		json_t *share = json_pack("{s:s, s:o, s:b}", "tag", c->tag, "path",
+					  any_text(c->path), "readonly", !c->rw);
+
+		if (c->mountpoint)
+			json_object_set_new(share, "mountpoint", any_text(c->mountpoint));
+		json_array_append_new(list, share);
+	}
+	return list;
+}
+
 static json_t *kernel_of(const struct kernel *k, const struct boot_entry *entry)
 {
 	return json_pack("{s:o, s:s, s:o, s:s, s:I}", "path", any_text(k->path), "format",
@@ -218,12 +234,13 @@ static json_t *describe(const struct machine *m, const struct boot_entry *entry)
 {
 	const char *cmdline = guest_mem_hva(&m->ram, LAYOUT_CMDLINE, LAYOUT_CMDLINE_MAX);
 
-	return json_pack("{s:o, s:{s:i, s:i}, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "kernel",
-			 kernel_of(&m->files.kernel, entry), "cpus", "count", (int)m->board.cpus,
-			 "max", (int)m->board.cpus_max, "memory", memory_of(m, cmdline),
-			 "transport", m->board.virtio_mmio ? "mmio" : "pci", "ports",
-			 bus_of(m, &m->pio), "mmio", bus_of(m, &m->mmio), "pci", pci_of(m), "disks",
-			 disks_of(m), "nets", nets_of(m), "command_line", any_text(cmdline));
+	return json_pack("{s:o, s:{s:i, s:i}, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "kernel", kernel_of(&m->files.kernel, entry), "cpus", "count",
+			 (int)m->board.cpus, "max", (int)m->board.cpus_max, "memory",
+			 memory_of(m, cmdline), "transport", m->board.virtio_mmio ? "mmio" : "pci",
+			 "ports", bus_of(m, &m->pio), "mmio", bus_of(m, &m->mmio), "pci", pci_of(m),
+			 "disks", disks_of(m), "nets", nets_of(m), "shares", shares_of(m),
+			 "command_line", any_text(cmdline));
 }
 
 /* --- for people -------------------------------------------------------------------- */
@@ -311,6 +328,20 @@ static void print_nets(const json_t *list, FILE *out)
 			json_object_get(o, "mac") ? text(o, "mac") : "");
 }
 
+static void print_shares(const json_t *list, FILE *out)
+{
+	const json_t *o;
+	size_t i;
+
+	if (json_array_size(list))
+		fprintf(out, "\nShares\n");
+	json_array_foreach(list, i, o)
+		fprintf(out, "  %s: %s%s%s%s\n", text(o, "tag"), text(o, "path"),
+			json_object_get(o, "mountpoint") ? " on " : "",
+			json_object_get(o, "mountpoint") ? text(o, "mountpoint") : "",
+			json_is_true(json_object_get(o, "readonly")) ? ", read-only" : "");
+}
+
 static void print(const json_t *all, FILE *out)
 {
 	const json_t *kernel = json_object_get(all, "kernel"), *cpus = json_object_get(all, "cpus");
@@ -332,6 +363,7 @@ static void print(const json_t *all, FILE *out)
 	print_pci(json_object_get(all, "pci"), out);
 	print_disks(json_object_get(all, "disks"), out);
 	print_nets(json_object_get(all, "nets"), out);
+	print_shares(json_object_get(all, "shares"), out);
 }
 
 int machine_print(const struct machine *m, const struct boot_entry *entry, bool json, FILE *out)

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXTRAS_MAX = 4 };
+enum { EXTRAS_MAX = 5 };
 
 static int open_initrd(struct initrd_file *f, const char *path, struct err *e)
 {
@@ -40,12 +40,14 @@ static int open_initrds(struct boot_files *f, const struct vm_config *c, struct 
 	return ret;
 }
 
-/* The user's part of the command line: it may name the root. */
-static char *user_cmdline(const struct vm_config *c)
+/* What the command line will say of the root: what the user says, or the share that is to
+ * be it. The kernel believes the last word, so the user's comes last. */
+static char *root_cmdline(const struct vm_config *c)
 {
-	char *line = NULL;
+	char root[MACHINE_ROOT_MAX], *line = NULL;
 
-	if (asprintf(&line, "%s %s", c->cmdline ? c->cmdline : "", c->append ? c->append : "") < 0)
+	if (asprintf(&line, "%s%s %s", !c->cmdline && *machine_share_root(c, root) ? "root=" : "",
+		     c->cmdline ? c->cmdline : root, c->append ? c->append : "") < 0)
 		return NULL;
 	return line;
 }
@@ -59,6 +61,8 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 	extras[n++] = "pvpanic_mmio";
 	if (c->n_nets)
 		extras[n++] = "virtio_net";
+	if (c->n_shares)
+		extras[n++] = "virtiofs";
 	if (c->rng)
 		extras[n++] = "virtio_rng";
 	if (c->hvc.kind != CHAR_OFF)
@@ -71,17 +75,24 @@ static int pack_initramfs(struct machine *m, struct err *e)
 {
 	const char *extras[EXTRAS_MAX];
 	const struct vm_config *c = m->config;
-	const char *const drivers[] = {
-		c->transport == TRANSPORT_MMIO ? "virtio_mmio" : "virtio_pci",
-		"virtio_blk",
-	};
-	const char *disks[CONFIG_DISKS_MAX];
-	char *cmdline = user_cmdline(c);
+	struct initramfs_mount mounts[CONFIG_SHARES_MAX];
+	const char *drivers[3], *disks[CONFIG_DISKS_MAX];
+	unsigned n_drivers = 0, n_mounts = 0;
+	char *cmdline = root_cmdline(c);
 
 	if (!cmdline)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_disks; i++)
 		disks[i] = c->disks[i].path;
+	for (unsigned i = 0; i < c->n_shares; i++)
+		if (c->shares[i].mountpoint && strcmp(c->shares[i].mountpoint, "/") != 0)
+			mounts[n_mounts++] = (struct initramfs_mount){
+				c->shares[i].tag, c->shares[i].mountpoint, !c->shares[i].rw};
+	drivers[n_drivers++] = c->transport == TRANSPORT_MMIO ? "virtio_mmio" : "virtio_pci";
+	if (c->n_disks)
+		drivers[n_drivers++] = "virtio_blk";
+	if (n_mounts)
+		drivers[n_drivers++] = "virtiofs";
 
 	const struct initramfs_request request = {
 		.kernel = c->kernel,
@@ -90,15 +101,22 @@ static int pack_initramfs(struct machine *m, struct err *e)
 		.modules = c->modules,
 		.cmdline = cmdline,
 		.drivers = drivers,
-		.n_drivers = ARRAY_LEN(drivers),
+		.n_drivers = n_drivers,
 		.extras = extras,
 		.n_extras = list_extras(c, extras),
 		.disks = disks,
 		.n_disks = c->n_disks,
+		.mounts = mounts,
+		.n_mounts = n_mounts,
 	};
 	int ret = initramfs_pack(&m->files.packed, &request, e);
 
 	free(cmdline);
+	if (!ret && n_mounts && !m->files.packed.len)
+		return err_usage(e, -EINVAL,
+				 "--share: there is no root on which %s could be; give a --disk, "
+				 "or a share as the root: --share DIR:/",
+				 mounts[0].on);
 	return ret;
 }
 
@@ -134,9 +152,19 @@ int machine_open_files(struct machine *m, struct err *e)
 		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path, c->disks[i].readonly,
 				     e);
 	if (!ret)
+		ret = machine_open_shares(m, e);
+	if (!ret)
 		ret = machine_check_consoles(c, e);
 	if (ret)
 		return ret;
+	for (unsigned i = 0; i < c->n_shares && c->n_initrds; i++)
+		if (c->shares[i].mountpoint && strcmp(c->shares[i].mountpoint, "/") != 0)
+			return err_usage(e, -EINVAL,
+					 "--share %s:%s: it is minivmm's own init that mounts it, "
+					 "and with --initrd there is none; leave %s away and mount "
+					 "the tag %s in the guest",
+					 c->shares[i].path, c->shares[i].mountpoint,
+					 c->shares[i].mountpoint, c->shares[i].tag);
 	return c->n_initrds ? open_initrds(&m->files, c, e) : pack_initramfs(m, e);
 }
 
@@ -145,6 +173,7 @@ void machine_close_files(struct machine *m)
 	for (unsigned i = 0; m->disks && i < m->config->n_disks; i++)
 		block_destroy(m->disks[i].backend);
 	free(m->disks);
+	machine_close_shares(m);
 	machine_close_nets(m);
 	initramfs_fini(&m->files.packed);
 	for (unsigned i = 0; i < m->files.n_initrds; i++)

@@ -37,6 +37,14 @@ static int load_initrd(struct machine *m, uint64_t *gpa, uint64_t *len, struct e
 	return ret;
 }
 
+static bool share_root_readonly(const struct vm_config *c)
+{
+	for (unsigned i = 0; i < c->n_shares; i++)
+		if (c->shares[i].mountpoint && !strcmp(c->shares[i].mountpoint, "/"))
+			return !c->shares[i].rw;
+	return false;
+}
+
 /* The root is what the packer saw on the disks. Where it could not tell, the init
  * that it packed looks for one; without that, it is the first disk. */
 static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *e)
@@ -44,6 +52,8 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 	const struct vm_config *c = m->config;
 	const struct initramfs *packed = &m->files.packed;
 	const char *root = packed->len || packed->root[0] ? packed->root : "/dev/vda";
+	char share[MACHINE_ROOT_MAX];
+	bool share_root = *machine_share_root(c, share);
 	struct cmdline_device devices[BOARD_VIRTIO_MAX];
 	const struct cmdline_config wishes = {
 		.cmdline = c->cmdline,
@@ -54,8 +64,11 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 		/* Or if nothing else could be the console. */
 		.hvc = c->hvc.kind == CHAR_TTY ||
 		       (c->hvc.kind != CHAR_OFF && !m->board.serial && !m->board.serial2),
-		.root = c->n_disks ? root : NULL,
-		.root_readonly = c->n_disks && c->disks[0].readonly,
+		.root = share_root   ? share
+			: c->n_disks ? root
+				     : NULL,
+		.root_readonly =
+			share_root ? share_root_readonly(c) : c->n_disks && c->disks[0].readonly,
 		.n_devices = m->board.virtio_mmio ? m->board.n_virtio : 0,
 		.devices = devices,
 	};

@@ -18,6 +18,7 @@
 #include "devices/serial/uart16550.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/fs.h"
 #include "devices/virtio/mmio.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/pci.h"
@@ -77,6 +78,14 @@ struct nic {
 	struct virtio_slot slot;
 };
 
+/* A virtio-fs device and the thread that serves it. */
+struct shared_dir {
+	struct share *backend; /* owned until the device is made */
+	struct io_thread *thread;
+	struct virtio_fs fs;
+	struct virtio_slot slot;
+};
+
 enum { EXIT_COUNTS = 64 }; /* KVM's exit reasons end well below */
 
 /* The ports at which a person or a program can talk to the guest. */
@@ -94,8 +103,9 @@ struct machine {
 	/* the host's side */
 	struct loop *loop; /* of the main thread */
 	struct boot_files files;
-	struct disk *disks; /* config->n_disks of them */
-	struct nic *nics;   /* config->n_nets of them */
+	struct disk *disks;        /* config->n_disks of them */
+	struct nic *nics;          /* config->n_nets of them */
+	struct shared_dir *shares; /* config->n_shares of them */
 	struct console consoles[N_CONSOLES];
 
 	/* the virtual machine */
@@ -161,6 +171,17 @@ int machine_await_nets(struct machine *m, struct err *e);
 void machine_close_nets(struct machine *m);
 int machine_make_nets(struct machine *m, struct err *e);
 void machine_end_nets(struct machine *m);
+
+/* shares.c: open the shared directories; close; the last two: as with the other virtio
+ * devices. */
+int machine_open_shares(struct machine *m, struct err *e);
+void machine_close_shares(struct machine *m);
+/* What root= should say if a share is to be the root: "TAG rootfstype=virtiofs", in `root`,
+ * which is "" if none is. Gives `root`. */
+enum { MACHINE_ROOT_MAX = 64 };
+const char *machine_share_root(const struct vm_config *c, char root[MACHINE_ROOT_MAX]);
+int machine_make_shares(struct machine *m, struct err *e);
+void machine_end_shares(struct machine *m);
 
 /* virtio.c: the virtio devices, each in its place on the transport. First the list of
  * them, which firmware and --dry-run read; it needs no machine. b->virtio_mmio is set
