@@ -29,7 +29,7 @@ static void map_shared(void)
 	int fd = open("mapped", O_RDWR | O_CREAT | O_TRUNC, 0644);
 	char buf[5], *m;
 
-	ftruncate(fd, 65536);
+	check(!ftruncate(fd, 65536), "ftruncate");
 	m = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	check(m != MAP_FAILED, "mmap");
 	memcpy(m + 1000, "hello", 5);
@@ -69,7 +69,7 @@ static void sparse(void)
 	int to = open("copy", O_RDWR | O_CREAT | O_TRUNC, 0644);
 	struct stat st;
 
-	pwrite(fd, "x", 1, 1 << 20);
+	check(pwrite(fd, "x", 1, 1 << 20) == 1, "a write past the end");
 	check(lseek(fd, 0, SEEK_DATA) > 0, "SEEK_DATA");
 	check(lseek(fd, 0, SEEK_HOLE) == 0, "SEEK_HOLE");
 	lseek(fd, 0, SEEK_SET);
