@@ -150,8 +150,7 @@ static void on_log(enum fuse_log_level level, const char *fmt, va_list args)
 	log_debug("libfuse: %s", line);
 }
 
-/* --- the session
- * ---------------------------------------------------------------------------------- */
+/* --- the session ------------------------------------------------------------------------ */
 
 static int begin_session(struct share *s)
 {
@@ -218,8 +217,7 @@ static bool take_interrupt(struct share *s, uint64_t unique)
 	return false;
 }
 
-/* --- a request
- * ------------------------------------------------------------------------------------- */
+/* --- a request -------------------------------------------------------------------------- */
 
 /* What libfuse 3.14 does not know. */
 static int sync_all(struct share *s)
@@ -306,28 +304,23 @@ int64_t share_serve(struct share *s, const struct share_request *r)
 	return (int64_t)s->answered;
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------------------ */
+/* --- opening ---------------------------------------------------------------------------- */
 
-enum { FDS_DEFAULT = 64 << 10, FDS_OTHERS = 256 };
+enum { FDS_MOST = 64 << 10, FDS_OTHERS = 256 };
 
-static unsigned fds_each = FDS_DEFAULT;
-
-void share_raise_limit(unsigned n)
+unsigned share_raise_limit(unsigned n)
 {
 	struct rlimit limit;
 	rlim_t each;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
+		return SHARE_FDS_MIN;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
+		return SHARE_FDS_MIN;
 	each = limit.rlim_cur > FDS_OTHERS ? (limit.rlim_cur - FDS_OTHERS) / n : 0;
-	fds_each = each < SHARE_FDS_MIN ? SHARE_FDS_MIN
-		   : each < FDS_DEFAULT ? (unsigned)each
-					: FDS_DEFAULT;
+	return each < SHARE_FDS_MIN ? SHARE_FDS_MIN : each < FDS_MOST ? (unsigned)each : FDS_MOST;
 }
 
 /* `code` is what looking at it came to. */
@@ -375,7 +368,7 @@ int share_open(struct share **out, const char *path, const struct share_options 
 		.name = options->name,
 		.writable = options->writable,
 		.cache = options->cache,
-		.fds_max = options->fds_max ? options->fds_max : fds_each,
+		.fds_max = options->fds_max,
 		.proc = -1,
 		.uid = geteuid(),
 		.gid = getegid(),

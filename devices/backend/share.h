@@ -37,18 +37,16 @@ struct share_options {
 	const char *name; /* for log lines, borrowed */
 	bool writable;
 	enum share_cache cache;
-	/* How many descriptors it may hold, at least SHARE_FDS_MIN; 0: its part of what the
-	 * process may have, which share_raise_limit() has found. */
-	unsigned fds_max;
+	unsigned fds_max; /* how many descriptors it may hold, at least SHARE_FDS_MIN */
 };
 
 enum { SHARE_FDS_MIN = 64 };
 
 struct share;
 
-/* Raise the limit on open descriptors as far as it goes, for `n` shares. Before the
- * first is opened; main thread. */
-void share_raise_limit(unsigned n);
+/* Raise the process's limit on open descriptors as far as it goes, and give how many of
+ * them each of `n` > 0 shares may hold. Main thread. */
+unsigned share_raise_limit(unsigned n);
 
 /* Open the directory `path`. Errors begin "--share PATH: ". On success *out is owned by
  * the caller. */

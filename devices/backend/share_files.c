@@ -176,8 +176,7 @@ void share_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 		fuse_reply_create(req, &entry, fi);
 }
 
-/* --- open files --------------------------------------------------------------------------------
- */
+/* --- open files ------------------------------------------------------------------------- */
 
 static struct share_handle *get(fuse_req_t req, fuse_ino_t id, const struct fuse_file_info *fi)
 {

@@ -268,8 +268,7 @@ void share_node_moved(struct share_nodes *t, struct share_node *parent, const ch
 		set_place(t, n, parent, name);
 }
 
-/* --- nodes --------------------------------------------------------------------------------------
- */
+/* --- nodes ------------------------------------------------------------------------------ */
 
 static int grow(struct share_nodes *t)
 {

@@ -72,8 +72,7 @@ int share_want_dir(fuse_req_t req, fuse_ino_t id, struct share_node **out)
 	return ret ? ret : fd;
 }
 
-/* --- what the guest is told ----------------------------------------------------------------------
- */
+/* --- what the guest is told ------------------------------------------------------------- */
 
 double share_timeout(const struct share *s)
 {
@@ -140,8 +139,7 @@ static void reply_attr(fuse_req_t req, struct share_node *n, int fd)
 	fuse_reply_attr(req, &st.st, share_timeout(s));
 }
 
-/* --- names and nodes
- * -------------------------------------------------------------------------------- */
+/* --- names and nodes -------------------------------------------------------------------- */
 
 static void op_init(void *arg, struct fuse_conn_info *conn)
 {
@@ -248,8 +246,7 @@ static void op_access(fuse_req_t req, fuse_ino_t id, int mask)
 	share_reply(req, ret);
 }
 
-/* --- changing attributes
- * ------------------------------------------------------------------------------- */
+/* --- changing attributes ---------------------------------------------------------------- */
 
 /* Root's in the guest is ours on the host, where we are not root. */
 static int set_owner(const struct share *s, int fd, const struct stat *want, int what)

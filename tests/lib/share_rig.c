@@ -31,10 +31,14 @@ const char *share_rig_path(struct share_rig *r, const char *name)
 	return scratch_path(&r->s, share_rig_name(name));
 }
 
+enum { PLENTY = 64 << 10 };
+
 void share_rig_init(struct share_rig *r, bool writable, enum share_cache cache, unsigned fds_max)
 {
-	const struct share_options options = {
-		.name = "share0", .writable = writable, .cache = cache, .fds_max = fds_max};
+	const struct share_options options = {.name = "share0",
+					      .writable = writable,
+					      .cache = cache,
+					      .fds_max = fds_max ? fds_max : PLENTY};
 	struct err e = {0};
 
 	log_set_level(LOG_QUIET);

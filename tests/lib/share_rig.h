@@ -31,7 +31,7 @@ struct share_rig {
 	const void *data; /* it */
 };
 
-/* Opened, and FUSE_INIT is through. `fds_max` 0: the default. */
+/* Opened, and FUSE_INIT is through. `fds_max` 0: plenty. */
 void share_rig_init(struct share_rig *r, bool writable, enum share_cache cache, unsigned fds_max);
 void share_rig_fini(struct share_rig *r);
 /* "dir/NAME" for scratch_*(). */

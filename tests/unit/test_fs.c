@@ -42,7 +42,8 @@ struct fixture {
 static int setup(void **state)
 {
 	static const struct virtio_fs_options options = {"share0", "the-tag", QUEUES - 1};
-	static const struct share_options share_options = {.name = "share0", .writable = true};
+	static const struct share_options share_options = {
+		.name = "share0", .writable = true, .fds_max = 1024};
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct share *share = NULL;
 

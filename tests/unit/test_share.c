@@ -541,8 +541,7 @@ static void test_write_drops_suid(void **state)
 	assert_int_equal(st.st_mode & 07777, 0755);
 }
 
-/* --- coherence ----------------------------------------------------------------------------------
- */
+/* --- coherence -------------------------------------------------------------------------- */
 
 /* As Linux does on ESTALE: the path is looked up once more, and opened again. */
 static int open_again(struct share_rig *r, const char *path, uint64_t *node, uint64_t *fh)
@@ -685,8 +684,7 @@ static void test_cache_always(void **state)
 	assert_int_equal(entry.nodeid, 0);
 }
 
-/* --- read-only
- * ------------------------------------------------------------------------------------- */
+/* --- read-only -------------------------------------------------------------------------- */
 
 static void test_readonly_refuses_each_change(void **state)
 {
@@ -735,8 +733,7 @@ static void test_readonly_refuses_each_change(void **state)
 			 -EROFS);
 }
 
-/* --- descriptors
- * ------------------------------------------------------------------------------------ */
+/* --- descriptors ------------------------------------------------------------------------ */
 
 /* Many more files than descriptors, and a path deeper than they go: all are there when they
  * are asked for, unless the host has put others in their places. */

@@ -221,8 +221,7 @@ static void test_moved_out(void **state)
 	assert_int_equal(share_rig_name_op(r, FUSE_UNLINK, node, "file"), -ESTALE);
 }
 
-/* --- ids ----------------------------------------------------------------------------------------
- */
+/* --- ids -------------------------------------------------------------------------------- */
 
 static void test_forged_nodes(void **state)
 {
@@ -282,8 +281,7 @@ static void test_forged_handles(void **state)
 	assert_int_equal(share_rig_release(r, FUSE_RELEASE, node, file.fh), -EBADF);
 }
 
-/* --- special files
- * -------------------------------------------------------------------------------- */
+/* --- special files ---------------------------------------------------------------------- */
 
 /* Whoever opens a FIFO waits, and whoever opens a device sets something off. */
 static void test_only_regular_files_are_opened(void **state)
@@ -310,7 +308,7 @@ static void test_only_regular_files_are_opened(void **state)
 static void test_proc_is_not_shared(void **state)
 {
 	struct share_rig *r = *state;
-	const struct share_options options = {.name = "share0"};
+	const struct share_options options = {.name = "share0", .fds_max = 1024};
 	struct share *share = NULL;
 	struct err e = {0};
 
@@ -333,8 +331,7 @@ static void test_proc_is_not_shared(void **state)
 	assert_int_equal(r->len, 0);
 }
 
-/* --- requests that are none
- * --------------------------------------------------------------------------- */
+/* --- requests that are none ------------------------------------------------------------- */
 
 static int error_of(const struct share_rig *r)
 {
@@ -581,7 +578,7 @@ static void test_interrupt(void **state)
  * In a child, for there is no way back. */
 static void as_nobody(struct share_rig *r)
 {
-	const struct share_options options = {.name = "share0", .writable = true};
+	const struct share_options options = {.name = "share0", .writable = true, .fds_max = 1024};
 	const struct fuse_setattr_in give = {.valid = FATTR_UID, .uid = 1000};
 	const struct fuse_setattr_in keep = {.valid = FATTR_UID | FATTR_GID};
 	struct fuse_entry_out entry;
@@ -607,9 +604,10 @@ static void as_nobody(struct share_rig *r)
 		share_rig_call(r, FUSE_SETATTR, entry.nodeid, &keep, sizeof(keep), NULL, 0), 0);
 	if (!access("/etc/shadow", F_OK)) {
 		share_destroy(r->share);
-		assert_int_equal(
-			share_open(&r->share, "/etc", &(struct share_options){.name = "e"}, NULL),
-			0);
+		assert_int_equal(share_open(&r->share, "/etc",
+					    &(struct share_options){.name = "e", .fds_max = 1024},
+					    NULL),
+				 0);
 		assert_int_equal(share_rig_mount(r, 0), 0);
 		assert_int_equal(
 			share_rig_open(r, FUSE_OPEN, share_rig_node(r, "shadow"), O_RDONLY, &out),

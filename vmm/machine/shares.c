@@ -17,6 +17,7 @@ int machine_open_shares(struct machine *m, struct err *e)
 		[CONFIG_CACHE_ALWAYS] = SHARE_CACHE_ALWAYS,
 	};
 	const struct vm_config *c = m->config;
+	unsigned fds_max;
 	int ret = 0;
 
 	if (!c->n_shares)
@@ -24,13 +25,13 @@ int machine_open_shares(struct machine *m, struct err *e)
 	m->shares = calloc(c->n_shares, sizeof(*m->shares));
 	if (!m->shares)
 		return err_host(e, -ENOMEM, "out of memory");
-	if (!m->dry)
-		share_raise_limit(c->n_shares);
+	fds_max = m->dry ? SHARE_FDS_MIN : share_raise_limit(c->n_shares);
 	for (unsigned i = 0; i < c->n_shares && !ret; i++) {
 		const struct share_options options = {
 			.name = c->shares[i].tag,
 			.writable = c->shares[i].rw,
 			.cache = caches[c->shares[i].cache],
+			.fds_max = fds_max,
 		};
 
 		ret = share_open(&m->shares[i].backend, c->shares[i].path, &options, e);
