@@ -72,7 +72,7 @@ await() {
 	local deadline=$((SECONDS + 20))
 	until has "$1" "${2:-out}"; do
 		[ "$SECONDS" -lt "$deadline" ] || fail "${2:-out} does not say in time: $1"
-		nap 0.02
+		sleep 0.02
 	done
 }
 
@@ -85,7 +85,7 @@ finish() {
 			kill -9 "$pid"
 			fail "it still runs after ${1:-20} s"
 		fi
-		nap 0.02
+		sleep 0.02
 	done
 	wait "$pid" 2>/dev/null
 	status=$?
@@ -118,7 +118,7 @@ left_behind() {
 			ours | while read -r pid _; do kill -9 "$pid"; done
 			break
 		fi
-		nap 0.05
+		sleep 0.05
 	done
 	find "$TMPDIR" "$XDG_RUNTIME_DIR" -mindepth 1 | sed 's/^/    left behind: file /'
 	for file in *; do
@@ -138,7 +138,7 @@ wait_for_group() {
 			kill -9 -- -"$1"
 			break
 		fi
-		nap 0.01
+		sleep 0.01
 	done
 	wait "$1" 2>/dev/null
 }
