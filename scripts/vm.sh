@@ -159,11 +159,24 @@ vm_send() { printf '%s' "$1" >&"$vm_in"; }
 
 vm_signal() { "${vm_on[@]}" kill -s "$1" "$(cat "$vm_dir/pid")"; }
 
+# vm_state: what each of its threads does, for whoever looks for why it does not end.
+vm_state() {
+	if [ ! -s "$vm_dir/pid" ]; then
+		say "minivmm was not even started"
+		return
+	fi
+	# shellcheck disable=SC2016
+	timeout 30 "${vm_on[@]}" sh -c 'for t in /proc/"$1"/task/*; do
+		echo "$(cat "$t/comm"): state, ticks: $(cut -d" " -f3,14,15 "$t/stat"), $(cat "$t/wchan")"; done' - \
+		"$(cat "$vm_dir/pid")" >&2 || true
+}
+
 vm_wait() {
 	local limit=$((SECONDS + $1))
 	while vm_running; do
 		if [ "$SECONDS" -ge "$limit" ]; then
 			vm_why="it still ran after $1 s"
+			vm_state
 			vm_kill "$vm_job"
 			wait "$vm_job" 2>/dev/null || true
 			vm_status=timeout
