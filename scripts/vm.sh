@@ -166,7 +166,9 @@ vm_state() {
 		return
 	fi
 	# shellcheck disable=SC2016
-	timeout 30 "${vm_on[@]}" sh -c 'for t in /proc/"$1"/task/*; do
+	timeout 30 "${vm_on[@]}" sh -c '
+		echo "up $(cut -d" " -f1 /proc/uptime) s, begun at $(cut -d" " -f22 /proc/"$1"/stat) ticks, load $(cat /proc/loadavg)"
+		for t in /proc/"$1"/task/*; do
 		echo "$(cat "$t/comm"): state, ticks: $(cut -d" " -f3,14,15 "$t/stat"), $(cat "$t/wchan")"; done' - \
 		"$(cat "$vm_dir/pid")" >&2 || true
 }

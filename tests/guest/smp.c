@@ -2,12 +2,15 @@
 /*
  * smp: every processor that the MADT calls enabled can be started, runs in long
  * mode, has the APIC id that the MADT says, and adds to a counter without losing
- * an increment.
+ * an increment. The boot processor leaves its own local APIC as it is: nothing but the
+ * monitor has told KVM of the last processor's then.
  *
  * QEMU: -smp 4
  * PVH:
  * RUN:
  * EXPECT: 1 of 1 processors, counter 1000
+ * RUN: --cpus 2
+ * EXPECT: 2 of 2 processors, counter 2000
  * RUN: --cpus 4
  * EXPECT: 4 of 4 processors, counter 4000
  * RUN: --cpus 16

@@ -412,6 +412,7 @@ static int setup(void **state)
 	f->env = (struct exit_env){
 		.pio = &f->pio,
 		.mmio = &f->mmio,
+		.ram = &f->ram,
 		.stop = {on_stop, f},
 		.ioapic_eoi = on_eoi,
 		.ioapic = &f->ioapic,

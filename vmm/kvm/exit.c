@@ -25,6 +25,17 @@ static enum exit_verdict leave(struct vcpu *v, enum stop_reason reason, const ch
 	return EXIT_LEAVE;
 }
 
+void exit_lost_ram(struct vcpu *v)
+{
+	char detail[160];
+
+	snprintf(detail, sizeof(detail),
+		 "it has no memory for the guest's RAM: huge pages ran out, or a file behind it "
+		 "was cut short (KVM_RUN on CPU %u)",
+		 v->index);
+	stop_request(&v->env->stop, STOP_HOST_ERROR, detail);
+}
+
 /* One IN or OUT of `size` bytes; a string instruction brings `count` of them,
  * all for the same port. */
 static enum exit_verdict exit_io(struct vcpu *v)
@@ -50,6 +61,7 @@ static enum exit_verdict exit_io(struct vcpu *v)
 static enum exit_verdict exit_mmio(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
+	bool answered = false;
 	uint64_t val = 0;
 
 	/* KVM splits what the instruction did into naturally sized parts, but an
@@ -60,10 +72,16 @@ static enum exit_verdict exit_mmio(struct vcpu *v)
 			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
 	} else if (run->mmio.is_write) {
 		memcpy(&val, run->mmio.data, run->mmio.len);
-		bus_write(v->env->mmio, run->mmio.phys_addr, run->mmio.len, val);
+		answered = bus_write(v->env->mmio, run->mmio.phys_addr, run->mmio.len, val);
 	} else {
-		bus_read(v->env->mmio, run->mmio.phys_addr, run->mmio.len, &val);
+		answered = bus_read(v->env->mmio, run->mmio.phys_addr, run->mmio.len, &val);
 		memcpy(run->mmio.data, &val, run->mmio.len);
+	}
+	/* An instruction that KVM carries out itself and whose RAM the host has lost looks
+	 * like this to it; where the processor carries it out, KVM_RUN gives EFAULT. */
+	if (!answered && v->env->ram && guest_mem_hva(v->env->ram, run->mmio.phys_addr, 1)) {
+		exit_lost_ram(v);
+		return EXIT_LEAVE;
 	}
 	return EXIT_RESUME;
 }

@@ -7,6 +7,7 @@
 #define VMM_KVM_EXIT_H
 
 #include "vmm/core/bus.h"
+#include "vmm/core/guest_mem.h"
 #include "vmm/core/stop.h"
 
 #include <stdint.h>
@@ -16,6 +17,8 @@ struct vcpu;
 /* Where exits lead; one for all vCPUs, immutable while they run. */
 struct exit_env {
 	struct bus *pio, *mmio;
+	/* Where an access that nobody answers may be the host's fault; may be NULL. */
+	const struct guest_mem *ram;
 	struct stop_sink stop;
 	/* End of interrupt for a level-triggered I/O APIC pin. */
 	void (*ioapic_eoi)(void *ctx, uint8_t vector);
@@ -33,6 +36,10 @@ enum exit_verdict {
 
 /* Handle v->run after KVM_RUN came back with 0. On the vCPU's thread. */
 enum exit_verdict exit_dispatch(struct vcpu *v);
+
+/* The guest touched its RAM and the host has nothing behind it: the machine stops by the
+ * host's fault, not by the guest's (see vmm/base/sigbus.h). */
+void exit_lost_ram(struct vcpu *v);
 
 /* "KVM_EXIT_MMIO" and so on; never NULL. */
 const char *exit_name(uint32_t reason);

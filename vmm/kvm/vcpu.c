@@ -134,21 +134,12 @@ struct cpu_hold vcpus_hold(struct vcpu_group *g)
 	return (struct cpu_hold){hold, g};
 }
 
-/* EFAULT: the guest touched its RAM and the host has nothing behind it, which is no
- * fault of the guest's (see vmm/base/sigbus.h). */
 static void report_failed_run(struct vcpu *v, int error)
 {
 	char detail[160];
 
-	if (error == EFAULT)
-		snprintf(detail, sizeof(detail),
-			 "it has no memory for the guest's RAM: huge pages ran out, or a file "
-			 "behind it was cut short (KVM_RUN on CPU %u)",
-			 v->index);
-	else
-		snprintf(detail, sizeof(detail), "KVM_RUN on CPU %u: %s", v->index,
-			 strerror(error));
-	stop_request(&v->env->stop, error == EFAULT ? STOP_HOST_ERROR : STOP_KVM_ERROR, detail);
+	snprintf(detail, sizeof(detail), "KVM_RUN on CPU %u: %s", v->index, strerror(error));
+	stop_request(&v->env->stop, STOP_KVM_ERROR, detail);
 }
 
 /* The trap loop. */
@@ -160,6 +151,9 @@ static void run_guest(struct vcpu *v)
 		if (ioctl(v->fd, KVM_RUN, 0) == 0) {
 			if (exit_dispatch(v) == EXIT_LEAVE)
 				return;
+		} else if (errno == EFAULT) {
+			exit_lost_ram(v);
+			return;
 		} else if (errno != EINTR && errno != EAGAIN) {
 			report_failed_run(v, errno);
 			return;

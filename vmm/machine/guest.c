@@ -89,6 +89,8 @@ static int set_cpus(struct machine *m, const struct boot_entry *entry)
 		if (!ret)
 			ret = regs_set_msrs(m->vcpus.vcpus[i].fd);
 	}
+	if (!ret)
+		ret = regs_announce_apics(m->vcpus.vcpus[0].fd);
 	/* The others wait for the guest's INIT and SIPI. */
 	return ret ? ret : regs_set_entry(m->vcpus.vcpus[0].fd, entry);
 }

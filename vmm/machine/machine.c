@@ -94,7 +94,8 @@ static struct machine *begin(const struct vm_config *config, bool dry, struct er
 	m->dry = dry;
 	m->vm.kvm_fd = m->vm.vm_fd = -1;
 	m->stop = (struct stop_sink){on_stop, m};
-	m->exits = (struct exit_env){.pio = &m->pio, .mmio = &m->mmio, .stop = m->stop};
+	m->exits = (struct exit_env){
+		.pio = &m->pio, .mmio = &m->mmio, .ram = &m->ram, .stop = m->stop};
 	if (log_enabled(LOG_DEBUG)) {
 		m->exits.hook = count_exit;
 		m->exits.hook_ctx = m;

@@ -57,6 +57,18 @@ int regs_set_msrs(int vcpu_fd)
 	return ret < 0 ? ret : ret < (int)msrs.head.nmsrs ? -EINVAL : 0;
 }
 
+/* KVM finds an interrupt's destination in a table of all local APICs, which it makes anew
+ * when one of them changes. KVM_CREATE_VCPU does so too, but before the new vCPU is among
+ * those it looks at; so the last one is missing until the next change, which would be the
+ * guest's own. KVM_SET_LAPIC is a change, also when nothing differs. */
+int regs_announce_apics(int vcpu_fd)
+{
+	struct kvm_lapic_state apic;
+	int ret = kvm_ioctl(vcpu_fd, KVM_GET_LAPIC, &apic);
+
+	return ret ? ret : kvm_ioctl(vcpu_fd, KVM_SET_LAPIC, &apic);
+}
+
 /* What distinguishes the modes of boot_entry.h. */
 static const struct mode {
 	uint64_t cr0, cr4, efer;

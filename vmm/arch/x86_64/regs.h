@@ -14,6 +14,11 @@ int regs_reserve_real_mode(const struct kvm_vm *vm, const char *cpu_vendor);
  * (newer kernels check one against the other). 0 or a negative errno. */
 int regs_set_msrs(int vcpu_fd);
 
+/* Make every vCPU's local APIC known to the others: after the last vCPU was made, for one of
+ * them (any). Without it the last one hears no INIT until some APIC changes, see regs.c.
+ * 0 or a negative errno. */
+int regs_announce_apics(int vcpu_fd);
+
 /* Put the boot processor at the entry. The others wait for INIT and SIPI. */
 int regs_set_entry(int vcpu_fd, const struct boot_entry *entry);
 
