@@ -6,7 +6,7 @@ debian() { # debian KERNEL ARGUMENT...
 	kernel "$1"; shift
 	cp --reflink=auto --sparse=always "$debian_image" "$vm_dir/debian.img"
 	vm_start -k "$kernel" -m 512 -d "$vm_dir/debian.img" --append "quiet systemd.show_status=0" "$@"
-	vm_expect 'login: ' 300 || fail "$vm_why"
+	vm_expect 'login: ' 600 || fail "$vm_why"
 	vm_send $'root\n'
 	vm_expect 'root@[^ ]*# ' 60 || fail "$vm_why"
 }
