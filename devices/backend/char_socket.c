@@ -2,28 +2,24 @@
 /*
  * A unix socket that listens: one client at a time, which may leave and come back.
  *
- * The socket is made with mode 0600 from its first moment: bind() takes the mode of
- * the descriptor's own inode. It also refuses a path where anything is, be it only a
- * symlink that points nowhere, so nothing is ever replaced. At the end the path is
- * removed if it still is what we made.
+ * Nothing is ever replaced by it (unix_path.h).
  *
  * A second client is turned away at once rather than left waiting in a queue that
  * looks like a console that says nothing.
  */
 #include "devices/backend/char_backend.h"
 #include "devices/backend/char_stream.h"
+#include "devices/backend/unix_path.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum { DRAIN_MS = 2000, BACKLOG = 4, RETRY_MS = 1000 };
@@ -36,11 +32,7 @@ struct char_socket {
 	struct loop_timer *retry;
 	struct char_stream stream;
 
-	/* What was made, so that only that is removed. */
-	int dir;
-	char *leaf; /* NULL: nothing */
-	dev_t dev;
-	ino_t ino;
+	struct unix_path place;
 };
 
 static struct char_socket *socket_of(struct char_backend *b)
@@ -130,91 +122,36 @@ static int socket_start(struct char_backend *b, const struct char_in *in, bool f
 
 /* --- the path ---------------------------------------------------------------- */
 
-static void remove_path(struct char_socket *s)
+/* How messages name it; for the caller to free. */
+static char *subject(const char *name, const char *path, struct err *e)
 {
-	struct stat st;
+	char *what = NULL;
 
-	if (s->leaf && !fstatat(s->dir, s->leaf, &st, AT_SYMLINK_NOFOLLOW) && st.st_dev == s->dev &&
-	    st.st_ino == s->ino)
-		unlinkat(s->dir, s->leaf, 0);
-	free(s->leaf);
-	s->leaf = NULL;
-	fd_close(&s->dir);
-}
-
-/* Remember where the socket is, whatever becomes of the working directory. */
-static int note_path(struct char_socket *s, const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	struct stat st;
-	int ret = 0;
-
-	if (!dir)
-		return -ENOMEM;
-	s->dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (s->dir < 0)
-		ret = -errno;
-	free(dir);
-	s->leaf = strdup(slash ? slash + 1 : path);
-	if (!s->leaf)
-		ret = -ENOMEM;
-	if (!ret && fstatat(s->dir, s->leaf, &st, AT_SYMLINK_NOFOLLOW))
-		ret = -errno;
-	if (ret) {
-		unlink(path);
-		return ret;
+	if (asprintf(&what, "%s socket=%s", name, path) < 0) {
+		err_host(e, -ENOMEM, "%s: out of memory", name);
+		return NULL;
 	}
-	s->dev = st.st_dev;
-	s->ino = st.st_ino;
-	return 0;
-}
-
-static int refuse_existing(const char *name, const char *path, struct err *e)
-{
-	return err_usage(e, -EEXIST,
-			 "%s socket=%s: is there already; remove it if nobody uses it, or give "
-			 "another path",
-			 name, path);
+	return what;
 }
 
 int char_socket_check(const char *name, const char *path, struct err *e)
 {
-	struct sockaddr_un addr;
-	struct stat st;
+	char *what = subject(name, path, e);
+	int ret = what ? unix_path_check(what, path, false, e) : -ENOMEM;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return err_usage(e, -ENAMETOOLONG,
-				 "%s socket=%s: longer than the %zu bytes that a socket's path may "
-				 "have; give a shorter one",
-				 name, path, sizeof(addr.sun_path) - 1);
-	return lstat(path, &st) ? 0 : refuse_existing(name, path, e);
+	free(what);
+	return ret;
 }
 
 static int bind_path(struct char_socket *s, const char *path, struct err *e)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	const char *name = s->b.name;
+	char *what = subject(s->b.name, path, e);
 
-	int ret = char_socket_check(name, path, e);
-
-	if (ret)
-		return ret;
-	memcpy(addr.sun_path, path, strlen(path));
-	s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->listener < 0 || fchmod(s->listener, 0600))
-		return err_host(e, -errno, "%s: cannot make a socket: %s", name, strerror(errno));
-	if (bind(s->listener, (struct sockaddr *)&addr, sizeof(addr))) {
-		if (errno == EADDRINUSE)
-			return refuse_existing(name, path, e);
-		return err_usage(e, -errno, "%s socket=%s: %s", name, path, strerror(errno));
-	}
-	ret = note_path(s, path);
-	if (ret)
-		return err_host(e, ret, "%s socket=%s: %s", name, path, strerror(-ret));
-	if (listen(s->listener, BACKLOG))
-		return err_host(e, -errno, "%s socket=%s: %s", name, path, strerror(errno));
-	return 0;
+	if (!what)
+		return -ENOMEM;
+	s->listener = unix_path_listen(&s->place, what, path, BACKLOG, false, e);
+	free(what);
+	return s->listener < 0 ? s->listener : 0;
 }
 
 /* --- life -------------------------------------------------------------------- */
@@ -223,7 +160,7 @@ static void socket_close(struct char_backend *b)
 {
 	struct char_socket *s = socket_of(b);
 
-	remove_path(s);
+	unix_path_remove(&s->place);
 	loop_fd_del(s->watch);
 	loop_timer_del(s->retry);
 	if (s->client >= 0) {
@@ -253,7 +190,8 @@ struct char_backend *char_socket_create(const char *name, const char *path, stru
 	}
 	s->b = (struct char_backend){&ops, name};
 	s->loop = loop;
-	s->listener = s->client = s->dir = -1;
+	s->listener = s->client = -1;
+	s->place = UNIX_PATH_NONE;
 	ret = bind_path(s, path, e);
 	if (!ret) {
 		ret = char_stream_init(&s->stream, loop, on_gone, s);

@@ -141,7 +141,8 @@ static ssize_t on_read(int fd, void *buf, size_t len, void *arg)
 	return -1;
 }
 
-static void on_log(enum fuse_log_level level, const char *fmt, va_list args)
+__attribute__((format(printf, 2, 0))) static void on_log(enum fuse_log_level level, const char *fmt,
+							 va_list args)
 {
 	char line[200];
 

@@ -372,7 +372,8 @@ bool virtio_pop(struct virtio *v, unsigned index, unsigned *taken, struct virtq_
 	struct virtq *q = &v->queues[index];
 	int ret;
 
-	if (v->failed || v->draining)
+	/* A driver may have left out a queue that the device comes to by itself. */
+	if (v->failed || v->draining || !q->running)
 		return false;
 	if (*taken == q->config.size) {
 		virtio_kick(v, index);

@@ -521,6 +521,42 @@ static void shares(void **state)
 	assert_int_equal(c.shares[3].cache, CONFIG_CACHE_ALWAYS);
 }
 
+static void vsocks(void **state)
+{
+	assert_int_equal(parse("-kx"), CONFIG_RUN);
+	assert_null(c.vsock.path);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--vsock", "/run/a,,b"), CONFIG_RUN);
+	assert_string_equal(c.vsock.path, "/run/a,b");
+	assert_int_equal(c.vsock.cid, 3);
+	vm_config_fini(&c);
+	/* Given again, it is another as a whole. */
+	assert_int_equal(parse("-kx", "--vsock", "a,cid=4294967294", "--vsock", "b"), CONFIG_RUN);
+	assert_string_equal(c.vsock.path, "b");
+	assert_int_equal(c.vsock.cid, 3);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--vsock", "a,cid=4294967294"), CONFIG_RUN);
+	assert_int_equal(c.vsock.cid, 4294967294);
+}
+
+static void bad_vsocks(void **state)
+{
+	refused("--vsock \"\": an empty path", "-kx", "--vsock", "");
+	refused("--vsock \"\": an empty path", "-kx", "--vsock", ",cid=5");
+	refused("--vsock cid=2: not an address of a guest; give a number from 3 to 4294967294",
+		"-kx", "--vsock", "a,cid=2");
+	refused("--vsock cid=4294967295: not an address", "-kx", "--vsock", "a,cid=4294967295");
+	refused("--vsock cid=99999999999999999999: not an address", "-kx", "--vsock",
+		"a,cid=99999999999999999999");
+	refused("--vsock cid=0x3: not an address", "-kx", "--vsock", "a,cid=0x3");
+	refused("--vsock cid=\"\": not an address", "-kx", "--vsock", "a,cid=");
+	refused("--vsock a,cid=3,cid=4: has cid twice", "-kx", "--vsock", "a,cid=3,cid=4");
+	refused("--vsock a,5: \"5\" is no key=value", "-kx", "--vsock", "a,5");
+	refused("--vsock cids: unknown key; did you mean cid?", "-kx", "--vsock", "a,cids=3");
+	refused("--vsock port: unknown key; a vsock has cid", "-kx", "--vsock", "a,port=3");
+	refused("--vsock: ", "-kx", "--vsock");
+}
+
 static void bad_shares(void **state)
 {
 	refused("--share \"\": an empty path", "-kx", "--share", "");
@@ -949,6 +985,8 @@ int main(void)
 		cmocka_unit_test_teardown(bad_nets, fini),
 		cmocka_unit_test_teardown(shares, fini),
 		cmocka_unit_test_teardown(bad_shares, fini),
+		cmocka_unit_test_teardown(vsocks, fini),
+		cmocka_unit_test_teardown(bad_vsocks, fini),
 		cmocka_unit_test_teardown(the_most_nets_and_one_more, fini),
 		cmocka_unit_test_teardown(the_most_disks_and_one_more, fini),
 		cmocka_unit_test_teardown(long_values_are_cut_in_messages_only, fini),

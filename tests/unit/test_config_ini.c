@@ -112,6 +112,7 @@ static void every_setting(void **state)
 			       "path = /d,a=b,,\n"
 			       "[devices]\n"
 			       "rng = off\n"
+			       "vsock = /v,cid=42\n"
 			       "[console]\n"
 			       "serial = file=/s\n"
 			       "serial2 = pty\n"
@@ -149,6 +150,8 @@ static void every_setting(void **state)
 	assert_string_equal(c.disks[1].id, "data_2-b");
 	assert_string_equal(c.disks[1].serial, "data_2-b");
 	assert_false(c.rng);
+	assert_string_equal(c.vsock.path, "/v");
+	assert_int_equal(c.vsock.cid, 42);
 	assert_int_equal(c.serial.kind, CHAR_FILE);
 	assert_string_equal(c.serial.path, "/s");
 	assert_int_equal(c.serial2.kind, CHAR_PTY);

@@ -576,6 +576,24 @@ static void test_hostile_flood_of_control_messages(void **state)
 	expect_nothing(f, 2);
 }
 
+/* A driver that set up the queue of its messages, and none for the answers. */
+static void test_hostile_answers_without_a_queue(void **state)
+{
+	struct fixture *f = *state;
+
+	virtio_set_status(&f->c.v, 0);
+	loop_settle(f->loop);
+	virtq_driver_init(&f->q[3], &f->gm, RINGS, SIZE);
+	assert_true(virtio_driver_negotiate(&f->c.v, MULTI));
+	virtio_driver_set_queue(&f->c.v, 3, &f->q[3]);
+	virtio_set_status(&f->c.v, LIVE);
+	loop_settle(f->loop);
+	control(f, 0, READY, 1);
+	control(f, 0, PORT_READY, 1);
+	type(f, 0, "x");
+	assert_int_equal(virtio_status(&f->c.v), LIVE);
+}
+
 static void test_hostile_every_config_access(void **state)
 {
 	struct fixture *f = *state;
@@ -680,6 +698,7 @@ int main(void)
 		MANY(test_hostile_control_messages_without_sense),
 		MANY(test_hostile_control_buffer_too_small),
 		MANY(test_hostile_flood_of_control_messages),
+		MANY(test_hostile_answers_without_a_queue),
 		MANY(test_hostile_every_config_access),
 		MANY(test_save_load_save),
 	};

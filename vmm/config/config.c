@@ -34,6 +34,7 @@ void vm_config_fini(struct vm_config *c)
 	disk_clear_all(c);
 	net_clear_all(c);
 	share_clear_all(c);
+	free(c->vsock.path);
 	free(c->kernel);
 	for (unsigned i = 0; i < c->n_initrds; i++)
 		free(c->initrds[i]);

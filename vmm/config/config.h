@@ -67,6 +67,16 @@ struct share_config {
 	enum cache_choice cache;
 };
 
+/* Addresses of guests on AF_VSOCK: what virtio-vsock leaves for them [virtio 1.3 5.10.4]. */
+#define CONFIG_CID_MIN 3u
+#define CONFIG_CID_MAX 0xfffffffeu
+
+/* Sockets between the guest and its host. */
+struct vsock_config {
+	char *path; /* of the host's unix sockets; NULL: there is no such device */
+	uint32_t cid;
+};
+
 /* Which pages the host holds guest RAM in. */
 enum memory_pages {
 	MEMORY_PAGES_HOST,  /* as the host's policy for transparent huge pages has it */
@@ -121,6 +131,7 @@ struct vm_config {
 	unsigned n_nets;
 	struct share_config shares[CONFIG_SHARES_MAX];
 	unsigned n_shares;
+	struct vsock_config vsock;
 	bool rng;
 
 	/* consoles: at most one of them is CHAR_TTY */

@@ -469,6 +469,12 @@ const struct option_def options[] = {
 	  "Our init mounts it on MOUNTPOINT; \"/\" or\n"
 	  "root=TAG rootfstype=virtiofs make it the root",
 	  .set = share_set_spec, .clear = share_clear_all, .no_env = true },
+	{ "vsock", KEY_VSOCK, "PATH[,cid=N]", "devices",
+	  "the guest's AF_VSOCK as unix sockets: port P of\n"
+	  "CID 2 is who listens at PATH_P; who connects to\n"
+	  "PATH and says \"CONNECT P\" gets the guest's own\n"
+	  "port P. N is the guest's CID (default 3)",
+	  .set = vsock_set_spec },
 	{ "rng", KEY_RNG, "on|off", "devices",
 	  "a source of entropy (default on)",
 	  .set = set_rng },

@@ -56,6 +56,7 @@ enum {
 	KEY_TRANSPORT,
 	KEY_BOOT,
 	KEY_SHARE,
+	KEY_VSOCK,
 	KEY_RNG,
 	KEY_SERIAL,
 	KEY_SERIAL2,
@@ -133,5 +134,8 @@ void share_clear_all(struct vm_config *c);
 int share_begin(struct vm_config *c, const char *tag, const struct origin *o, struct err *e);
 int share_set_key(struct share_config *s, const char *key, const char *value,
 		  const struct origin *o, struct err *e);
+
+/* Sockets: `word` is PATH[,cid=N]. */
+int vsock_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);
 
 #endif

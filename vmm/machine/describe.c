@@ -222,6 +222,16 @@ static json_t *shares_of(const struct machine *m)
 	return list;
 }
 
+/* null without one. */
+static json_t *vsock_of(const struct machine *m)
+{
+	const struct vsock_config *c = &m->config->vsock;
+
+	return c->path ? json_pack("{s:o, s:I}", "path", any_text(c->path), "cid",
+				   (json_int_t)c->cid)
+		       : json_null();
+}
+
 static json_t *kernel_of(const struct kernel *k, const struct boot_entry *entry)
 {
 	return json_pack("{s:o, s:s, s:o, s:s, s:I}", "path", any_text(k->path), "format",
@@ -234,13 +244,13 @@ static json_t *describe(const struct machine *m, const struct boot_entry *entry)
 {
 	const char *cmdline = guest_mem_hva(&m->ram, LAYOUT_CMDLINE, LAYOUT_CMDLINE_MAX);
 
-	return json_pack("{s:o, s:{s:i, s:i}, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:{s:i, s:i}, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "kernel", kernel_of(&m->files.kernel, entry), "cpus", "count",
 			 (int)m->board.cpus, "max", (int)m->board.cpus_max, "memory",
 			 memory_of(m, cmdline), "transport", m->board.virtio_mmio ? "mmio" : "pci",
 			 "ports", bus_of(m, &m->pio), "mmio", bus_of(m, &m->mmio), "pci", pci_of(m),
-			 "disks", disks_of(m), "nets", nets_of(m), "shares", shares_of(m),
-			 "command_line", any_text(cmdline));
+			 "disks", disks_of(m), "nets", nets_of(m), "shares", shares_of(m), "vsock",
+			 vsock_of(m), "command_line", any_text(cmdline));
 }
 
 /* --- for people -------------------------------------------------------------------- */
@@ -342,6 +352,12 @@ static void print_shares(const json_t *list, FILE *out)
 			json_is_true(json_object_get(o, "readonly")) ? ", read-only" : "");
 }
 
+static void print_vsock(const json_t *o, FILE *out)
+{
+	if (!json_is_null(o))
+		fprintf(out, "\nVsock\n  CID %llu: %s\n", num(o, "cid"), text(o, "path"));
+}
+
 static void print(const json_t *all, FILE *out)
 {
 	const json_t *kernel = json_object_get(all, "kernel"), *cpus = json_object_get(all, "cpus");
@@ -364,6 +380,7 @@ static void print(const json_t *all, FILE *out)
 	print_disks(json_object_get(all, "disks"), out);
 	print_nets(json_object_get(all, "nets"), out);
 	print_shares(json_object_get(all, "shares"), out);
+	print_vsock(json_object_get(all, "vsock"), out);
 }
 
 int machine_print(const struct machine *m, const struct boot_entry *entry, bool json, FILE *out)

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXTRAS_MAX = 5 };
+enum { EXTRAS_MAX = 6 };
 
 static int open_initrd(struct initrd_file *f, const char *path, struct err *e)
 {
@@ -63,6 +63,8 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 		extras[n++] = "virtio_net";
 	if (c->n_shares)
 		extras[n++] = "virtiofs";
+	if (c->vsock.path)
+		extras[n++] = "vmw_vsock_virtio_transport";
 	if (c->rng)
 		extras[n++] = "virtio_rng";
 	if (c->hvc.kind != CHAR_OFF)
@@ -154,6 +156,8 @@ int machine_open_files(struct machine *m, struct err *e)
 	if (!ret)
 		ret = machine_open_shares(m, e);
 	if (!ret)
+		ret = machine_open_vsock(m, e);
+	if (!ret)
 		ret = machine_check_consoles(c, e);
 	if (ret)
 		return ret;
@@ -173,6 +177,7 @@ void machine_close_files(struct machine *m)
 	for (unsigned i = 0; m->disks && i < m->config->n_disks; i++)
 		block_destroy(m->disks[i].backend);
 	free(m->disks);
+	machine_close_vsock(m);
 	machine_close_shares(m);
 	machine_close_nets(m);
 	initramfs_fini(&m->files.packed);

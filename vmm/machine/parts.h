@@ -23,6 +23,7 @@
 #include "devices/virtio/net.h"
 #include "devices/virtio/pci.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vsock.h"
 #include "firmware/initramfs/initramfs.h"
 #include "firmware/kernel.h"
 #include "vmm/arch/x86_64/board.h"
@@ -86,6 +87,14 @@ struct shared_dir {
 	struct virtio_slot slot;
 };
 
+/* The virtio-vsock device and the thread that serves it. */
+struct vsock {
+	struct vsock_backend *backend; /* owned until the device is made; NULL: there is none */
+	struct io_thread *thread;
+	struct virtio_vsock dev;
+	struct virtio_slot slot;
+};
+
 enum { EXIT_COUNTS = 64 }; /* KVM's exit reasons end well below */
 
 /* The ports at which a person or a program can talk to the guest. */
@@ -106,6 +115,7 @@ struct machine {
 	struct disk *disks;        /* config->n_disks of them */
 	struct nic *nics;          /* config->n_nets of them */
 	struct shared_dir *shares; /* config->n_shares of them */
+	struct vsock vsock;
 	struct console consoles[N_CONSOLES];
 
 	/* the virtual machine */
@@ -182,6 +192,14 @@ enum { MACHINE_ROOT_MAX = 64 };
 const char *machine_share_root(const struct vm_config *c, char root[MACHINE_ROOT_MAX]);
 int machine_make_shares(struct machine *m, struct err *e);
 void machine_end_shares(struct machine *m);
+
+/* vsock.c: could --vsock's path be made? It is, with the device; the last two: as with the other
+ * virtio devices. */
+#define MACHINE_VSOCK_NAME "vsock"
+int machine_open_vsock(struct machine *m, struct err *e);
+void machine_close_vsock(struct machine *m);
+int machine_make_vsock(struct machine *m, struct err *e);
+void machine_end_vsock(struct machine *m);
 
 /* virtio.c: the virtio devices, each in its place on the transport. First the list of
  * them, which firmware and --dry-run read; it needs no machine. b->virtio_mmio is set

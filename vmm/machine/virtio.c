@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The virtio devices: the disks in the order given, so that the first is /dev/vda,
- * the networks and the shares likewise, then the rest. machine_list_virtio() says which there will
- * be, before any exists: the guest is loaded before its devices are made, and ACPI
+ * the networks and the shares likewise, the vsock, then the rest. machine_list_virtio() says which
+ * there will be, before any exists: the guest is loaded before its devices are made, and ACPI
  * tables and the command line name the places of those on MMIO.
  *
- * Each disk, network and share has an I/O thread of its own: a disk that stalls takes
- * nobody along.
+ * Each disk, network, share and vsock has an I/O thread of its own: a disk that stalls
+ * takes nobody along.
  */
 #include "vmm/base/bytes.h"
 #include "vmm/machine/parts.h"
@@ -40,6 +40,8 @@ int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *
 		ret = board_add_virtio(b, c->nets[i].id, e);
 	for (unsigned i = 0; i < c->n_shares && !ret; i++)
 		ret = board_add_virtio(b, c->shares[i].tag, e);
+	if (!ret && c->vsock.path)
+		ret = board_add_virtio(b, MACHINE_VSOCK_NAME, e);
 	if (!ret && c->rng)
 		ret = board_add_virtio(b, RNG_NAME, e);
 	if (!ret && c->hvc.kind != CHAR_OFF)
@@ -184,6 +186,8 @@ int machine_make_virtio(struct machine *m, struct err *e)
 		ret = machine_make_nets(m, e);
 	if (!ret)
 		ret = machine_make_shares(m, e);
+	if (!ret && m->config->vsock.path)
+		ret = machine_make_vsock(m, e);
 	if (!ret && m->config->rng)
 		ret = make_rng(m, e);
 	if (!ret && m->config->hvc.kind != CHAR_OFF)
@@ -199,6 +203,7 @@ void machine_end_virtio(struct machine *m)
 	virtio_console_fini(&m->hvc);
 	virtio_rng_fini(&m->rng);
 	io_thread_destroy(m->light_io);
+	machine_end_vsock(m);
 	machine_end_shares(m);
 	machine_end_nets(m);
 	for (unsigned i = m->disks ? m->config->n_disks : 0; i-- > 0;) {

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The vsock: its path is judged with the other files, so that a wrong one shows at once, and
+ * made with the device. It has a thread of its own. */
+#include "devices/backend/vsock_unix.h"
+#include "vmm/machine/parts.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+/* Of the process's descriptors, those that everything else may need; and the part of the
+ * others that connections may take, as shares want some as well. */
+enum { FDS_OTHERS = 256, FDS_PART = 4, CONNS_MIN = 16 };
+
+/* How many connections there may be: a guest must not take the descriptors from a machine
+ * that accepts others. Raises the process's limit as far as it goes. */
+static unsigned conns_max(void)
+{
+	struct rlimit limit;
+	rlim_t n;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return CONNS_MIN;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return CONNS_MIN;
+	n = limit.rlim_cur > FDS_OTHERS ? (limit.rlim_cur - FDS_OTHERS) / FDS_PART : 0;
+	return n < CONNS_MIN                ? CONNS_MIN
+	       : n < VIRTIO_VSOCK_CONNS_MAX ? (unsigned)n
+					    : VIRTIO_VSOCK_CONNS_MAX;
+}
+
+int machine_open_vsock(struct machine *m, struct err *e)
+{
+	const struct vsock_config *c = &m->config->vsock;
+	int ret = c->path ? vsock_unix_create(&m->vsock.backend, "--vsock", c->path, e) : 0;
+
+	return ret || !c->path ? ret : vsock_unix_check(m->vsock.backend, e);
+}
+
+void machine_close_vsock(struct machine *m)
+{
+	vsock_backend_destroy(m->vsock.backend);
+}
+
+int machine_make_vsock(struct machine *m, struct err *e)
+{
+	struct vsock *v = &m->vsock;
+	struct vsock_backend *backend = v->backend;
+	int ret = m->dry ? 0 : vsock_unix_listen(backend, e);
+
+	if (ret)
+		return ret;
+	v->thread = machine_start_thread(MACHINE_VSOCK_NAME, e);
+	if (!v->thread)
+		return e->code;
+	const struct virtio_vsock_options options = {
+		.name = MACHINE_VSOCK_NAME,
+		.cid = m->config->vsock.cid,
+		.conns_max = m->dry ? CONNS_MIN : conns_max(),
+	};
+
+	v->backend = NULL; /* the device's from here on, also if it fails */
+	ret = virtio_vsock_init(&v->dev, backend, &options, &m->ram, io_thread_loop(v->thread));
+	if (ret)
+		return err_host(e, ret, "--vsock: %s", strerror(-ret));
+	return machine_plug(m, &v->slot, &v->dev.v, e);
+}
+
+void machine_end_vsock(struct machine *m)
+{
+	virtio_vsock_fini(&m->vsock.dev);
+	io_thread_destroy(m->vsock.thread);
+}
