@@ -147,10 +147,10 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 	if (c->cmdline)
 		len = snprintf(buf, size, "%s%s%s", c->cmdline, *append ? " " : "", append);
 	else
-		len = snprintf(buf, size, "%s%s%spanic=-1 reboot=a%s%s%s",
+		len = snprintf(buf, size, "%s%s%spanic=-1 reboot=a%s%s%s%s",
 			       c->serial ? "console=ttyS0 " : "",
 			       c->serial2 ? "console=ttyS1 " : "", c->hvc ? "console=hvc0 " : "",
-			       root, *append ? " " : "", append);
+			       c->quiet ? " quiet" : "", root, *append ? " " : "", append);
 	if (len < 0)
 		return err_host(e, -EINVAL, "cannot format the kernel's command line");
 	if ((size_t)len < size && c->n_devices && wants_devices(buf))

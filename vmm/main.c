@@ -27,11 +27,14 @@ static void fill_standard_fds(void)
 		close(fd);
 }
 
-/* An error's kind is its exit status. */
-static int report(const struct err *e)
+/* An error's kind is its exit status; but where a command was to have one, that stays the
+ * command's. */
+static int report(const struct err *e, bool command)
 {
+	enum { HOST = 1, USAGE = 2, NO_COMMAND = 125 };
+
 	log_error("%s", e->text);
-	return e->kind == ERR_USAGE ? 2 : 1;
+	return command ? NO_COMMAND : e->kind == ERR_USAGE ? USAGE : HOST;
 }
 
 static int start_log(const struct vm_config *c, struct err *e)
@@ -57,14 +60,15 @@ static int run(const struct vm_config *c, struct err *e)
 		struct machine *m;
 
 		if (machine_create(&m, c, e))
-			return report(e);
+			return report(e, c->command.wanted);
 		int ret = machine_run(m, &end, e);
 
 		machine_destroy(m);
 		if (ret)
-			return report(e);
+			return report(e, c->command.wanted);
 		machine_end_log(&end);
-	} while (end.reason == STOP_RESET && !end.signum && c->on_reboot == ON_REBOOT_RESTART);
+	} while (end.reason == STOP_RESET && !end.signum && !end.command &&
+		 c->on_reboot == ON_REBOOT_RESTART);
 	return machine_end_status(&end);
 }
 
@@ -72,7 +76,7 @@ static int run(const struct vm_config *c, struct err *e)
 static int describe(const struct vm_config *c, struct err *e)
 {
 	log_set_level(c->log_level);
-	return machine_describe(c, stdout, e) ? report(e) : 0;
+	return machine_describe(c, stdout, e) ? report(e, false) : 0;
 }
 
 static int examine(bool json, struct err *e)
@@ -80,7 +84,7 @@ static int examine(bool json, struct err *e)
 	bool linux_runs = false;
 
 	if (doctor(json, &linux_runs, e))
-		return report(e);
+		return report(e, false);
 	return linux_runs ? 0 : 1;
 }
 
@@ -88,6 +92,7 @@ int main(int argc, char **argv)
 {
 	struct err e = {0};
 	struct vm_config config;
+	bool command = config_has_command(argc, argv);
 	int status = 0;
 
 	fill_standard_fds();
@@ -98,7 +103,7 @@ int main(int argc, char **argv)
 		if (config.dry_run)
 			status = describe(&config, &e);
 		else
-			status = start_log(&config, &e) ? report(&e) : run(&config, &e);
+			status = start_log(&config, &e) ? report(&e, command) : run(&config, &e);
 		break;
 	case CONFIG_DOCTOR:
 		status = examine(config.json, &e);
@@ -109,7 +114,7 @@ int main(int argc, char **argv)
 	case CONFIG_DONE:
 		break;
 	default:
-		status = report(&e);
+		status = report(&e, command);
 	}
 	vm_config_fini(&config);
 	return status;

@@ -5,6 +5,7 @@
  *
  *	char_tty     the user's terminal, or whatever stdin and stdout are
  *	char_file    output only
+ *	char_kept    nobody; the last lines are there if the guest fails
  *	char_pty     a pseudo-terminal that programs for serial lines open
  *	char_socket  a unix socket that listens, one client at a time
  *
@@ -55,6 +56,10 @@ struct char_backend *char_tty_create(const char *name, struct loop *loop,
 				     const struct terminal_config *keys, struct err *e);
 /* Created if it is not there, appended to until start() says otherwise. */
 struct char_backend *char_file_create(const char *name, const char *path, struct err *e);
+/* To nobody, or with `show` to stderr. */
+struct char_backend *char_kept_create(const char *name, bool show, struct err *e);
+/* The guest failed: at close, tell its last lines on stderr. Main thread. */
+void char_kept_tell(struct char_backend *b);
 /* Its path is told in a line on stderr. */
 struct char_backend *char_pty_create(const char *name, struct loop *loop, struct err *e);
 /* Made at `path` with mode 0600, removed by close. Whatever is there already is

@@ -5,10 +5,12 @@
  * A stock kernel has its disk driver and file system as modules, on a disk that
  * it cannot read without them. So the packer sends them along, and this program
  * loads them, finds the root, and hands over to the init that is there. It is
- * linked statically with musl, holds no state and never stays.
+ * linked statically with musl, holds no state and does not stay, unless there is a
+ * command to run: then it is the guest's init to its end.
  */
 #include "firmware/init/init.h"
 
+#include "firmware/init/command.h"
 #include "firmware/init/report.h"
 
 #include <errno.h>
@@ -44,6 +46,8 @@ int main(int argc, char **argv)
 {
 	static char cmdline[4096];
 	static struct boot_options options;
+	static struct command command;
+	bool is_command;
 
 	/* On any other system this would be a disaster: it deletes files of "/". */
 	if (getpid() != 1) {
@@ -57,11 +61,18 @@ int main(int argc, char **argv)
 	if (read_text("/proc/cmdline", cmdline, sizeof(cmdline)))
 		complain("/proc/cmdline: cannot be read; going on as if it were empty");
 	boot_options_parse(&options, cmdline);
+	is_command = command_read(&command);
 	if (options.too_long)
 		give_up("%s= on the command line is too long", options.too_long);
 	load_modules(cmdline);
 	open_console();
 	mount_root(&options);
+	if (is_command && command.overlay)
+		cover_root();
 	mount_shares();
+	if (is_command) {
+		make_home(&command);
+		run_command(&command);
+	}
 	switch_root(&options, argv);
 }

@@ -22,7 +22,10 @@ void mount_shares(void);
 /* Is there an init on NEW_ROOT, seen with its own idea of "/"? */
 bool root_has_init(const struct boot_options *o);
 
-/* Make NEW_ROOT the root and become its init. */
+/* Make NEW_ROOT the root, with /dev, /proc and /sys in it. What the initramfs held is gone. */
+void enter_root(void);
+
+/* Do so and become its init. */
 _Noreturn void switch_root(const struct boot_options *o, char **argv);
 
 #endif

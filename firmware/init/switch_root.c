@@ -136,6 +136,18 @@ static void reopen_console(void)
 		close(fd);
 }
 
+void enter_root(void)
+{
+	if (chdir(NEW_ROOT))
+		give_up("%s: %s", NEW_ROOT, strerror(errno));
+	move_to_root("/dev");
+	move_to_root("/proc");
+	move_to_root("/sys");
+	delete_initramfs();
+	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+		give_up("moving the root to /: %s", strerror(errno));
+}
+
 void switch_root(const struct boot_options *o, char **argv)
 {
 	const char *const one[] = {o->init};
@@ -146,14 +158,7 @@ void switch_root(const struct boot_options *o, char **argv)
 	if (!root_has_init(o))
 		give_up("the root has no %s; is it the right disk? init= names another program",
 			o->init[0] ? o->init : "/sbin/init, /etc/init, /bin/init or /bin/sh");
-	if (chdir(NEW_ROOT))
-		give_up("%s: %s", NEW_ROOT, strerror(errno));
-	move_to_root("/dev");
-	move_to_root("/proc");
-	move_to_root("/sys");
-	delete_initramfs();
-	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
-		give_up("moving the root to /: %s", strerror(errno));
+	enter_root();
 	reopen_console();
 	/* The kernel gave us what it would have given to init: words that it did not
 	 * know as arguments, its HOME and TERM as environment (environ is untouched). */

@@ -256,6 +256,8 @@ static int write_archive(struct initramfs *out, const struct modules *m,
 	}
 	if (m->n)
 		cpio_file(&c, "m/list", 0644, list, used);
+	if (req->command)
+		cpio_file(&c, "m/command", 0600, req->command, req->command_len);
 	rc = write_mounts(&c, req);
 	if (!rc)
 		rc = cpio_finish(&c);
@@ -328,7 +330,7 @@ int initramfs_pack(struct initramfs *out, const struct initramfs_request *req, s
 	rc = make_plan(p, out, req, e);
 	if (!rc)
 		rc = find_modules(m, p, req, e);
-	needed = m->n || !p->kernel_finds_root || req->n_mounts;
+	needed = m->n || !p->kernel_finds_root || req->n_mounts || req->command;
 	if (!rc && needed && req->only_32bit) {
 		rc = refuse_32bit(req, e);
 	} else if (!rc && needed) {

@@ -37,6 +37,10 @@ struct initramfs_request {
 	unsigned n_disks;
 	const struct initramfs_mount *mounts; /* for these there is always an archive */
 	unsigned n_mounts;
+	/* What our init is to run (vmm/core/command_wire.h); NULL: the root's own init.
+	 * For a command there is always an archive, too. */
+	const void *command;
+	size_t command_len;
 };
 
 struct initramfs {

@@ -219,9 +219,91 @@ static void commands(void **state)
 	refused("bzImage: unknown command; a kernel is given with --kernel", "bzImage");
 	refused("again: one word too much", "run", "-kx", "again");
 	refused("-: unknown command", "-");
-	refused("x: unknown command", "-kx", "--", "x");
 	refused("--kernel: missing", "run");
 	refused("--kernel: missing", "--");
+}
+
+/* What is behind "--" goes as it is: words that look like options, empty ones, blanks. */
+static void a_command_is_taken_word_by_word(void **state)
+{
+	assert_int_equal(parse("-kx", "-c", "2", "--", "ls", "-l", "--", "", "a b", "--kernel=y"),
+			 CONFIG_RUN);
+	assert_true(c.command.wanted);
+	assert_string_equal(c.kernel, "x");
+	assert_int_equal(c.cpus, 2);
+	assert_int_equal(c.command.words.n, 6);
+	assert_string_equal(c.command.words.strings[1], "-l");
+	assert_string_equal(c.command.words.strings[2], "--");
+	assert_string_equal(c.command.words.strings[3], "");
+	assert_string_equal(c.command.words.strings[4], "a b");
+	assert_string_equal(c.command.words.strings[5], "--kernel=y");
+	assert_null(c.command.words.strings[6]);
+	assert_int_equal(c.serial.kind, CHAR_KEPT);
+	/* The root is a share like others. */
+	assert_int_equal(c.n_shares, 1);
+	assert_string_equal(c.shares[0].path, "/");
+	assert_string_equal(c.shares[0].mountpoint, "/");
+	assert_false(c.shares[0].rw);
+	vm_config_fini(&c);
+
+	/* A shell: nothing behind it, or nothing that could boot by itself. */
+	assert_int_equal(parse("-kx", "--"), CONFIG_RUN);
+	assert_true(c.command.wanted);
+	assert_int_equal(c.command.words.n, 0);
+	vm_config_fini(&c);
+
+	/* No command: as ever. */
+	assert_int_equal(parse("run", "-kx"), CONFIG_RUN);
+	assert_false(c.command.wanted);
+	assert_int_equal(c.n_shares, 0);
+	vm_config_fini(&c);
+
+	/* A disk is the root then, and the caller's directory is not in it. */
+	assert_int_equal(parse("-kx", "-d", "d", "--", "ls"), CONFIG_RUN);
+	assert_int_equal(c.n_shares, 0);
+	assert_null(c.command.root);
+	assert_string_equal(c.command.dir, "/");
+	vm_config_fini(&c);
+
+	refused("--initrd: not with a command", "-kx", "-ii", "--", "ls");
+	refused("--root r: not together with --disk", "-kx", "-dd", "--root", "r", "--", "ls");
+	refused("--share /:/: the root of a command is given by --root", "-kx", "--share", "/:/",
+		"--", "ls");
+	refused("--root: is for a command", "-kx", "--root", "r");
+	refused("--workdir x: not an absolute path", "-kx", "--workdir", "x", "--", "ls");
+}
+
+static const char *env_of(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (unsigned i = 0; i < c.command.env.n; i++)
+		if (!strncmp(c.command.env.strings[i], name, len) &&
+		    c.command.env.strings[i][len] == '=')
+			return c.command.env.strings[i] + len + 1;
+	return NULL;
+}
+
+static void a_command_has_a_chosen_environment(void **state)
+{
+	setenv("HOME", "/h", 1);
+	setenv("LC_ALL", "C", 1);
+	setenv("SECRET", "s", 1);
+	setenv("MINE", "m", 1);
+	unsetenv("TZ");
+	assert_int_equal(parse("-kx", "--env", "MINE", "--env", "A=1=2", "--env", "A=3", "--env",
+			       "EMPTY=", "--env", "NOT_SET", "--env", "LC_ALL=de", "--", "ls"),
+			 CONFIG_RUN);
+	assert_string_equal(env_of("HOME"), "/h");
+	assert_string_equal(env_of("MINE"), "m");
+	assert_string_equal(env_of("A"), "3");
+	assert_string_equal(env_of("EMPTY"), "");
+	assert_string_equal(env_of("LC_ALL"), "de");
+	assert_null(env_of("SECRET"));
+	assert_null(env_of("NOT_SET"));
+	assert_null(env_of("TZ"));
+	vm_config_fini(&c);
+	refused("--env =x: has no name", "-kx", "--env", "=x", "--", "ls");
 }
 
 static void no_words_at_all(void **state)
@@ -972,6 +1054,8 @@ int main(void)
 		cmocka_unit_test_teardown(an_options_value_may_look_like_an_option, fini),
 		cmocka_unit_test_teardown(texts_may_be_empty_but_paths_not, fini),
 		cmocka_unit_test_teardown(commands, fini),
+		cmocka_unit_test_teardown(a_command_is_taken_word_by_word, fini),
+		cmocka_unit_test_teardown(a_command_has_a_chosen_environment, fini),
 		cmocka_unit_test_teardown(no_words_at_all, fini),
 		cmocka_unit_test_teardown(an_unknown_option_is_told_its_neighbour, fini),
 		cmocka_unit_test_teardown(missing_and_unwanted_values, fini),

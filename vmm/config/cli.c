@@ -90,6 +90,12 @@ static int explain(const char *word, struct err *e)
 	return word[0] == '-' && word[1] == '-' ? explain_long(word, e) : explain_short(word, e);
 }
 
+/* What is behind "--" is the guest's. */
+static int take_command(struct pass *p, const char *word)
+{
+	return p->c ? command_add_word(p->c, word, p->e) : 0;
+}
+
 static int take_word(struct pass *p, const char *word, unsigned nth)
 {
 	struct suggestion near = {0};
@@ -97,8 +103,10 @@ static int take_word(struct pass *p, const char *word, unsigned nth)
 	if (nth)
 		return err_usage(p->e, -EINVAL, "%.80s: one word too much; see minivmm --help",
 				 word);
-	if (strcmp(word, "run") == 0)
+	if (strcmp(word, "run") == 0) {
+		p->found.run = true;
 		return 0;
+	}
 	if (strcmp(word, "doctor") == 0) {
 		p->found.doctor = true;
 		return 0;
@@ -150,7 +158,15 @@ static error_t parse_one(int key, char *arg, struct argp_state *state)
 			explain(state->argv[p->word], p->e);
 		return 0;
 	}
-	if (key == ARGP_KEY_ARG) {
+	if (key == ARGP_KEY_END || key == ARGP_KEY_NO_ARGS) {
+		if (state->quoted)
+			p->found.command = true;
+		return 0;
+	}
+	if (key == ARGP_KEY_ARG && state->quoted && state->next > state->quoted) {
+		p->found.command = true;
+		err = take_command(p, arg);
+	} else if (key == ARGP_KEY_ARG) {
 		err = take_word(p, arg, state->arg_num);
 	} else {
 		def = option_by_key(key);

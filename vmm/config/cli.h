@@ -16,6 +16,8 @@ struct cli_scan {
 	const char *config_file; /* what --config says (borrowed from argv); untouched without */
 	bool doctor;             /* the command is doctor, also where --help is the answer */
 	bool json;
+	bool run;     /* the word "run" is there */
+	bool command; /* "--" is, and behind it what is to be run */
 };
 
 /* Gives a config_action, or a negative errno with *e filled. */

@@ -23,6 +23,7 @@ void vm_config_init(struct vm_config *c)
 		.rng = true,
 		.serial2.kind = CHAR_OFF,
 		.hvc.kind = CHAR_OFF,
+		.command.boot_timeout_s = 120,
 		.stop_timeout_s = 10,
 		.on_reboot = ON_REBOOT_EXIT,
 		.log_level = LOG_WARN,
@@ -34,6 +35,7 @@ void vm_config_fini(struct vm_config *c)
 	disk_clear_all(c);
 	net_clear_all(c);
 	share_clear_all(c);
+	command_fini(c);
 	free(c->vsock.path);
 	free(c->kernel);
 	for (unsigned i = 0; i < c->n_initrds; i++)
@@ -126,7 +128,7 @@ static int unknown_section(const struct origin *o, struct err *e)
 	return option_refuse(
 		o, NULL, -EINVAL, e,
 		"unknown section; there are boot, machine, disk.NAME, net.NAME, share.NAME, "
-		"devices, console, run and log");
+		"devices, console, command, run and log");
 }
 
 static int unknown_key(struct origin *o, const char *key, struct err *e)
@@ -267,7 +269,10 @@ static int give_terminal(struct vm_config *c, struct err *e)
 					 consoles[i].name, owner);
 		owner = consoles[i].name;
 	}
-	if (c->serial.kind == CHAR_DEFAULT)
+	/* A command has the terminal for itself. */
+	if (c->serial.kind == CHAR_DEFAULT && c->command.wanted)
+		c->serial.kind = CHAR_KEPT;
+	else if (c->serial.kind == CHAR_DEFAULT)
 		c->serial.kind = owner ? CHAR_OFF : CHAR_TTY;
 	return 0;
 }
@@ -376,7 +381,10 @@ static int complete_shares(struct vm_config *c, struct err *e)
 /* What can be said only of the whole. */
 static int complete(struct vm_config *c, struct err *e)
 {
-	int err;
+	int err = command_complete(c, e);
+
+	if (err)
+		return err;
 
 	if (c->json && !c->dry_run)
 		return err_usage(
@@ -423,6 +431,7 @@ static int merge(struct vm_config *c, int argc, char **argv, struct err *e)
 		err = apply_environment(c, e);
 	if (!err)
 		err = cli_apply(c, argc, argv, e);
+	c->command.wanted = found.command || (found.run && !c->kernel && !c->n_disks);
 	if (!err)
 		err = complete(c, e);
 	return err ? err : CONFIG_RUN;

@@ -67,6 +67,23 @@ struct share_config {
 	enum cache_choice cache;
 };
 
+/* A list of strings that ends in NULL. */
+struct string_list {
+	char **strings; /* owned, as are they; NULL: empty */
+	unsigned n;
+};
+
+/* What the guest is for: it boots, runs this, and goes (`minivmm run -- COMMAND`). */
+struct command_config {
+	bool wanted;
+	struct string_list words; /* none: a shell */
+	struct string_list env;   /* all of what the command gets: NAME=VALUE */
+	char *dir;                /* where it starts, in the guest */
+	char *root;               /* the directory that is its root; NULL: a disk is */
+	bool root_rw;             /* it writes there; else into a layer that is thrown away */
+	unsigned boot_timeout_s;  /* until the command starts; 0: none */
+};
+
 /* Addresses of guests on AF_VSOCK: what virtio-vsock leaves for them [virtio 1.3 5.10.4]. */
 #define CONFIG_CID_MIN 3u
 #define CONFIG_CID_MAX 0xfffffffeu
@@ -86,8 +103,9 @@ enum memory_pages {
 	MEMORY_PAGES_1G,    /* all of it or no start */
 };
 
-/* What a console talks to on the host. DEFAULT is in no complete config. */
-enum char_kind { CHAR_DEFAULT, CHAR_OFF, CHAR_TTY, CHAR_FILE, CHAR_PTY, CHAR_SOCKET };
+/* What a console talks to on the host. DEFAULT is in no complete config. KEPT: to nobody,
+ * but its last lines are told if the guest fails, or all of it as it comes with -v. */
+enum char_kind { CHAR_DEFAULT, CHAR_OFF, CHAR_TTY, CHAR_FILE, CHAR_PTY, CHAR_SOCKET, CHAR_KEPT };
 
 struct char_config {
 	enum char_kind kind;
@@ -105,8 +123,10 @@ enum boot_choice {
 enum reboot_action { ON_REBOOT_EXIT, ON_REBOOT_RESTART };
 
 struct vm_config {
+	struct command_config command;
+
 	/* boot */
-	char *kernel; /* required */
+	char *kernel; /* required, but for a command: then the host's own */
 	/* Read one behind the other; none: pack one if the kernel needs modules. */
 	char *initrds[CONFIG_INITRDS_MAX];
 	unsigned n_initrds;
@@ -175,5 +195,9 @@ enum config_action {
  * file and the --cmdline-file. For the main thread, before there are others.
  */
 int config_parse(struct vm_config *c, int argc, char **argv, struct err *e);
+
+/* Is a command to be run in the guest ("--" is among the words)? Also of a command line that
+ * config_parse() refuses. */
+bool config_has_command(int argc, char **argv);
 
 #endif

@@ -10,11 +10,16 @@
 
 enum { DOC_COLUMN = 33 };
 
-static const char head[] = "usage: minivmm [run] --kernel FILE [OPTION]...\n"
-			   "       minivmm doctor [--json]\n"
-			   "       minivmm version\n"
-			   "\n"
-			   "Boots a Linux guest in a virtual machine of its own.\n";
+static const char head[] =
+	"usage: minivmm [run] --kernel FILE [OPTION]...\n"
+	"       minivmm run [OPTION]... -- COMMAND [ARGUMENT]...\n"
+	"       minivmm doctor [--json]\n"
+	"       minivmm version\n"
+	"\n"
+	"Boots a Linux guest in a virtual machine of its own. With a COMMAND it runs\n"
+	"that in the guest as if it ran here: on this host's tree, which it sees and\n"
+	"does not change, in the same directory, with stdin, stdout and stderr.\n"
+	"Without --kernel it is under this host's own; with no COMMAND, a shell.\n";
 
 static const char tail[] =
 	"\n"
@@ -22,6 +27,7 @@ static const char tail[] =
 	"  minivmm -k vmlinuz -i initrd.img --append quiet\n"
 	"  minivmm -k vmlinuz -c 2 -m 1G -d root.img --append root=/dev/vda\n"
 	"  minivmm --config vm.ini -d scratch.img,id=data --timeout 60\n"
+	"  minivmm run -k vmlinux --timeout 60 -- make check\n"
 	"\n"
 	"Settings: the command line beats the environment (MINIVMM_STOP_TIMEOUT=3 is\n"
 	"--stop-timeout 3), which beats the file, which beats the default. --disk, --net,\n"
@@ -39,7 +45,9 @@ static const char tail[] =
 	"SIGTERM presses the guest's power button, a second one ends the VM.\n"
 	"\n"
 	"Exit status: 0 the guest powered off or rebooted, 1 the host failed, 2 usage or\n"
-	"configuration, 3 the guest crashed, 124 --timeout ran out, 128+N signal N.\n";
+	"configuration, 3 the guest crashed, 124 --timeout ran out, 128+N signal N.\n"
+	"With a COMMAND its own; 126 it cannot be run, 127 it is not there, 125 minivmm\n"
+	"or the guest failed before it had one.\n";
 
 static void print_option(const struct option_def *def)
 {

@@ -492,6 +492,27 @@ const struct option_def options[] = {
 	  "it is the guest's console and --serial is off",
 	  .set = set_console, AT(hvc) },
 
+	{ "root", KEY_ROOT, "DIR", "command",
+	  "the directory that is the guest's root, instead\n"
+	  "of / (without a --disk)",
+	  .set = command_set_root },
+	{ "rw", KEY_RW, NULL, "command",
+	  "the command writes into it; else into a layer\n"
+	  "that is thrown away",
+	  .set = command_set_rw },
+	{ "workdir", KEY_WORKDIR, "DIR", "command",
+	  "where it starts (default: where you are)",
+	  .set = command_set_dir },
+	{ "env", KEY_ENV, "NAME[=VALUE]", "command",
+	  "set that, or hand your own value on;\n"
+	  "repeatable. PATH, HOME, TERM, LANG and others\n"
+	  "go by themselves",
+	  .set = command_add_env, .clear = command_clear_env, .no_env = true },
+	{ "boot-timeout", KEY_BOOT_TIMEOUT, "SECONDS", "command",
+	  "how long the guest may take until it starts\n"
+	  "(default 120; 0: for ever)",
+	  .set = set_seconds, AT(command.boot_timeout_s) },
+
 	{ "timeout", KEY_TIMEOUT, "SECONDS", "run",
 	  "end the VM after that time (default 0: never)",
 	  .set = set_seconds, AT(timeout_s) },

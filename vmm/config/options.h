@@ -65,6 +65,11 @@ enum {
 	KEY_STOP_TIMEOUT,
 	KEY_ON_REBOOT,
 	KEY_LOG_FILE,
+	KEY_ROOT,
+	KEY_RW,
+	KEY_WORKDIR,
+	KEY_ENV,
+	KEY_BOOT_TIMEOUT,
 	KEY_DRY_RUN,
 	KEY_JSON,
 };
@@ -134,6 +139,17 @@ void share_clear_all(struct vm_config *c);
 int share_begin(struct vm_config *c, const char *tag, const struct origin *o, struct err *e);
 int share_set_key(struct share_config *s, const char *key, const char *value,
 		  const struct origin *o, struct err *e);
+
+/* The command: what is said of it in options; `word` is one of its own. */
+int command_set_root(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+int command_set_rw(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+int command_set_dir(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+int command_add_env(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+void command_clear_env(struct vm_config *c);
+int command_add_word(struct vm_config *c, const char *word, struct err *e);
+/* With all that the user said: fill in the rest, or refuse it. */
+int command_complete(struct vm_config *c, struct err *e);
+void command_fini(struct vm_config *c);
 
 /* Sockets: `word` is PATH[,cid=N]. */
 int vsock_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);

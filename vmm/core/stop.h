@@ -20,6 +20,7 @@ enum stop_reason {
 	STOP_USER,         /* Ctrl-a x, or a second signal */
 	STOP_SIGNAL,       /* SIGTERM/SIGINT/SIGHUP and the guest did not power off in time */
 	STOP_TIMEOUT,      /* --timeout ran out */
+	STOP_BOOT_TIMEOUT, /* --boot-timeout did, and the command had not begun */
 };
 
 /* `detail`: one line for a person, may be NULL. Any thread; the first wins. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/machine/console.h"
 
+#include "vmm/base/log.h"
+
 #include <errno.h>
 #include <libgen.h>
 #include <stdlib.h>
@@ -60,6 +62,8 @@ static struct char_backend *open_backend(const char *name, const struct char_con
 		return char_pty_create(name, loop, e);
 	case CHAR_SOCKET:
 		return char_socket_create(name, config->path, loop, e);
+	case CHAR_KEPT:
+		return char_kept_create(name, log_enabled(LOG_INFO), e);
 	case CHAR_DEFAULT:
 	case CHAR_OFF:
 		break;
@@ -70,7 +74,7 @@ static struct char_backend *open_backend(const char *name, const struct char_con
 int console_open(struct console *c, const char *name, const struct char_config *config,
 		 const struct terminal_config *keys, struct loop *loop, struct err *e)
 {
-	*c = (struct console){.open = config->kind != CHAR_OFF};
+	*c = (struct console){.open = config->kind != CHAR_OFF, .kept = config->kind == CHAR_KEPT};
 	phrase_watch_init(&c->panic, "Kernel panic - not syncing");
 	phrase_watch_init(&c->reboot, "Restarting system");
 	if (!c->open)
@@ -114,6 +118,12 @@ bool console_panicked(const struct console *c, char *buf, size_t size)
 bool console_rebooted(const struct console *c)
 {
 	return phrase_watch_seen(&c->reboot);
+}
+
+void console_tell(struct console *c)
+{
+	if (c->kept && c->backend)
+		char_kept_tell(c->backend);
 }
 
 void console_close(struct console *c)

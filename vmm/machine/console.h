@@ -19,7 +19,7 @@
 #include "vmm/core/loop.h"
 
 struct console {
-	bool open;
+	bool open, kept;
 	struct char_backend *backend; /* NULL: nobody, output goes nowhere */
 	struct phrase_watch panic, reboot;
 };
@@ -50,6 +50,9 @@ bool console_panicked(const struct console *c, char *buf, size_t size);
 
 /* Did it say that it restarts? */
 bool console_rebooted(const struct console *c);
+
+/* If nobody saw what the guest said: its last lines are told at close. */
+void console_tell(struct console *c);
 
 /* Write out what waits, give the terminal back. Fine on zeroes. */
 void console_close(struct console *c);

@@ -9,6 +9,7 @@
 #include "vmm/machine/parts.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* Delivery mode NMI to the boot processor, whose kernel is to hear of it; the vector
  * does not matter [SDM 3A 11.11.2]. */
@@ -48,7 +49,10 @@ static void on_resize(void *ctx, uint16_t cols, uint16_t rows)
 {
 	struct machine *m = ctx;
 
-	virtio_console_resize(&m->hvc, 0, cols, rows);
+	if (m->command)
+		command_resize(m->command, cols, rows);
+	else
+		virtio_console_resize(&m->hvc, 0, cols, rows);
 }
 
 static const char *const names[N_CONSOLES] = {
@@ -83,18 +87,27 @@ static int open_console(struct machine *m, unsigned i, const struct terminal_con
 	return console_open(&m->consoles[i], names[i], config_of(m->config, i), keys, m->loop, e);
 }
 
-int machine_open_consoles(struct machine *m, struct err *e)
+static struct terminal_config keys_of(struct machine *m)
 {
-	const struct terminal_config keys = {
+	return (struct terminal_config){
 		.leave = on_leave,
 		.press_button = on_button,
 		.inject_nmi = on_nmi,
-		.resized = m->config->hvc.kind == CHAR_TTY ? on_resize : NULL,
+		.resized = m->command || m->config->hvc.kind == CHAR_TTY ? on_resize : NULL,
 		.ctx = m,
 	};
+}
+
+int machine_open_consoles(struct machine *m, struct err *e)
+{
+	const struct terminal_config keys = keys_of(m);
 	int ret = 0;
 
 	/* The terminal first: it forks, and output may have threads. */
+	if (m->command && machine_command_has_terminal()) {
+		m->terminal = terminal_create(STDIN_FILENO, e);
+		ret = m->terminal ? 0 : e->code;
+	}
 	for (unsigned i = 0; i < N_CONSOLES && !ret; i++)
 		if (config_of(m->config, i)->kind == CHAR_TTY)
 			ret = open_console(m, i, &keys, e);
@@ -104,9 +117,21 @@ int machine_open_consoles(struct machine *m, struct err *e)
 	return ret;
 }
 
+/* What is typed is the command's. */
+static int start_terminal(struct machine *m, struct err *e)
+{
+	const struct char_room room = terminal_room(m->terminal);
+	struct terminal_config keys = keys_of(m);
+
+	keys.loop = m->loop;
+	keys.in = command_input(m->command, &room);
+	keys.log_on_tty = isatty(STDERR_FILENO);
+	return terminal_start(m->terminal, &keys, e);
+}
+
 int machine_start_consoles(struct machine *m, bool fresh, struct err *e)
 {
-	int ret = 0;
+	int ret = m->terminal ? start_terminal(m, e) : 0;
 
 	for (unsigned i = 0; i < N_CONSOLES && !ret; i++) {
 		const struct char_in line = {uart16550_receive, uart16550_receive_break,
@@ -135,8 +160,16 @@ bool machine_console_rebooted(const struct machine *m)
 	return false;
 }
 
+void machine_tell_consoles(struct machine *m)
+{
+	for (unsigned i = 0; i < N_CONSOLES; i++)
+		console_tell(&m->consoles[i]);
+}
+
 void machine_close_consoles(struct machine *m)
 {
+	terminal_destroy(m->terminal);
+	m->terminal = NULL;
 	for (unsigned i = N_CONSOLES; i-- > 0;)
 		console_close(&m->consoles[i]);
 }

@@ -3,6 +3,7 @@
 #include "vmm/base/log.h"
 #include "vmm/machine/machine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -10,11 +11,24 @@ enum {
 	STATUS_HOST = 1,
 	STATUS_CRASH = 3,
 	STATUS_TIMEOUT = 124,
+	STATUS_NO_COMMAND = 125,
 	STATUS_SIGNAL = 128,
 };
 
+/* What is nobody's but the command's own is told apart from it. */
+static int command_status(const struct machine_end *end)
+{
+	if (end->status >= 0)
+		return end->status;
+	if (end->reason == STOP_TIMEOUT)
+		return STATUS_TIMEOUT;
+	return end->reason == STOP_SIGNAL ? STATUS_SIGNAL + end->signum : STATUS_NO_COMMAND;
+}
+
 int machine_end_status(const struct machine_end *end)
 {
+	if (end->command)
+		return command_status(end);
 	switch (end->reason) {
 	case STOP_NONE:
 	case STOP_POWEROFF:
@@ -30,6 +44,7 @@ int machine_end_status(const struct machine_end *end)
 	case STOP_SIGNAL:
 		return STATUS_SIGNAL + end->signum;
 	case STOP_HOST_ERROR:
+	case STOP_BOOT_TIMEOUT:
 		break;
 	}
 	return STATUS_HOST;
@@ -52,6 +67,8 @@ static const char *reason_text(enum stop_reason reason)
 		return "KVM could not run the guest any further";
 	case STOP_TIMEOUT:
 		return "--timeout ran out; the guest was stopped";
+	case STOP_BOOT_TIMEOUT:
+		return "--boot-timeout ran out before the command began";
 	case STOP_SIGNAL:
 		return "the guest was stopped by a signal";
 	case STOP_HOST_ERROR:
@@ -64,8 +81,14 @@ static const char *reason_text(enum stop_reason reason)
 
 void machine_end_log(const struct machine_end *end)
 {
+	char rest[40] = "";
 	bool bad = machine_end_status(end) != STATUS_OK;
 
-	log_line(bad ? LOG_ERROR : LOG_WARN, "%s%s%s", reason_text(end->reason),
-		 end->detail[0] ? ": " : "", end->detail);
+	/* Its own words are enough. */
+	if (end->command && end->status >= 0)
+		return;
+	if (end->command)
+		snprintf(rest, sizeof(rest), "; the command has no status");
+	log_line(bad ? LOG_ERROR : LOG_WARN, "%s%s%s%s", reason_text(end->reason),
+		 end->detail[0] ? ": " : "", end->detail, rest);
 }

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXTRAS_MAX = 6 };
+enum { EXTRAS_MAX = 6, DRIVERS_MAX = 5 };
 
 static int open_initrd(struct initrd_file *f, const char *path, struct err *e)
 {
@@ -78,12 +78,17 @@ static int pack_initramfs(struct machine *m, struct err *e)
 	const char *extras[EXTRAS_MAX];
 	const struct vm_config *c = m->config;
 	struct initramfs_mount mounts[CONFIG_SHARES_MAX];
-	const char *drivers[3], *disks[CONFIG_DISKS_MAX];
+	const char *drivers[DRIVERS_MAX], *disks[CONFIG_DISKS_MAX];
 	unsigned n_drivers = 0, n_mounts = 0;
+	size_t command_len = 0;
+	char *command = c->command.wanted ? machine_pack_command(&c->command, &command_len) : NULL;
 	char *cmdline = root_cmdline(c);
 
-	if (!cmdline)
+	if (!cmdline || (c->command.wanted && !command)) {
+		free(cmdline);
+		free(command);
 		return err_host(e, -ENOMEM, "out of memory");
+	}
 	for (unsigned i = 0; i < c->n_disks; i++)
 		disks[i] = c->disks[i].path;
 	for (unsigned i = 0; i < c->n_shares; i++)
@@ -95,6 +100,10 @@ static int pack_initramfs(struct machine *m, struct err *e)
 		drivers[n_drivers++] = "virtio_blk";
 	if (n_mounts)
 		drivers[n_drivers++] = "virtiofs";
+	if (command)
+		drivers[n_drivers++] = "vmw_vsock_virtio_transport";
+	if (command && c->command.root && !c->command.root_rw)
+		drivers[n_drivers++] = "overlay";
 
 	const struct initramfs_request request = {
 		.kernel = c->kernel,
@@ -110,10 +119,13 @@ static int pack_initramfs(struct machine *m, struct err *e)
 		.n_disks = c->n_disks,
 		.mounts = mounts,
 		.n_mounts = n_mounts,
+		.command = command,
+		.command_len = command_len,
 	};
 	int ret = initramfs_pack(&m->files.packed, &request, e);
 
 	free(cmdline);
+	free(command);
 	if (!ret && n_mounts && !m->files.packed.len)
 		return err_usage(e, -EINVAL,
 				 "--share: there is no root on which %s could be; give a --disk, "

@@ -64,6 +64,7 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 		/* Or if nothing else could be the console. */
 		.hvc = c->hvc.kind == CHAR_TTY ||
 		       (c->hvc.kind != CHAR_OFF && !m->board.serial && !m->board.serial2),
+		.quiet = c->serial.kind == CHAR_KEPT && !log_enabled(LOG_INFO),
 		.root = share_root   ? share
 			: c->n_disks ? root
 				     : NULL,

@@ -212,6 +212,7 @@ void machine_destroy(struct machine *m)
 	cpuid_model_fini(&m->cpuid);
 	kvm_vm_close(&m->vm);
 	guest_mem_fini(&m->ram);
+	command_destroy(m->command);
 	machine_close_consoles(m);
 	loop_destroy(m->loop);
 	machine_close_files(m);

@@ -25,6 +25,8 @@ struct machine_end {
 	enum stop_reason reason;
 	int signum;       /* of the last signal that asked to stop, or 0 */
 	char detail[256]; /* one line more, or empty */
+	bool command;     /* there was one, */
+	int status;       /* and it ended with this status; -1: it did not */
 	/* Host clock at the start of the first machine; kept from run to run when the
 	 * guest restarts, so zero means that there was none before. */
 	uint64_t began_ns;

@@ -8,6 +8,7 @@
 #ifndef VMM_MACHINE_PARTS_H
 #define VMM_MACHINE_PARTS_H
 
+#include "devices/backend/vsock_command.h"
 #include "devices/irq/ioapic.h"
 #include "devices/pci/conf1.h"
 #include "devices/pci/host.h"
@@ -117,6 +118,8 @@ struct machine {
 	struct shared_dir *shares; /* config->n_shares of them */
 	struct vsock vsock;
 	struct console consoles[N_CONSOLES];
+	struct command *command;   /* NULL: none */
+	struct terminal *terminal; /* that the command has; NULL: none */
 
 	/* the virtual machine */
 	struct kvm_vm vm;
@@ -165,6 +168,8 @@ int machine_open_consoles(struct machine *m, struct err *e);
 int machine_start_consoles(struct machine *m, bool fresh, struct err *e);
 bool machine_console_panicked(const struct machine *m, char *buf, size_t size);
 bool machine_console_rebooted(const struct machine *m);
+/* What nobody saw of them is told at close. */
+void machine_tell_consoles(struct machine *m);
 void machine_close_consoles(struct machine *m);
 
 /* platform.c: the chips of the board, on their buses and interrupt lines. */
@@ -193,9 +198,19 @@ const char *machine_share_root(const struct vm_config *c, char root[MACHINE_ROOT
 int machine_make_shares(struct machine *m, struct err *e);
 void machine_end_shares(struct machine *m);
 
+/* command.c: the file that the guest's init reads (vmm/core/command_wire.h): *len bytes, the
+ * caller's to free; NULL for want of memory. */
+/* Does it have the terminal that we have, stdin and stdout? */
+bool machine_command_has_terminal(void);
+char *machine_pack_command(const struct command_config *c, size_t *len);
+
 /* vsock.c: could --vsock's path be made? It is, with the device; the last two: as with the other
  * virtio devices. */
 #define MACHINE_VSOCK_NAME "vsock"
+static inline bool machine_has_vsock(const struct vm_config *c)
+{
+	return c->vsock.path || c->command.wanted;
+}
 int machine_open_vsock(struct machine *m, struct err *e);
 void machine_close_vsock(struct machine *m);
 int machine_make_vsock(struct machine *m, struct err *e);

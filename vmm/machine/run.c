@@ -13,8 +13,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { ECHO_NS = 200000000 };
+enum { ECHO_NS = 200000000, IMPATIENT_NS = 1000000000 };
 
 static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
@@ -22,7 +23,7 @@ struct run {
 	struct machine *m;
 	bool first;            /* not a restart */
 	uint64_t signalled_ns; /* when the last signal came */
-	struct loop_timer *stop_timer, *timeout;
+	struct loop_timer *stop_timer, *timeout, *boot_timeout;
 	struct loop_signal *signals[ARRAY_LEN(stop_signals)];
 };
 
@@ -38,10 +39,20 @@ static void on_signal(void *ctx, int signum)
 
 	if (!first && signum == end->signum && now - r->signalled_ns < ECHO_NS)
 		return;
+	/* A command gets what its user meant for it, as often as that is. */
+	if (r->m->command && signum == SIGINT && command_signal(r->m->command, signum) &&
+	    (first || now - r->signalled_ns > IMPATIENT_NS)) {
+		r->signalled_ns = now;
+		return;
+	}
 	end->signum = signum; /* the main thread's alone, unlike the reason */
 	r->signalled_ns = now;
 	if (!first || signum == SIGQUIT || !r->m->config->stop_timeout_s) {
 		stop_request(&r->m->stop, STOP_SIGNAL, first ? NULL : "a second one");
+		return;
+	}
+	if (r->m->command && command_signal(r->m->command, signum)) {
+		loop_timer_start(r->stop_timer, r->m->config->stop_timeout_s * 1000ull);
 		return;
 	}
 	log_info("%s: pressing the power button; the guest has %u s", strsignal(signum),
@@ -55,6 +66,25 @@ static void on_stop_timeout(void *ctx)
 	struct run *r = ctx;
 
 	stop_request(&r->m->stop, STOP_SIGNAL, "it did not power off within --stop-timeout");
+}
+
+static void on_boot_timeout(void *ctx)
+{
+	struct run *r = ctx;
+
+	stop_request(&r->m->stop, STOP_BOOT_TIMEOUT, NULL);
+}
+
+/* A guest that does not power off when its command has ended is stopped. */
+static void on_command(void *ctx, bool running)
+{
+	struct run *r = ctx;
+
+	log_info("the command %s", running ? "begins" : "has ended");
+	if (running)
+		loop_timer_stop(r->boot_timeout);
+	else
+		loop_timer_start(r->stop_timer, r->m->config->stop_timeout_s * 1000ull);
 }
 
 static void on_timeout(void *ctx)
@@ -85,10 +115,12 @@ static uint64_t timeout_left_ms(const struct machine *m)
 static int listen(struct run *r, struct err *e)
 {
 	struct machine *m = r->m;
+	const int standard[] = {m->terminal ? -1 : STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
 
 	r->stop_timer = loop_timer_add(m->loop, on_stop_timeout, r);
 	r->timeout = loop_timer_add(m->loop, on_timeout, r);
-	if (!r->stop_timer || !r->timeout)
+	r->boot_timeout = loop_timer_add(m->loop, on_boot_timeout, r);
+	if (!r->stop_timer || !r->timeout || !r->boot_timeout)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++) {
 		if (stop_signals[i] == SIGHUP && is_ignored(SIGHUP))
@@ -99,8 +131,11 @@ static int listen(struct run *r, struct err *e)
 	}
 	if (m->config->timeout_s)
 		loop_timer_start(r->timeout, timeout_left_ms(m));
+	if (m->command && m->config->command.boot_timeout_s)
+		loop_timer_start(r->boot_timeout, m->config->command.boot_timeout_s * 1000ull);
+	int ret = m->command ? command_start(m->command, m->loop, standard, on_command, r, e) : 0;
 
-	return machine_start_consoles(m, r->first, e);
+	return ret ? ret : machine_start_consoles(m, r->first, e);
 }
 
 /* Back to the signals' defaults, and none is lost between: what libuv has caught is
@@ -117,6 +152,7 @@ static void unlisten(struct run *r)
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++)
 		loop_signal_del(r->signals[i]);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	loop_timer_del(r->boot_timeout);
 	loop_timer_del(r->timeout);
 	loop_timer_del(r->stop_timer);
 }
@@ -153,6 +189,15 @@ static void drain(struct machine *m)
 		 strerror(-ret));
 }
 
+/* What it ended with; or, if the guest failed it, what the guest's last words were. */
+static void end_command(struct machine *m)
+{
+	m->end.command = true;
+	m->end.status = command_status(m->command);
+	if (m->end.status < 0)
+		machine_tell_consoles(m);
+}
+
 int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 {
 	struct run r = {.m = m, .first = !end->began_ns};
@@ -167,6 +212,8 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 	vcpus_quit(&m->vcpus);
 	judge_by_console(m);
 	drain(m);
+	if (m->command)
+		end_command(m);
 	unlisten(&r);
 	/* Not earlier: a reader that does not read holds us up, but no signal to us. */
 	vcpus_log_crashed(&m->vcpus);

@@ -40,7 +40,7 @@ int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *
 		ret = board_add_virtio(b, c->nets[i].id, e);
 	for (unsigned i = 0; i < c->n_shares && !ret; i++)
 		ret = board_add_virtio(b, c->shares[i].tag, e);
-	if (!ret && c->vsock.path)
+	if (!ret && machine_has_vsock(c))
 		ret = board_add_virtio(b, MACHINE_VSOCK_NAME, e);
 	if (!ret && c->rng)
 		ret = board_add_virtio(b, RNG_NAME, e);
@@ -186,7 +186,7 @@ int machine_make_virtio(struct machine *m, struct err *e)
 		ret = machine_make_nets(m, e);
 	if (!ret)
 		ret = machine_make_shares(m, e);
-	if (!ret && m->config->vsock.path)
+	if (!ret && machine_has_vsock(m->config))
 		ret = machine_make_vsock(m, e);
 	if (!ret && m->config->rng)
 		ret = make_rng(m, e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vsock: its path is judged with the other files, so that a wrong one shows at once, and
- * made with the device. It has a thread of its own. */
+/* The vsock, for a command or for --vsock: its path is judged with the other files, so that a wrong
+ * one shows at once, and made with the device. It has a thread of its own. */
 #include "devices/backend/vsock_unix.h"
 #include "vmm/machine/parts.h"
 
@@ -33,6 +33,12 @@ static unsigned conns_max(void)
 int machine_open_vsock(struct machine *m, struct err *e)
 {
 	const struct vsock_config *c = &m->config->vsock;
+
+	if (m->config->command.wanted) {
+		m->command = command_create(e);
+		m->vsock.backend = m->command ? command_backend(m->command) : NULL;
+		return m->command ? 0 : e->code;
+	}
 	int ret = c->path ? vsock_unix_create(&m->vsock.backend, "--vsock", c->path, e) : 0;
 
 	return ret || !c->path ? ret : vsock_unix_check(m->vsock.backend, e);
@@ -47,7 +53,7 @@ int machine_make_vsock(struct machine *m, struct err *e)
 {
 	struct vsock *v = &m->vsock;
 	struct vsock_backend *backend = v->backend;
-	int ret = m->dry ? 0 : vsock_unix_listen(backend, e);
+	int ret = m->dry || m->command ? 0 : vsock_unix_listen(backend, e);
 
 	if (ret)
 		return ret;
@@ -56,8 +62,8 @@ int machine_make_vsock(struct machine *m, struct err *e)
 		return e->code;
 	const struct virtio_vsock_options options = {
 		.name = MACHINE_VSOCK_NAME,
-		.cid = m->config->vsock.cid,
-		.conns_max = m->dry ? CONNS_MIN : conns_max(),
+		.cid = m->command ? VIRTIO_VSOCK_CID_MIN : m->config->vsock.cid,
+		.conns_max = m->dry || m->command ? CONNS_MIN : conns_max(),
 	};
 
 	v->backend = NULL; /* the device's from here on, also if it fails */

@@ -1,0 +1,161 @@
+# shellcheck shell=bash
+# `minivmm run -- COMMAND`: the guest's root is the tree of the host that runs minivmm,
+# whose programs it runs.
+
+# runs STATUS WORD...: a command in a guest. Its output is in $vm_dir/out and err.
+runs() {
+	local want=$1 got=0; shift
+	timeout 200 "${vm_on[@]}" "$vm_binary" run --kernel "$kernel" "${options[@]}" -- "$@" \
+		<"$input" >"$vm_dir/out" 2>"$vm_dir/err" || got=$?
+	[ "$got" = "$want" ] || fail "$*: status $got, not $want"
+}
+options=() input=/dev/null
+out_is() { [ "$(cat "$vm_dir/out")" = "$1" ] || fail "stdout is: $(head -c 300 "$vm_dir/out")"; }
+err_is() { [ "$(cat "$vm_dir/err")" = "$1" ] || fail "stderr is: $(head -c 300 "$vm_dir/err")"; }
+there() { "${vm_on[@]}" "$@"; }
+
+test_statuses() {
+	runs 7 sh -c 'echo out; echo err >&2; exit 7'
+	out_is out
+	err_is err
+	runs 137 sh -c 'kill -9 $$'
+	runs 127 no-such-program
+	err_is 'minivmm: no-such-program: No such file or directory'
+	runs 126 /etc/passwd
+	err_is 'minivmm: /etc/passwd: Permission denied'
+}
+
+test_words_are_exact() {
+	runs 0 printf '<%s>' '' ' ' 'a b' "it's" '"' '$HOME' $'two\nlines' -- --kernel '*' ä
+	out_is "<>< ><a b><it's><\"><\$HOME><two"$'\n'"lines><--><--kernel><*><ä>"
+	err_is ''
+}
+
+# Byte for byte, three streams at once, and what is more than any buffer on the way.
+test_streams() {
+	head -c 5000000 /dev/urandom >"$vm_dir/in"
+	input=$vm_dir/in
+	# shellcheck disable=SC2016
+	runs 0 sh -c 'tee /dev/stderr; echo "ends" >/dev/stdout'
+	cmp -n 5000000 "$vm_dir/in" "$vm_dir/out" || fail "stdout differs"
+	cmp "$vm_dir/in" "$vm_dir/err" || fail "stderr differs"
+	[ "$(tail -c +5000001 "$vm_dir/out")" = ends ] || fail "stdout's end is missing"
+	# Who does not read, and an input that ends at once.
+	runs 0 true
+	input=/dev/null
+	runs 0 wc -c
+	out_is 0
+}
+
+test_where_it_runs() {
+	options=(--workdir /usr/bin --env 'A=1 2' --env B=)
+	# shellcheck disable=SC2016
+	runs 0 sh -c 'pwd; echo "$A,$B"; id -u; cat /proc/1/comm; [ -c /dev/pts/ptmx ] && [ -d /sys/fs/cgroup ] && [ -w /tmp ] && [ -w /dev/shm ]
+grep -o " / overlay " /proc/mounts; cat /sys/class/net/lo/flags; hostname'
+	out_is $'/usr/bin\n1 2,\n0\ninit\n / overlay \n0x9\nminivmm'
+}
+
+# The host's tree is as it was; with --rw it is not.
+test_what_it_writes() {
+	local dir
+	dir=$(there mktemp -d /var/tmp/minivmm-command.XXXXXX)
+	on_exit there rm -rf "$dir"
+	there sh -c 'echo old >"$0/file"' "$dir"
+	runs 0 sh -c "echo new >$dir/file; rm -rf $dir/none; mkdir $dir/sub; cat $dir/file"
+	out_is new
+	[ "$(there ls "$dir")$(there cat "$dir/file")" = fileold ] || fail "the host's tree was changed"
+	there sh -c 'cd "$0" && mkdir bin proc sys dev run tmp && cp "$(command -v busybox)" bin/sh' "$dir"
+	options=(--root "$dir" --rw)
+	runs 0 /bin/sh -c 'echo new >/file; cat /file'
+	out_is new
+	[ "$(there cat "$dir/file")" = new ] || fail "--rw did not write"
+}
+
+# What was written before the kernel's end arrives, and the oops is on stderr.
+test_panic() {
+	runs 125 sh -c 'echo before; echo c >/proc/sysrq-trigger'
+	out_is before
+	told 'Kernel panic - not syncing: sysrq triggered crash'
+	told '^minivmm: the guest panicked: sysrq triggered crash; the command has no status$'
+}
+
+test_time_runs_out() {
+	options=(--timeout 20)
+	runs 124 sh -c 'echo begun; exec sleep 1000'
+	out_is begun
+	told '^minivmm: --timeout ran out'
+	options=(--boot-timeout 1)
+	runs 125 true
+	told '^minivmm: --boot-timeout ran out before the command began'
+	options=()
+	runs 125 poweroff -f
+	told '^minivmm: the guest powered off; the command has no status'
+}
+
+# The reader goes away: the command gets SIGPIPE. Daemons hold up nobody.
+test_ends() {
+	# shellcheck disable=SC2016
+	there timeout 100 sh -c '"$0" run --kernel "$1" -- sh -c "yes; echo status \$? >&2" </dev/null | head -n 1' \
+		"$vm_binary" "$kernel" >"$vm_dir/out" 2>"$vm_dir/err"
+	out_is y
+	err_is 'status 141'
+	runs 0 sh -c 'sleep 1000 & setsid sleep 1000 & echo left'
+	out_is left
+}
+
+# SIGTERM and SIGINT are the command's.
+signalled() { # NAME
+	# shellcheck disable=SC2016
+	vm_start run --kernel "$kernel" -- sh -c 'trap "echo got it; exit 5" '"$1"'; echo ready; while :; do sleep 0.1; done'
+	vm_expect '^ready' 100 || fail "$vm_why"
+	vm_signal "$1"
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 5 ] || fail "status $vm_status after SIG$1"
+	says '^got it$'
+}
+test_signals() { signalled TERM; signalled INT; }
+
+# A terminal is one there, too: its size and its changes, what is typed, Ctrl-C, and stderr
+# in a file when it is one here.
+test_terminal() {
+	# shellcheck disable=SC2016
+	there sh -c 'exec "$@"' sh "$(dirname "$vm_binary")/tests/cli/pty" -o "$vm_dir/out" -r "$vm_dir/ended" \
+		limit=150 size=100x40 'expect=size 40 100' 'send=a word\r' 'expect=got a word' size=90x30 'send=\r' \
+		'expect=size 30 90' 'send=\x03' 'expect=interrupted' -- \
+		"$vm_binary" run -k "$kernel" -- sh -c 'trap "echo interrupted; exit 9" INT; echo "size $(stty size)"; read x
+echo "got $x"; read x; echo "size $(stty size)"; tty; [ -t 2 ] && sleep 100' 2>"$vm_dir/pty.err" </dev/null ||
+		fail "$(cat "$vm_dir/pty.err")"
+	read -r word ended <"$vm_dir/ended"
+	[ "$word $ended" = 'status 9' ] || fail "it ended with $word $ended"
+	says '/dev/pts/0'
+}
+
+stock() {
+	kernel "$1"
+	options=(-m 512)
+	runs 3 sh -c 'uname -r; cat; exit 3'
+	has_release=$("$here/fetch-kernel" --release "$1")
+	out_is "$has_release"
+}
+test_cloud() { stock cloud; }
+test_generic() { stock generic; }
+
+test_in_a_disk() {
+	tiny_disk "$vm_dir/root.img"
+	options=(-d "$vm_dir/root.img")
+	runs 4 sh -c 'cat /proc/1/comm; echo kept >/kept; pwd; exit 4'
+	out_is $'init\n/'
+	[ "$(PATH=$PATH:/sbin:/usr/sbin debugfs -R 'cat /kept' "$vm_dir/root.img" 2>/dev/null)" = kept ] ||
+		fail "what was written is not on the disk"
+}
+
+# Each has its own status, and nothing is left of any.
+test_8_at_once() {
+	# shellcheck disable=SC2016
+	there timeout 300 sh -c 'for i in 1 2 3 4 5 6 7 8; do
+		("$0" run --kernel "$1" --transport mmio --append eight=$i -- sh -c "exit $i" </dev/null; echo "$i ends with $?") &
+	done; wait; pgrep -f "eight=[1-8]" || echo "none is left"' "$vm_binary" "$kernel" >"$vm_dir/out" 2>"$vm_dir/err"
+	[ "$(grep -cE '^([1-8]) ends with \1$' "$vm_dir/out")" = 8 ] || fail "$(tr '\n' ';' <"$vm_dir/out")"
+	says '^none is left$'
+	err_is ''
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* command: what the guest's init is told of the command that it is to run. */
+#include "vmm/core/command_wire.h"
+#include "vmm/machine/parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static void put(FILE *f, char kind, const char *text)
+{
+	putc(kind, f);
+	fputs(text, f);
+	putc('\0', f);
+}
+
+bool machine_command_has_terminal(void)
+{
+	return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+}
+
+static void put_terminal(FILE *f)
+{
+	struct winsize size = {0};
+	char text[32];
+
+	if (!machine_command_has_terminal())
+		return;
+	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+	snprintf(text, sizeof(text), "%u %u", size.ws_row, size.ws_col);
+	put(f, COMMAND_TTY, text);
+	if (isatty(STDERR_FILENO))
+		put(f, COMMAND_TTY_ERR, "");
+}
+
+char *machine_pack_command(const struct command_config *c, size_t *len)
+{
+	char *text = NULL;
+	FILE *f = open_memstream(&text, len);
+
+	if (!f)
+		return NULL;
+	put(f, COMMAND_DIR, c->dir);
+	if (c->root && !c->root_rw)
+		put(f, COMMAND_OVERLAY, "");
+	put_terminal(f);
+	for (unsigned i = 0; i < c->env.n; i++)
+		put(f, COMMAND_ENV, c->env.strings[i]);
+	for (unsigned i = 0; i < c->words.n; i++)
+		put(f, COMMAND_WORD, c->words.strings[i]);
+	if (ferror(f) | fclose(f)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
