@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -774,20 +775,32 @@ static void test_end_waits_for_readers(void **state)
 	close(rd.fd);
 }
 
+/* What nobody takes in time is lost, and that is told in a line. */
 static void test_end_does_not_wait_for_ever(void **state)
 {
 	struct vsock_rig *r = *state;
-	int fd = vr_connect(r, 1000, 52);
+	int fd = vr_connect(r, 1000, 52), said = memfd_create("log", MFD_CLOEXEC);
 	static uint8_t bytes[60000];
 	struct timespec from, to;
+	char line[200] = "";
 
 	for (unsigned i = 0; i < 5; i++)
 		vr_data(r, 1000, 52, bytes, sizeof(bytes));
+	assert_int_equal(virtio_pause(&r->s.v, 5000), 0);
+	log_set_fd(said);
+	log_set_level(LOG_WARN);
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	end_machine(r);
 	*state = NULL;
 	clock_gettime(CLOCK_MONOTONIC, &to);
+	log_set_level(LOG_QUIET);
+	log_set_fd(STDERR_FILENO);
 	assert_in_range(to.tv_sec - from.tv_sec, 1, 30);
+	assert_true(pread(said, line, sizeof(line) - 1, 0) > 0);
+	assert_non_null(strstr(line, "vsock: its readers took no more; "));
+	assert_non_null(strstr(line, " bytes from the guest are lost\n"));
+	assert_ptr_equal(strchr(line, '\n') + 1, line + strlen(line));
+	close(said);
 	close(fd);
 }
 
