@@ -29,7 +29,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -307,21 +306,11 @@ int64_t share_serve(struct share *s, const struct share_request *r)
 
 /* --- opening ---------------------------------------------------------------------------- */
 
-enum { FDS_MOST = 64 << 10, FDS_OTHERS = 256 };
-
 unsigned share_raise_limit(unsigned n)
 {
-	struct rlimit limit;
-	rlim_t each;
+	enum { FDS_MOST = 64 << 10 };
 
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return SHARE_FDS_MIN;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return SHARE_FDS_MIN;
-	each = limit.rlim_cur > FDS_OTHERS ? (limit.rlim_cur - FDS_OTHERS) / n : 0;
-	return each < SHARE_FDS_MIN ? SHARE_FDS_MIN : each < FDS_MOST ? (unsigned)each : FDS_MOST;
+	return fd_part_of_limit(n, SHARE_FDS_MIN, FDS_MOST);
 }
 
 /* `code` is what looking at it came to. */

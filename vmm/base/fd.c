@@ -2,6 +2,7 @@
 #include "vmm/base/fd.h"
 
 #include <errno.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -76,4 +77,20 @@ void fd_close_from(unsigned first)
 		return;
 	for (unsigned fd = first; fd < (unsigned)sysconf(_SC_OPEN_MAX); fd++)
 		close((int)fd);
+}
+
+unsigned fd_part_of_limit(unsigned parts, unsigned least, unsigned most)
+{
+	enum { OTHERS = 256 };
+	struct rlimit limit;
+	rlim_t part;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return least;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return least;
+	part = limit.rlim_cur > OTHERS ? (limit.rlim_cur - OTHERS) / parts : 0;
+	return part < least ? least : part < most ? (unsigned)part : most;
 }

@@ -31,4 +31,8 @@ int fd_write_full(int fd, const void *buf, size_t len);
 /* Close `first` and all above it, in a child before it becomes somebody else. */
 void fd_close_from(unsigned first);
 
+/* Raise the process's limit of descriptors as far as it goes. Gives one of `parts` equal parts
+ * of them, without those that everything else may need: `least` to `most`. */
+unsigned fd_part_of_limit(unsigned parts, unsigned least, unsigned most);
+
 #endif

@@ -2,33 +2,14 @@
 /* The vsock, for a command or for --vsock: its path is judged with the other files, so that a wrong
  * one shows at once, and made with the device. It has a thread of its own. */
 #include "devices/backend/vsock_unix.h"
+#include "vmm/base/fd.h"
 #include "vmm/machine/parts.h"
 
 #include <string.h>
-#include <sys/resource.h>
 
-/* Of the process's descriptors, those that everything else may need; and the part of the
- * others that connections may take, as shares want some as well. */
-enum { FDS_OTHERS = 256, FDS_PART = 4, CONNS_MIN = 16 };
-
-/* How many connections there may be: a guest must not take the descriptors from a machine
- * that accepts others. Raises the process's limit as far as it goes. */
-static unsigned conns_max(void)
-{
-	struct rlimit limit;
-	rlim_t n;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return CONNS_MIN;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return CONNS_MIN;
-	n = limit.rlim_cur > FDS_OTHERS ? (limit.rlim_cur - FDS_OTHERS) / FDS_PART : 0;
-	return n < CONNS_MIN                ? CONNS_MIN
-	       : n < VIRTIO_VSOCK_CONNS_MAX ? (unsigned)n
-					    : VIRTIO_VSOCK_CONNS_MAX;
-}
+/* Of the process's descriptors connections may take a part, as shares want some as well: a
+ * guest must not take them from a machine that accepts others. */
+enum { FDS_PARTS = 4, CONNS_MIN = 16 };
 
 int machine_open_vsock(struct machine *m, struct err *e)
 {
@@ -63,7 +44,9 @@ int machine_make_vsock(struct machine *m, struct err *e)
 	const struct virtio_vsock_options options = {
 		.name = MACHINE_VSOCK_NAME,
 		.cid = m->command ? VIRTIO_VSOCK_CID_MIN : m->config->vsock.cid,
-		.conns_max = m->dry || m->command ? CONNS_MIN : conns_max(),
+		.conns_max = m->dry || m->command ? CONNS_MIN
+						  : fd_part_of_limit(FDS_PARTS, CONNS_MIN,
+								     VIRTIO_VSOCK_CONNS_MAX),
 	};
 
 	v->backend = NULL; /* the device's from here on, also if it fails */
