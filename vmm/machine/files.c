@@ -189,7 +189,6 @@ void machine_close_files(struct machine *m)
 	for (unsigned i = 0; m->disks && i < m->config->n_disks; i++)
 		block_destroy(m->disks[i].backend);
 	free(m->disks);
-	machine_close_vsock(m);
 	machine_close_shares(m);
 	machine_close_nets(m);
 	initramfs_fini(&m->files.packed);

@@ -212,6 +212,7 @@ void machine_destroy(struct machine *m)
 	cpuid_model_fini(&m->cpuid);
 	kvm_vm_close(&m->vm);
 	guest_mem_fini(&m->ram);
+	machine_close_vsock(m);
 	command_destroy(m->command);
 	machine_close_consoles(m);
 	loop_destroy(m->loop);
