@@ -45,7 +45,7 @@ bool command_read(struct command *c)
 		return false;
 	for (size_t i = 0; i < len; i++)
 		strings += !text[i];
-	*c = (struct command){.dir = "/", .host = "minivmm"};
+	*c = (struct command){.dir = "/"};
 	c->words = calloc(strings, sizeof(*c->words));
 	c->env = calloc(strings, sizeof(*c->env));
 	if (!c->words || !c->env)
@@ -60,9 +60,6 @@ bool command_read(struct command *c)
 			break;
 		case COMMAND_DIR:
 			c->dir = s + 1;
-			break;
-		case COMMAND_HOST:
-			c->host = s + 1;
 			break;
 		case COMMAND_OVERLAY:
 			c->overlay = true;

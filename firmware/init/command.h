@@ -10,7 +10,7 @@
 struct command {
 	char **words; /* ends in NULL; empty: a shell */
 	char **env;   /* likewise */
-	const char *dir, *host;
+	const char *dir;
 	bool overlay;
 	bool tty, tty_err;
 	unsigned rows, columns;
@@ -22,7 +22,7 @@ bool command_read(struct command *c);
 /* home.c: put a layer that goes with the guest over NEW_ROOT, which is mounted. */
 void cover_root(void);
 /* Move into NEW_ROOT, with everything mounted that programs expect. */
-void make_home(const struct command *c);
+void make_home(void);
 
 /* run.c: run it to its end, tell the host, power off. */
 _Noreturn void run_command(const struct command *c);

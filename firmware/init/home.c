@@ -77,8 +77,9 @@ static void mount_tmp(void)
 		mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
 }
 
-void make_home(const struct command *c)
+void make_home(void)
 {
+	static const char name[] = "minivmm";
 	static const char *const links[][2] = {{"/proc/self/fd", "/dev/fd"},
 					       {"fd/0", "/dev/stdin"},
 					       {"fd/1", "/dev/stdout"},
@@ -97,6 +98,6 @@ void make_home(const struct command *c)
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 		(void)!symlink(links[i][0], links[i][1]);
 	mkdir("/run/lock", 01777);
-	(void)!sethostname(c->host, strlen(c->host));
+	(void)!sethostname(name, sizeof(name) - 1);
 	raise_loopback();
 }

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 		cover_root();
 	mount_shares();
 	if (is_command) {
-		make_home(&command);
+		make_home();
 		run_command(&command);
 	}
 	switch_root(&options, argv);

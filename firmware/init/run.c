@@ -50,8 +50,10 @@ static _Noreturn void exec_words(char *const *words)
 		execv(shells[0][0], shells[0]);
 		execv(shells[1][0], shells[1]);
 	}
-	fprintf(stderr, "minivmm: %s: %s\n", words[0] ? words[0] : shells[1][0], strerror(errno));
-	_exit(errno == ENOENT ? NOT_FOUND : NOT_EXECUTABLE);
+	int error = errno;
+
+	fprintf(stderr, "minivmm: %s: %s\n", words[0] ? words[0] : shells[1][0], strerror(error));
+	_exit(error == ENOENT ? NOT_FOUND : NOT_EXECUTABLE);
 }
 
 static _Noreturn void become(const struct command *c, const int fds[3])

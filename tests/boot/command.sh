@@ -115,6 +115,19 @@ signalled() { # NAME
 }
 test_signals() { signalled TERM; signalled INT; }
 
+# A command that is deaf to Ctrl-C hears it, and two within a moment end the VM.
+test_impatience() {
+	vm_start run --kernel "$kernel" -- sh -c 'trap "echo heard" INT; echo ready; while :; do sleep 0.1; done'
+	vm_expect '^ready' 100 || fail "$vm_why"
+	vm_signal INT
+	vm_expect '^heard' 60 || fail "$vm_why"
+	sleep 1.5
+	"${vm_on[@]}" sh -c 'kill -INT "$1"; sleep 0.5; kill -INT "$1"' - "$(cat "$vm_dir/pid")"
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 130 ] || fail "status $vm_status"
+	told 'the guest was stopped by a signal; the command has no status'
+}
+
 # A terminal is one there, too: its size and its changes, what is typed, Ctrl-C, and stderr
 # in a file when it is one here.
 test_terminal() {

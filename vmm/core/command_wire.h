@@ -18,7 +18,6 @@ enum {
 	COMMAND_WORD = 'A',    /* a word of the command; none: a shell */
 	COMMAND_DIR = 'D',     /* the directory in which it starts */
 	COMMAND_ENV = 'E',     /* NAME=VALUE */
-	COMMAND_HOST = 'H',    /* the guest's name */
 	COMMAND_OVERLAY = 'O', /* the root gets a layer to write into */
 	/* Its stdin and stdout are a terminal, of a size: "ROWS COLUMNS"; with COMMAND_TTY_ERR
 	 * its stderr as well. */

@@ -198,9 +198,9 @@ const char *machine_share_root(const struct vm_config *c, char root[MACHINE_ROOT
 int machine_make_shares(struct machine *m, struct err *e);
 void machine_end_shares(struct machine *m);
 
-/* command.c: the file that the guest's init reads (vmm/core/command_wire.h): *len bytes, the
- * caller's to free; NULL for want of memory. */
-/* Does it have the terminal that we have, stdin and stdout? */
+/* command.c: does the command have the terminal that we have, stdin and stdout? And the file
+ * that the guest's init reads (vmm/core/command_wire.h): *len bytes, the caller's to free;
+ * NULL for want of memory. */
 bool machine_command_has_terminal(void);
 char *machine_pack_command(const struct command_config *c, size_t *len);
 

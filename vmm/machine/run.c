@@ -22,10 +22,32 @@ static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 struct run {
 	struct machine *m;
 	bool first;            /* not a restart */
-	uint64_t signalled_ns; /* when the last signal came */
+	uint64_t signalled_ns; /* when the last signal came, */
+	int signum;            /* and which it was */
 	struct loop_timer *stop_timer, *timeout, *boot_timeout;
 	struct loop_signal *signals[ARRAY_LEN(stop_signals)];
 };
+
+/* A command gets SIGINT as often as its user means it; twice within a moment, and it is us
+ * who are meant. Other signals ask it to end, once. What does not reach it, as it has not
+ * begun, is for us as well: our init does not look at the power button. */
+static void signal_command(struct run *r, int signum, uint64_t now)
+{
+	struct machine *m = r->m;
+	bool impatient =
+		signum == SIGINT && r->signalled_ns && now - r->signalled_ns < IMPATIENT_NS;
+	unsigned patience_s = m->config->stop_timeout_s;
+
+	r->signalled_ns = now;
+	if (signum == SIGQUIT || impatient || m->end.signum || (signum != SIGINT && !patience_s) ||
+	    !command_signal(m->command, signum)) {
+		m->end.signum = signum;
+		stop_request(&m->stop, STOP_SIGNAL, NULL);
+	} else if (signum != SIGINT) {
+		m->end.signum = signum;
+		loop_timer_start(r->stop_timer, patience_s * 1000ull);
+	}
+}
 
 /* The first signal asks the guest nicely; the second, or SIGQUIT, does not ask.
  * timeout(1) and others signal the process and then its group: what comes within
@@ -37,22 +59,17 @@ static void on_signal(void *ctx, int signum)
 	uint64_t now = clock_monotonic_ns(&clock_host);
 	bool first = !end->signum;
 
-	if (!first && signum == end->signum && now - r->signalled_ns < ECHO_NS)
+	if (r->signalled_ns && signum == r->signum && now - r->signalled_ns < ECHO_NS)
 		return;
-	/* A command gets what its user meant for it, as often as that is. */
-	if (r->m->command && signum == SIGINT && command_signal(r->m->command, signum) &&
-	    (first || now - r->signalled_ns > IMPATIENT_NS)) {
-		r->signalled_ns = now;
+	r->signum = signum;
+	if (r->m->command) {
+		signal_command(r, signum, now);
 		return;
 	}
 	end->signum = signum; /* the main thread's alone, unlike the reason */
 	r->signalled_ns = now;
 	if (!first || signum == SIGQUIT || !r->m->config->stop_timeout_s) {
 		stop_request(&r->m->stop, STOP_SIGNAL, first ? NULL : "a second one");
-		return;
-	}
-	if (r->m->command && command_signal(r->m->command, signum)) {
-		loop_timer_start(r->stop_timer, r->m->config->stop_timeout_s * 1000ull);
 		return;
 	}
 	log_info("%s: pressing the power button; the guest has %u s", strsignal(signum),
