@@ -12,7 +12,6 @@ runs() {
 options=() input=/dev/null
 out_is() { [ "$(cat "$vm_dir/out")" = "$1" ] || fail "stdout is: $(head -c 300 "$vm_dir/out")"; }
 err_is() { [ "$(cat "$vm_dir/err")" = "$1" ] || fail "stderr is: $(head -c 300 "$vm_dir/err")"; }
-there() { "${vm_on[@]}" "$@"; }
 
 test_statuses() {
 	runs 7 sh -c 'echo out; echo err >&2; exit 7'

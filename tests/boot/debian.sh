@@ -31,7 +31,7 @@ login_and_button() { # login_and_button OPTION...
 		fail "what was written is not on the disk"
 }
 test_cloud_login_and_button() { login_and_button; }
-test_cloud_login_and_button_mmio() { login_and_button --transport mmio; }
+test_cloud_login_and_button_mmio_long() { login_and_button --transport mmio; }
 
 test_generic_login_and_poweroff() {
 	debian_image=$("$here/mkimage") || fail "mkimage"

@@ -10,10 +10,13 @@
 #   boots STATUS SECONDS ARGUMENT...    runs minivmm to its end; STATUS is wanted
 #   says REGEX, says_not REGEX          about the console's output
 #   told REGEX                          about minivmm's messages
+#   there COMMAND...                    runs it where minivmm runs
 #   fail WHY, skip WHY
 
 fail() { echo "$*" >"$vm_dir/why"; exit 1; }
 skip() { echo "$*" >"$vm_dir/why"; exit 77; }
+
+there() { "${vm_on[@]}" "$@"; }
 
 kernel() {
 	case $1 in

@@ -2,9 +2,6 @@
 # Shared directories, with Linux's own virtiofs as the judge. The directory is one of the
 # host's that runs minivmm, on a file system that has all that Linux has.
 
-# there COMMAND...: where minivmm runs.
-there() { "${vm_on[@]}" "$@"; }
-
 # share_dir: makes $dir, an empty one that goes with the test.
 share_dir() {
 	dir=$(there mktemp -d /var/tmp/minivmm-share.XXXXXX)
@@ -84,7 +81,7 @@ sync; echo "@@ warnings"; warnings'
 	[ "$(there cat "$dir/ro/file")" = as-it-was ] || fail "the read-only share was changed"
 	clean_dmesg
 }
-test_write_cloud_mmio() { written cloud mmio; }
+test_write_cloud_mmio_long() { written cloud mmio; }
 test_write_cloud_pci() { written cloud pci; }
 test_write_tuned_mmio() { written tuned mmio; }
 

@@ -45,7 +45,7 @@ echo '@@ warnings'; warnings"
 	clean_dmesg
 }
 
-test_mmio_generic_root() {
+test_mmio_generic_root_long() {
 	kernel generic
 	tiny_disk "$vm_dir/root.img" --partition
 	truncate -s 2M "$vm_dir/d1"

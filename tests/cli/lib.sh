@@ -16,6 +16,7 @@
 #   on_tty STEP... [-- ARGUMENT...]  on a terminal, see pty.c: ./screen, $ended, $settings
 #   guest WORD...           the guest of the runs that follow, and what it does
 #   is GOT WANT WHAT;  says REGEX [FILE];  says_not REGEX [FILE];  fail WHY
+#   only_messages FILE      no other lines than minivmm's own
 set -u
 export LC_ALL=C
 # shellcheck source=../lib/wait.sh
@@ -48,6 +49,7 @@ is() { [ "$1" = "$2" ] || fail "$3 is '$1', not '$2'"; }
 says() { has "$1" "${2:-out}" || fail "${2:-out} does not say: $1"; }
 says_not() { ! has "$1" "${2:-out}" || fail "${2:-out} says: $1"; }
 lines_of() { wc -l <"$1"; }
+only_messages() { ! grep -qv "^minivmm: " "$1" || fail "$1 has other lines than minivmm's"; }
 
 guest() { guest=(-k "$elf" --append "do=$*"); }
 guest=()

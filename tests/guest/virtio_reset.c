@@ -6,16 +6,16 @@
  *
  * RUN: --disk DISK
  * DISK: 1M
- * EXPECT: 150 resets
+ * EXPECT: 80 resets
  * RUN: --disk DISK --transport mmio
  * DISK: 1M
- * EXPECT: 150 resets
+ * EXPECT: 80 resets
  * QEMU: -drive file=DISK,if=none,id=d,format=raw -device virtio-blk-pci,drive=d,disable-legacy=on
  * QEMU: MICROVM -drive file=DISK,if=none,id=d,format=raw -device virtio-blk-device,drive=d
  */
 #include "virtio.h"
 
-enum { VECTOR = 0x50, IN = 0, ROUNDS = 150, SECTORS = 64, UNTOUCHED = 0xa5 };
+enum { VECTOR = 0x50, IN = 0, ROUNDS = 80, SECTORS = 64, UNTOUCHED = 0xa5 };
 
 static struct virtio_dev d;
 static struct virtq queue;
