@@ -7,6 +7,7 @@
 #include "vmm/core/loop.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -458,7 +459,7 @@ struct job {
 	_Atomic unsigned done;
 	pthread_t ran_on;
 	bool signals_blocked;
-	int eventfd;
+	int policy, eventfd;
 };
 
 static void work(void *arg)
@@ -469,6 +470,7 @@ static void work(void *arg)
 	pthread_sigmask(SIG_SETMASK, NULL, &now);
 	j->signals_blocked = sigismember(&now, SIGTERM) && sigismember(&now, SIGINT);
 	j->ran_on = pthread_self();
+	j->policy = sched_getscheduler(0);
 	atomic_fetch_add(&j->done, 1);
 	eventfd_write(j->eventfd, 1);
 }
@@ -485,6 +487,11 @@ static void an_io_thread_runs_what_is_posted(void **state)
 	assert_int_equal(eventfd_read(j.eventfd, &n), 0);
 	assert_false(pthread_equal(j.ran_on, pthread_self()));
 	assert_true(j.signals_blocked);
+	assert_int_equal(j.policy, sched_getscheduler(0));
+	io_thread_batch(t);
+	assert_int_equal(loop_post(io_thread_loop(t), work, &j), 0);
+	assert_int_equal(eventfd_read(j.eventfd, &n), 0);
+	assert_int_equal(j.policy, SCHED_BATCH);
 	io_thread_destroy(t);
 	io_thread_destroy(NULL);
 	close(j.eventfd);

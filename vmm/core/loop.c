@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -367,6 +368,13 @@ struct io_thread *io_thread_create(const char *name, int *err_out)
 		return NULL;
 	}
 	return t;
+}
+
+void io_thread_batch(struct io_thread *t)
+{
+	const struct sched_param none = {0};
+
+	pthread_setschedparam(t->thread, SCHED_BATCH, &none);
 }
 
 struct loop *io_thread_loop(struct io_thread *t)

@@ -63,6 +63,10 @@ struct io_thread;
  * signals blocked. NULL with *err_out = negative errno on failure. */
 struct io_thread *io_thread_create(const char *name, int *err_out);
 struct loop *io_thread_loop(struct io_thread *t);
+/* Work in batches: where processors are short, what wakes this thread is not preempted by
+ * it (SCHED_BATCH of sched(7)), so that it finds more to do at a time. Where one is idle
+ * it makes no difference. From any thread; a host that refuses does no harm. */
+void io_thread_batch(struct io_thread *t);
 /* Stop the loop, join the thread, destroy the loop. NULL is fine. */
 void io_thread_destroy(struct io_thread *t);
 

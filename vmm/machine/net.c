@@ -151,7 +151,8 @@ static int make_net(struct machine *m, struct nic *nic, const struct net_config 
 	nic->thread = machine_start_thread(c->id, e);
 	if (!nic->thread)
 		return e->code;
-	nic->backend = NULL; /* the device's from here on, also if it fails */
+	io_thread_batch(nic->thread); /* adr/001-network-in-batches.md */
+	nic->backend = NULL;          /* the device's from here on, also if it fails */
 	int ret =
 		virtio_net_init(&nic->net, backend, &options, &m->ram, io_thread_loop(nic->thread));
 
