@@ -149,7 +149,7 @@ void share_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 	struct fuse_entry_param entry;
 	struct share_node *dir, *n = NULL;
 	struct stat st;
-	int ret = share_want_dir(req, parent, &dir), fd = -1;
+	int ret = share_want_dir(req, parent, name, &dir), fd = -1;
 
 	if (ret >= 0)
 		ret = fd = make_file(req, ret, name, mode, fi->flags);

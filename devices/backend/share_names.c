@@ -23,7 +23,7 @@ static void reply_made(fuse_req_t req, struct share_node *dir, const char *name,
 void share_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
 	struct share_node *dir;
-	int fd = share_want_dir(req, parent, &dir), ret = fd < 0 ? fd : 0;
+	int fd = share_want_dir(req, parent, name, &dir), ret = fd < 0 ? fd : 0;
 
 	/* A device node that the guest makes would be a door to the host's devices. The one
 	 * with number 0:0 is none, but an overlay's mark for what was deleted. */
@@ -41,7 +41,7 @@ void share_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 void share_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	struct share_node *dir;
-	int fd = share_want_dir(req, parent, &dir), ret = fd < 0 ? fd : share_act_as(req);
+	int fd = share_want_dir(req, parent, name, &dir), ret = fd < 0 ? fd : share_act_as(req);
 
 	if (!ret) {
 		ret = mkdirat(fd, name, mode & 07777) ? -errno : 0;
@@ -53,7 +53,7 @@ void share_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 void share_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
 	struct share_node *dir;
-	int fd = share_want_dir(req, parent, &dir), ret = fd < 0 ? fd : share_act_as(req);
+	int fd = share_want_dir(req, parent, name, &dir), ret = fd < 0 ? fd : share_act_as(req);
 
 	if (!ret) {
 		ret = symlinkat(target, fd, name) ? -errno : 0;
@@ -67,7 +67,7 @@ void share_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *na
 	struct share *s = share_of(req);
 	struct share_node *dir, *n;
 	char from[SHARE_FD_NAME];
-	int to = share_want_dir(req, parent, &dir);
+	int to = share_want_dir(req, parent, name, &dir);
 	int fd = to < 0 ? to : share_want(s, id, &n);
 
 	/* /proc leads to the very file, also when that is a symbolic link. */
@@ -80,7 +80,7 @@ void share_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *na
 static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
 {
 	struct share_node *dir;
-	int fd = share_want_dir(req, parent, &dir);
+	int fd = share_want_dir(req, parent, name, &dir);
 
 	if (fd >= 0)
 		fd = unlinkat(fd, name, flags) ? -errno : 0;
@@ -102,8 +102,8 @@ void share_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_
 {
 	struct share *s = share_of(req);
 	struct share_node *from, *to;
-	int ret, fd = share_want_dir(req, parent, &from);
-	int new_fd = fd < 0 ? fd : share_want_dir(req, new_parent, &to);
+	int ret, fd = share_want_dir(req, parent, name, &from);
+	int new_fd = fd < 0 ? fd : share_want_dir(req, new_parent, new_name, &to);
 
 	if (new_fd < 0) {
 		share_reply(req, new_fd);

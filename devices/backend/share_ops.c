@@ -57,13 +57,17 @@ int share_check_place(fuse_req_t req, struct share_node *n, bool changed)
 	return -ESTALE;
 }
 
-int share_want_dir(fuse_req_t req, fuse_ino_t id, struct share_node **out)
+int share_want_dir(fuse_req_t req, fuse_ino_t id, const char *name, struct share_node **out)
 {
 	struct share *s = share_of(req);
 	int fd = share_want(s, id, out), ret;
 
 	if (fd < 0)
 		return fd;
+	/* It was checked; but libfuse has had it in its hands, and from here it goes to the host.
+	 */
+	if (!share_is_name(name))
+		return -EINVAL;
 	if ((*out)->type != S_IFDIR)
 		return -ENOTDIR;
 	if ((*out)->opaque)

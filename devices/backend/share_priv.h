@@ -219,8 +219,9 @@ static inline void share_reply(fuse_req_t req, int ret)
 
 /* The node `id` and its descriptor; or a negative errno, which is yet to be answered. */
 int share_want(struct share *s, fuse_ino_t id, struct share_node **out);
-/* The same for a directory in which a name is made or removed, as share_check_place(). */
-int share_want_dir(fuse_req_t req, fuse_ino_t id, struct share_node **out);
+/* The same for a directory in which `name` is made or removed, as share_check_place(); -EINVAL
+ * if that is no name. */
+int share_want_dir(fuse_req_t req, fuse_ino_t id, const char *name, struct share_node **out);
 /* With SHARE_CACHE_AUTO: is what the guest remembers of the way to `n` still so? If not,
  * -ESTALE, for which Linux looks the whole path up again and comes back; the same thread
  * is not sent away a second time. `changed`: it is known not to be. */

@@ -107,6 +107,30 @@ static void test_names_that_are_paths(void **state)
 	}
 }
 
+/* Before version 7.12 a name began where there are other arguments now: what is checked as a name
+ * and what is taken for one would not be the same bytes. So nobody speaks such a version. */
+static void test_names_of_old_versions(void **state)
+{
+	static const char out[8] = "../new";
+	const struct fuse_mknod_in mknod_in = {.mode = S_IFREG | 0644};
+	const struct fuse_create_in create_in = {.flags = O_RDWR | O_CREAT, .mode = 0644};
+	struct share_rig *r = *state;
+	struct fuse_init_in init = {.major = 7};
+	uint8_t args[16];
+
+	for (init.minor = 0; init.minor < 36; init.minor++) {
+		int ret = share_rig_call(r, FUSE_INIT, 0, &init, sizeof(init), NULL, 0);
+
+		assert_true(ret == (init.minor < 23 ? -EPROTO : 0));
+		memcpy(args, &mknod_in, 8);
+		memcpy(args + 8, out, 8);
+		share_rig_call(r, FUSE_MKNOD, 1, args, sizeof(args), "name", 5);
+		memcpy(args, &create_in, 8);
+		share_rig_call(r, FUSE_CREATE, 1, args, sizeof(args), "name", 5);
+		assert_int_equal(access(scratch_path(&r->s, "new"), F_OK), -1);
+	}
+}
+
 /* A link is a link, wherever it leads: it has a text, and no contents, no names below. */
 static void test_links_lead_nowhere(void **state)
 {
@@ -502,6 +526,9 @@ static void test_huge_requests(void **state)
 	assert_int_equal(share_rig_call(r, FUSE_LOOKUP, 1, big, sizeof(big), "", 1), -EINVAL);
 	assert_int_equal(share_rig_call(r, FUSE_LOOKUP, 1, big, 100000, "", 1), -ENAMETOOLONG);
 	assert_int_equal(share_rig_call(r, FUSE_SYMLINK, 1, "link", 5, big, sizeof(big)), -EINVAL);
+	/* A name that ends where the copy of the request does is not all that there is. */
+	big[(128 << 10) - 40 - 1] = '\0';
+	assert_int_equal(share_rig_call(r, FUSE_LOOKUP, 1, big, sizeof(big), "", 1), -EINVAL);
 }
 
 /* Reads and lists of any size and place: what fits, or an error. */
@@ -636,6 +663,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 		T(test_names_that_are_paths),
+		T(test_names_of_old_versions),
 		T(test_links_lead_nowhere),
 		T(test_rename_under_way),
 		T(test_moved_out),
