@@ -166,42 +166,50 @@ void share_nodes_trim(struct share_nodes *t)
 
 	for (; n && t->n_fds > t->fds_max; n = next) {
 		next = n->newer;
-		/* The root is where all begin; an open file may have no name any more, nor may
-		 * one whose place is not known. */
-		if (n != t->root && !n->handles && n->parent)
+		/* The root is where all begin, and an open file may have no name any more. One
+		 * whose place is not known is stale from then on, until the guest has looked it up.
+		 */
+		if (n != t->root && !n->handles)
 			put_away(t, n);
 	}
 }
 
+/* Open again what is one step below `n`, on the way that was marked. */
+static int open_below(struct share_nodes *t, struct share_node *n)
+{
+	struct share_stat st;
+	int fd = open_step(n->fd, n->below->name);
+
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return -ESTALE;
+	if (fd < 0)
+		return fd;
+	if (share_stat(fd, "", &st) || !is_same(n->below, &st)) {
+		close(fd);
+		return -ESTALE;
+	}
+	take_out(t, n->below, fd);
+	return 0;
+}
+
 int share_node_fd(struct share_nodes *t, struct share_node *n)
 {
-	struct share_node *path[DEPTH_MAX], *above = NULL;
-	unsigned depth = 0;
-	struct share_stat st;
+	struct share_node *first = n, *at;
 
 	/* Up to the first that has one, and down again. */
-	for (; n->fd < 0; n = n->parent) {
-		if (!n->parent || depth == DEPTH_MAX)
+	for (unsigned depth = 0; first->fd < 0; first = first->parent) {
+		if (!first->parent || depth++ == DEPTH_MAX)
 			return -ESTALE;
-		path[depth++] = n;
+		first->parent->below = first;
 	}
-	while (depth--) {
-		int fd = open_step(n->fd, path[depth]->name);
+	for (at = first; at != n; at = at->below) {
+		int ret = open_below(t, at);
 
-		n = path[depth];
-		if (fd == -ENOENT || fd == -ENOTDIR)
-			return -ESTALE;
-		if (fd < 0)
-			return fd;
-		if (share_stat(fd, "", &st) || !is_same(n, &st)) {
-			close(fd);
-			return -ESTALE;
-		}
-		take_out(t, n, fd);
+		if (ret)
+			return ret;
 		/* Only what this very walk has opened: others may be in use. */
-		if (above && t->n_fds > t->fds_max)
-			put_away(t, above);
-		above = n;
+		if (at != first && t->n_fds > t->fds_max)
+			put_away(t, at);
 	}
 	if (t->newest != n) {
 		use_remove(t, n);
@@ -214,6 +222,16 @@ int share_node_fd(struct share_nodes *t, struct share_node *n)
 
 static void drop_if_forgotten(struct share_nodes *t, struct share_node *n);
 
+/* The host may have turned the tree around: nobody is below himself. Nor deeper than one goes to
+ * look for him. */
+static bool may_be_below(const struct share_node *n, const struct share_node *parent)
+{
+	for (unsigned depth = 0; parent && depth < DEPTH_MAX; parent = parent->parent, depth++)
+		if (parent == n)
+			return false;
+	return !parent;
+}
+
 static void set_place(struct share_nodes *t, struct share_node *n, struct share_node *parent,
 		      const char *name)
 {
@@ -222,13 +240,7 @@ static void set_place(struct share_nodes *t, struct share_node *n, struct share_
 
 	if (n == t->root || (before == parent && strcmp(n->name, name) == 0))
 		return;
-	copy = parent ? strdup(name) : NULL;
-	/* The host may have turned the tree around: nobody is below himself. */
-	for (struct share_node *up = parent; up && copy; up = up->parent)
-		if (up == n) {
-			free(copy);
-			copy = NULL;
-		}
+	copy = parent && may_be_below(n, parent) ? strdup(name) : NULL;
 	free(n->name);
 	n->name = copy;
 	n->parent = copy ? parent : NULL;
@@ -242,14 +254,23 @@ static void set_place(struct share_nodes *t, struct share_node *n, struct share_
 
 bool share_node_in_place(struct share_nodes *t, struct share_node *n)
 {
-	for (unsigned depth = 0; n != t->root; n = n->parent) {
-		struct share_stat st;
-		int dir;
+	struct share_node *at = n, *opened = NULL;
 
-		if (!n->parent || ++depth > DEPTH_MAX)
+	for (unsigned depth = 0; at != t->root; at = at->parent) {
+		if (!at->parent || depth++ == DEPTH_MAX)
 			return false;
-		dir = share_node_fd(t, n->parent);
-		if (dir < 0 || share_stat(dir, n->name, &st) || !is_same(n, &st))
+		at->parent->below = at;
+	}
+	for (; at != n; at = at->below) {
+		bool ours = at->fd < 0;
+		int dir = share_node_fd(t, at);
+		struct share_stat st;
+
+		/* One step above is where this one was opened from, and is not wanted any more. */
+		if (opened && t->n_fds > t->fds_max)
+			put_away(t, opened);
+		opened = ours && dir >= 0 ? at : NULL;
+		if (dir < 0 || share_stat(dir, at->below->name, &st) || !is_same(at->below, &st))
 			return false;
 	}
 	return true;

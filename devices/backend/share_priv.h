@@ -75,6 +75,7 @@ struct share_node {
 	unsigned children, handles; /* nodes below, open files of it */
 	struct share_node *parent;  /* where it was seen last, and NULL if that is not known */
 	char *name;                 /* its name there */
+	struct share_node *below;   /* while a way down is walked: the next step of it */
 	struct share_node *same_hash;
 	struct share_node *newer, *older; /* those with descriptors, by use */
 
