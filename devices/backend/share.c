@@ -161,7 +161,7 @@ static int begin_session(struct share *s)
 
 	if (fd < 0)
 		return ret;
-	ret = share_nodes_init(&s->nodes, fd, &s->root, s->fds_max / 2);
+	ret = share_nodes_init(&s->nodes, fd, &s->root, s->fds_max / 2, s->nodes_max);
 	if (ret)
 		return ret;
 	s->handles.max = s->fds_max / 4; /* and the rest is for a request's own needs */
@@ -198,7 +198,7 @@ bool share_writable(const struct share *s)
 
 struct share_counts share_count(const struct share *s)
 {
-	return (struct share_counts){s->nodes.n, s->nodes.n_fds, s->handles.n};
+	return (struct share_counts){s->nodes.n, s->nodes.n_fds, s->handles.n, s->handles.n_ahead};
 }
 
 void share_interrupt(struct share *s, uint64_t unique)
@@ -359,6 +359,7 @@ int share_open(struct share **out, const char *path, const struct share_options 
 		.writable = options->writable,
 		.cache = options->cache,
 		.fds_max = options->fds_max,
+		.nodes_max = options->nodes_max ? options->nodes_max : SHARE_NODES_MAX,
 		.proc = -1,
 		.uid = geteuid(),
 		.gid = getegid(),

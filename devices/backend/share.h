@@ -15,6 +15,16 @@
  * and what the guest makes belongs to whoever made it there. Run by anybody else, what is
  * theirs appears as the guest's root's, all else as it is; what the guest makes is theirs.
  *
+ * A guest can make a share grow this far:
+ *
+ *	descriptors     fds_max: a half for files that it knows, a quarter for those that it has
+ *	                open, an eighth for one listing; the rest is for a request's own needs
+ *	files it knows  nodes_max, each of at most SHARE_NODE_BYTES with its name and its
+ *	                places in the tables
+ *	open files      fds_max / 4, of 128 bytes each
+ *	listings        SHARE_AHEAD_MAX, of 32 KiB each
+ *	a request       256 KiB
+ *
  * Threads: a share belongs to one thread at a time.
  */
 #ifndef DEVICES_BACKEND_SHARE_H
@@ -37,10 +47,16 @@ struct share_options {
 	const char *name; /* for log lines, borrowed */
 	bool writable;
 	enum share_cache cache;
-	unsigned fds_max; /* how many descriptors it may hold, at least SHARE_FDS_MIN */
+	unsigned fds_max;   /* how many descriptors it may hold, at least SHARE_FDS_MIN */
+	unsigned nodes_max; /* how many files the guest may know; 0: SHARE_NODES_MAX */
 };
 
-enum { SHARE_FDS_MIN = 64 };
+enum {
+	SHARE_FDS_MIN = 64,
+	SHARE_NODES_MAX = 768 << 10,
+	SHARE_NODE_BYTES = 640,
+	SHARE_AHEAD_MAX = 64, /* directories that are read ahead of the guest */
+};
 
 struct share;
 
@@ -87,6 +103,7 @@ bool share_writable(const struct share *s);
 /* For tests: what is held. */
 struct share_counts {
 	unsigned nodes, fds, handles; /* the root is a node; fds are those of nodes */
+	unsigned ahead;               /* directories that are read ahead */
 };
 struct share_counts share_count(const struct share *s);
 

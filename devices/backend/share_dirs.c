@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { AHEAD = 32 << 10, ANSWER_MAX = 128 << 10 };
+enum { ANSWER_MAX = 128 << 10 };
 
 /* struct linux_dirent64 of getdents64(2). */
 struct entry {
@@ -55,27 +55,34 @@ void share_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	fuse_reply_open(req, fi);
 }
 
-/* The entry at `off`, or NULL with *error 0 at the end. */
-static const struct entry *entry_at(struct share_handle *h, off_t off, int *error)
+/* Read on at `off`; bytes or a negative errno. */
+static long read_ahead(struct share_handles *t, struct share_handle *h, off_t off)
 {
+	/* Without what was read the host is further than the guest has come. */
+	bool there = h->entries && off == h->pos && off;
+	long got;
+
+	if (!share_handle_read_ahead(t, h))
+		return -ENOMEM;
+	if (!there && lseek(h->fd, off, SEEK_SET) < 0)
+		return -errno;
+	got = syscall(SYS_getdents64, h->fd, h->entries, SHARE_AHEAD);
+	return got < 0 ? -errno : got;
+}
+
+/* The entry at `off`, or NULL with *error 0 at the end. */
+static const struct entry *entry_at(struct share_handles *t, struct share_handle *h, off_t off,
+				    int *error)
+{
+	long got;
+
 	*error = 0;
 	if (h->fd < 0)
 		return NULL;
 	if (h->entries && off == h->pos && h->at < h->end)
 		return (const void *)(h->entries + h->at);
-	if (!h->entries)
-		h->entries = malloc(AHEAD);
-	h->at = h->end = 0;
-	long got = -ENOMEM;
-
-	if (h->entries && (off != h->pos || !off))
-		got = lseek(h->fd, off, SEEK_SET) < 0 ? -errno : 0;
-	else if (h->entries)
-		got = 0;
-	if (!got) {
-		got = syscall(SYS_getdents64, h->fd, h->entries, AHEAD);
-		got = got < 0 ? -errno : got;
-	}
+	got = read_ahead(t, h, off);
+	h->at = 0;
 	/* Where the host is in the directory now is known only after a success. */
 	h->pos = got < 0 ? -1 : off;
 	h->end = got < 0 ? 0 : (unsigned)got;
@@ -119,7 +126,8 @@ static void read_dir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
 		     struct fuse_file_info *fi, bool plus)
 {
 	struct share *s = share_of(req);
-	struct share_handle *h = share_handle_get(&s->handles, fi->fh, id, true);
+	struct share_handles *t = &s->handles;
+	struct share_handle *h = share_handle_get(t, fi->fh, id, true);
 	uint64_t room = s->request->out_len - SHARE_ANSWER_LEN;
 	/* Each entry may need a descriptor, and what is too much goes after the request. */
 	unsigned left = plus ? s->fds_max / 8 : UINT32_MAX;
@@ -135,7 +143,8 @@ static void read_dir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
 		share_reply(req, h ? -ENOMEM : -EBADF);
 		return;
 	}
-	for (e = entry_at(h, off, &error); e && left; left--, e = entry_at(h, h->pos, &error)) {
+	for (e = entry_at(t, h, off, &error); e && left;
+	     left--, e = entry_at(t, h, h->pos, &error)) {
 		size_t len = add(req, h->node, e, plus, buf + used, size - used);
 
 		if (len > size - used) {

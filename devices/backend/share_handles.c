@@ -70,11 +70,44 @@ struct share_handle *share_handle_get(struct share_handles *t, uint64_t id, uint
 	return h && h->id == id && h->node->id == node && h->dir == dir ? h : NULL;
 }
 
-static void destroy(struct share_handle *h)
+/* --- reading ahead -------------------------------------------------------------------------- */
+
+static uint8_t *take_room(struct share_handle *h)
 {
-	fd_close(&h->fd);
-	free(h->entries);
-	free(h);
+	uint8_t *room = h->entries;
+
+	h->entries = NULL;
+	h->at = h->end = 0;
+	return room;
+}
+
+bool share_handle_read_ahead(struct share_handles *t, struct share_handle *h)
+{
+	struct share_handle **place;
+
+	if (h->entries)
+		return true;
+	/* The next that is free; if none is, that whose turn it is. */
+	while (t->n_ahead < SHARE_AHEAD_MAX && t->ahead[t->next_ahead])
+		t->next_ahead = (t->next_ahead + 1) % SHARE_AHEAD_MAX;
+	place = &t->ahead[t->next_ahead];
+	h->entries = *place ? take_room(*place) : malloc(SHARE_AHEAD);
+	if (!h->entries)
+		return false;
+	t->n_ahead += !*place;
+	*place = h;
+	t->next_ahead = (t->next_ahead + 1) % SHARE_AHEAD_MAX;
+	return true;
+}
+
+static void end_ahead(struct share_handles *t, struct share_handle *h)
+{
+	for (unsigned i = 0; h->entries && i < SHARE_AHEAD_MAX; i++)
+		if (t->ahead[i] == h) {
+			t->ahead[i] = NULL;
+			t->n_ahead--;
+			free(take_room(h));
+		}
 }
 
 void share_handle_remove(struct share_handles *t, struct share_nodes *nodes, struct share_handle *h)
@@ -87,7 +120,9 @@ void share_handle_remove(struct share_handles *t, struct share_nodes *nodes, str
 		t->free_hint = slot;
 	t->n--;
 	share_node_release(nodes, h->node);
-	destroy(h);
+	end_ahead(t, h);
+	fd_close(&h->fd);
+	free(h);
 }
 
 void share_handles_fini(struct share_handles *t, struct share_nodes *nodes)

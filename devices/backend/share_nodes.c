@@ -26,6 +26,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -37,7 +38,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { SLOTS_MIN = 64, SLOTS_MAX = 1 << 20, DEPTH_MAX = 4096 };
+enum { SLOTS_MIN = 64, DEPTH_MAX = 4096 };
+
+/* With a name of 255 bytes, what malloc() adds to both, and three places in each table. */
+static_assert(sizeof(struct share_node) + 256 + 2 * 16 + 3 * (8 + 4 + 8) <= SHARE_NODE_BYTES,
+	      "share.h says how much a guest can make of it");
 
 /* --- files of the host ---------------------------------------------------------------- */
 
@@ -297,8 +302,6 @@ static int grow(struct share_nodes *t)
 	struct share_node **slots, **hash;
 	uint32_t *generations;
 
-	if (n > SLOTS_MAX)
-		return -ENFILE;
 	slots = reallocarray(t->slots, n, sizeof(*slots));
 	if (!slots)
 		return -ENOMEM;
@@ -327,8 +330,10 @@ static int64_t find_slot(struct share_nodes *t)
 {
 	int ret;
 
+	if (t->n >= t->n_max)
+		return -ENFILE;
 	/* A quarter stays free, so that none is looked for for long. */
-	if (t->n + 1 >= t->n_slots - t->n_slots / 4) {
+	if (t->n >= t->n_slots - t->n_slots / 4) {
 		ret = grow(t);
 		if (ret)
 			return ret;
@@ -459,11 +464,12 @@ void share_node_release(struct share_nodes *t, struct share_node *n)
 	drop_if_forgotten(t, n);
 }
 
-int share_nodes_init(struct share_nodes *t, int fd, const struct share_stat *st, unsigned fds_max)
+int share_nodes_init(struct share_nodes *t, int fd, const struct share_stat *st, unsigned fds_max,
+		     unsigned n_max)
 {
 	int ret;
 
-	*t = (struct share_nodes){.fds_max = fds_max};
+	*t = (struct share_nodes){.fds_max = fds_max, .n_max = n_max};
 	ret = add(t, fd, st, &t->root);
 	if (ret) {
 		share_nodes_fini(t);

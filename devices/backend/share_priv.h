@@ -95,13 +95,14 @@ struct share_nodes {
 	uint32_t n_slots, free_hint;
 	struct share_node **hash;
 	uint32_t n_hash;
-	unsigned n, n_fds, fds_max;
+	unsigned n, n_max, n_fds, fds_max;
 	struct share_node *newest, *oldest;
 	struct share_node *root;
 };
 
 /* Takes `fd` over, also on failure. 0 or -ENOMEM. */
-int share_nodes_init(struct share_nodes *t, int fd, const struct share_stat *st, unsigned fds_max);
+int share_nodes_init(struct share_nodes *t, int fd, const struct share_stat *st, unsigned fds_max,
+		     unsigned n_max);
 void share_nodes_fini(struct share_nodes *t);
 
 /* The node that the guest means, or NULL: it never had that id, or forgot it. */
@@ -135,16 +136,21 @@ struct share_handle {
 	int fd; /* -1: a directory that appears empty */
 	bool dir;
 	struct share_node *node;
-	/* A directory: what was read ahead of the guest. */
+	/* A directory: what was read ahead of the guest, if it has room for that. */
 	uint8_t *entries;
 	unsigned at, end;
 	off_t pos; /* of the entry at `at` */
 };
 
+enum { SHARE_AHEAD = 32 << 10 };
+
 struct share_handles {
 	struct share_handle **slots;
 	uint32_t *generations;
 	uint32_t n_slots, n, max, free_hint; /* no slot below the hint is free */
+	/* Those that have `entries`, one at each place in use. */
+	struct share_handle *ahead[SHARE_AHEAD_MAX];
+	unsigned n_ahead, next_ahead;
 };
 
 /* Takes `fd` over, also on failure. NULL: no memory, or there are too many. */
@@ -155,6 +161,9 @@ struct share_handle *share_handle_get(struct share_handles *t, uint64_t id, uint
 				      bool dir);
 void share_handle_remove(struct share_handles *t, struct share_nodes *nodes,
 			 struct share_handle *h);
+/* See that h->entries has room for SHARE_AHEAD bytes; another directory may lose its own for that,
+ * and is read again where its guest is. False: no memory. */
+bool share_handle_read_ahead(struct share_handles *t, struct share_handle *h);
 void share_handles_fini(struct share_handles *t, struct share_nodes *nodes);
 
 /* --- share.c ------------------------------------------------------------------------- */
@@ -172,7 +181,7 @@ struct share {
 	int dir;  /* the shared directory, O_PATH */
 	int proc; /* /proc/self/fd: the way from an O_PATH descriptor to the file */
 	struct share_stat root;
-	unsigned fds_max;
+	unsigned fds_max, nodes_max;
 	bool owners_real;
 	uid_t uid;
 	gid_t gid;

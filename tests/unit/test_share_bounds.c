@@ -25,6 +25,11 @@ static int setup_as(void **state, unsigned fds_max)
 	return 0;
 }
 
+static int setup(void **state)
+{
+	return setup_as(state, 0);
+}
+
 static int setup_scarce(void **state)
 {
 	return setup_as(state, SHARE_FDS_MIN);
@@ -117,12 +122,104 @@ static void test_trees_turned_around(void **state)
 	}
 }
 
+/* --- memory ----------------------------------------------------------------------------- */
+
+/* The guest knows as many files as it may, and no more until it has forgotten some. */
+static void test_files_known(void **state)
+{
+	enum { MAX = 100 };
+	const struct share_options options = {
+		.name = "share0", .writable = true, .fds_max = 1024, .nodes_max = MAX};
+	struct share_rig *r = *state;
+	struct fuse_entry_out entry;
+	uint64_t nodes[MAX];
+	char name[32];
+
+	share_destroy(r->share);
+	assert_int_equal(share_open(&r->share, r->dir, &options, NULL), 0);
+	assert_int_equal(share_rig_mount(r, 0), 0);
+	for (unsigned i = 1; i < MAX; i++) {
+		snprintf(name, sizeof(name), "d%u", i);
+		nodes[i] = make_dir(r, FUSE_ROOT_ID, name);
+	}
+	assert_int_equal(share_count(r->share).nodes, MAX);
+	scratch_text(&r->s, share_rig_name("more"), "");
+	assert_int_equal(share_rig_lookup(r, FUSE_ROOT_ID, "more", &entry), -ENFILE);
+	/* What it knows already is no more, however often it is looked up. */
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(share_rig_node(r, "d1"), nodes[1]);
+	assert_int_equal(share_count(r->share).nodes, MAX);
+	share_rig_forget(r, nodes[2], 1);
+	share_rig_forget(r, nodes[2], 1000); /* that is nobody now */
+	assert_int_equal(share_rig_lookup(r, FUSE_ROOT_ID, "more", &entry), 0);
+	assert_int_equal(share_rig_lookup(r, FUSE_ROOT_ID, "d2", &entry), -ENFILE);
+	share_rig_forget(r, nodes[1], 1001);
+	assert_int_equal(share_count(r->share).nodes, MAX - 1);
+}
+
+/* One name of an open directory, and where the next is; "" at the end. */
+static uint64_t next_name(struct share_rig *r, uint64_t fh, uint64_t off, char name[32])
+{
+	const struct fuse_dirent *e = r->data;
+
+	assert_int_equal(share_rig_read(r, FUSE_READDIR, FUSE_ROOT_ID, fh, off, 48), 0);
+	name[0] = '\0';
+	if (!r->len)
+		return off;
+	assert_true(e->namelen < 32 && r->len == FUSE_DIRENT_SIZE(e));
+	memcpy(name, e->name, e->namelen);
+	name[e->namelen] = '\0';
+	return e->off;
+}
+
+/* Many directories are read by turns, a name at a time: all have all names, and few of them are
+ * read ahead. */
+static void test_directories_read_ahead(void **state)
+{
+	enum { DIRS = 4 * SHARE_AHEAD_MAX, FILES = 20 };
+	struct share_rig *r = *state;
+	struct fuse_open_out out;
+	static uint64_t fhs[DIRS], offs[DIRS];
+	static uint32_t seen[DIRS];
+	char name[32];
+
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file-%u", i);
+		scratch_text(&r->s, share_rig_name(name), "");
+	}
+	for (unsigned i = 0; i < DIRS; i++) {
+		assert_int_equal(share_rig_open(r, FUSE_OPENDIR, FUSE_ROOT_ID, 0, &out), 0);
+		fhs[i] = out.fh;
+	}
+	for (unsigned n = 0; n < FILES + 2; n++)
+		for (unsigned i = 0; i < DIRS; i++) {
+			offs[i] = next_name(r, fhs[i], offs[i], name);
+			if (name[0] == 'f') {
+				uint32_t bit = 1u << atoi(name + 5);
+
+				assert_false(seen[i] & bit);
+				seen[i] |= bit;
+			}
+			assert_true(share_count(r->share).ahead <= SHARE_AHEAD_MAX);
+		}
+	assert_int_equal(share_count(r->share).ahead, SHARE_AHEAD_MAX);
+	for (unsigned i = 0; i < DIRS; i++) {
+		assert_int_equal(seen[i], (1u << FILES) - 1);
+		next_name(r, fhs[i], offs[i], name);
+		assert_string_equal(name, "");
+		assert_int_equal(share_rig_release(r, FUSE_RELEASEDIR, FUSE_ROOT_ID, fhs[i]), 0);
+	}
+	assert_int_equal(share_count(r->share).ahead, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, teardown)
 		T(test_deep_paths, setup_scarce),
 		T(test_trees_turned_around, setup_scarce),
+		T(test_files_known, setup),
+		T(test_directories_read_ahead, setup),
 #undef T
 	};
 
