@@ -24,6 +24,8 @@ enum {
 	 * second: one that was changed just now may change again and show no difference. */
 	SETTLED_S = 3,
 	COPY_MAX = 64 << 20,
+	/* What Linux passes on. The others move or fill a whole file, while all else waits. */
+	FALLOCATE_MODES = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE,
 };
 
 static bool writes(int flags)
@@ -85,7 +87,10 @@ static int open_node(struct share *s, struct share_node *n, int flags)
 
 	if (n->type != S_IFREG)
 		return n->type == S_IFDIR ? -EISDIR : n->type == S_IFLNK ? -ELOOP : -ENXIO;
-	fd = openat(s->proc, share_fd_name(n->fd, name), (flags & OPEN_FLAGS) | OUR_FLAGS);
+	fd = share_node_fd(&s->nodes, n);
+	if (fd < 0)
+		return fd;
+	fd = openat(s->proc, share_fd_name(fd, name), (flags & OPEN_FLAGS) | OUR_FLAGS);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -278,9 +283,12 @@ void share_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t l
 {
 	const struct share_handle *h = get(req, id, fi);
 
-	if (h)
-		h->node->told = false;
-	share_reply(req, !h ? -EBADF : fallocate(h->fd, mode, off, len) ? -errno : 0);
+	if (!h || mode & ~FALLOCATE_MODES) {
+		share_reply(req, h ? -EOPNOTSUPP : -EBADF);
+		return;
+	}
+	h->node->told = false;
+	share_reply(req, fallocate(h->fd, mode, off, len) ? -errno : 0);
 }
 
 void share_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi)

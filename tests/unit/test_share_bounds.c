@@ -122,6 +122,34 @@ static void test_trees_turned_around(void **state)
 	}
 }
 
+/* What was put away is there when it is wanted, whatever wants it. */
+static void test_put_away(void **state)
+{
+	enum { OTHERS = 100 };
+	struct share_rig *r = *state;
+	struct fuse_entry_out entry;
+	struct fuse_open_out out;
+	char name[32];
+
+	scratch_text(&r->s, share_rig_name("f"), "text");
+	for (unsigned round = 0; round < 2; round++) {
+		uint64_t node = share_rig_node(r, "f");
+
+		for (unsigned i = 0; i < OTHERS; i++) {
+			snprintf(name, sizeof(name), "g%u", i);
+			scratch_text(&r->s, share_rig_name(name), "");
+			share_rig_node(r, name);
+		}
+		assert_int_equal(share_rig_create(r, FUSE_ROOT_ID, "f", O_RDWR | O_CREAT,
+						  S_IFREG | 0644, &entry, &out),
+				 0);
+		assert_int_equal(entry.nodeid, node);
+		assert_int_equal(share_rig_read(r, FUSE_READ, node, out.fh, 0, 100), 0);
+		assert_memory_equal(r->data, "text", 4);
+		assert_int_equal(share_rig_release(r, FUSE_RELEASE, node, out.fh), 0);
+	}
+}
+
 /* --- memory ----------------------------------------------------------------------------- */
 
 /* The guest knows as many files as it may, and no more until it has forgotten some. */
@@ -216,9 +244,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, teardown)
-		T(test_deep_paths, setup_scarce),
-		T(test_trees_turned_around, setup_scarce),
-		T(test_files_known, setup),
+		T(test_deep_paths, setup_scarce),      T(test_trees_turned_around, setup_scarce),
+		T(test_put_away, setup_scarce),        T(test_files_known, setup),
 		T(test_directories_read_ahead, setup),
 #undef T
 	};

@@ -355,6 +355,27 @@ static void test_proc_is_not_shared(void **state)
 	assert_int_equal(r->len, 0);
 }
 
+/* What Linux asks of a host, and no more: some of the rest moves whole files about, which may take
+ * the host any time. */
+static void test_fallocate_modes(void **state)
+{
+	struct share_rig *r = *state;
+	struct fuse_open_out out;
+	uint64_t node;
+	const uint32_t known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+
+	assert_int_equal(truncate(share_rig_path(r, "file"), 1 << 20), 0);
+	node = share_rig_node(r, "file");
+	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDWR, &out), 0);
+	for (unsigned bit = 0; bit < 32; bit++) {
+		const struct fuse_fallocate_in in = {
+			.fh = out.fh, .length = 65536, .mode = 1u << bit};
+		int ret = share_rig_call(r, FUSE_FALLOCATE, node, &in, sizeof(in), NULL, 0);
+
+		assert_true(in.mode & ~known ? ret == -EOPNOTSUPP : !ret || ret == -EOPNOTSUPP);
+	}
+}
+
 /* --- requests that are none ------------------------------------------------------------- */
 
 static int error_of(const struct share_rig *r)
@@ -671,6 +692,7 @@ int main(void)
 		T(test_forged_handles),
 		T(test_only_regular_files_are_opened),
 		T(test_proc_is_not_shared),
+		T(test_fallocate_modes),
 		T(test_headers),
 		T(test_unknown_opcodes),
 		T(test_lengths),
