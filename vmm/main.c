@@ -98,6 +98,7 @@ int main(int argc, char **argv)
 	fill_standard_fds();
 	sigbus_catch();
 	signal(SIGPIPE, SIG_IGN); /* a closed reader is an EPIPE, not our end */
+	signal(SIGXFSZ, SIG_IGN); /* nor is a file that may not grow (ulimit -f): EFBIG */
 	switch (config_parse(&config, argc, argv, &e)) {
 	case CONFIG_RUN:
 		if (config.dry_run)

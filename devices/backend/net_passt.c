@@ -303,6 +303,7 @@ static _Noreturn void become_passt(const struct pipes *s, char **argv, pid_t par
 	if (getppid() != parent)
 		_exit(1);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* Via numbers out of the way: any of them may be among the first already. */
