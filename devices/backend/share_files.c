@@ -114,6 +114,8 @@ void share_op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		ret = !s->writable && writes(fi->flags) ? -EROFS : share_stat(ret, "", &st);
 	if (!ret)
 		ret = share_check_place(req, n, differs(n, &st.st));
+	if (!ret && !share_handles_room(&s->handles))
+		ret = -ENFILE;
 	if (!ret)
 		ret = fd = open_node(s, n, fi->flags);
 	if (ret >= 0 && fi->flags & O_TRUNC) {
@@ -156,6 +158,8 @@ void share_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 	struct stat st;
 	int ret = share_want_dir(req, parent, name, &dir), fd = -1;
 
+	if (ret >= 0 && !share_handles_room(&s->handles))
+		ret = -ENFILE;
 	if (ret >= 0)
 		ret = fd = make_file(req, ret, name, mode, fi->flags);
 	if (ret >= 0 || (ret == -EEXIST && !(fi->flags & O_EXCL)))

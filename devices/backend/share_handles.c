@@ -35,13 +35,18 @@ static bool grow(struct share_handles *t)
 	return true;
 }
 
+bool share_handles_room(const struct share_handles *t)
+{
+	return t->n < t->max;
+}
+
 struct share_handle *share_handle_add(struct share_handles *t, struct share_node *node, int fd,
 				      bool dir)
 {
 	struct share_handle *h = NULL;
 	uint32_t slot;
 
-	if (t->n < t->max && (t->n < t->n_slots || grow(t)))
+	if (share_handles_room(t) && (t->n < t->n_slots || grow(t)))
 		h = calloc(1, sizeof(*h));
 	if (!h) {
 		fd_close(&fd);

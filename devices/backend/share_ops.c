@@ -36,8 +36,8 @@ int share_want(struct share *s, fuse_ino_t id, struct share_node **out)
 /* Was this thread sent away just now? It has looked the path up again. */
 static bool came_back(struct share *s, uint32_t pid)
 {
-	for (unsigned i = 0; pid && i < SHARE_RETRIES; i++)
-		if (s->retries[i] == pid) {
+	for (unsigned i = 0; i < SHARE_RETRIES; i++)
+		if (s->retries[i] == pid + 1ull) {
 			s->retries[i] = 0;
 			return true;
 		}
@@ -52,7 +52,7 @@ int share_check_place(fuse_req_t req, struct share_node *n, bool changed)
 	if (s->cache != SHARE_CACHE_AUTO || came_back(s, pid) ||
 	    (!changed && share_node_in_place(&s->nodes, n)))
 		return 0;
-	s->retries[s->next_retry] = pid;
+	s->retries[s->next_retry] = pid + 1ull;
 	s->next_retry = (s->next_retry + 1) % SHARE_RETRIES;
 	return -ESTALE;
 }

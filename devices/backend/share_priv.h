@@ -153,6 +153,8 @@ struct share_handles {
 	unsigned n_ahead, next_ahead;
 };
 
+/* Is there room for one more? To be asked before a file is made or cut for it. */
+bool share_handles_room(const struct share_handles *t);
 /* Takes `fd` over, also on failure. NULL: no memory, or there are too many. */
 struct share_handle *share_handle_add(struct share_handles *t, struct share_node *node, int fd,
 				      bool dir);
@@ -191,8 +193,9 @@ struct share {
 	struct share_handles handles;
 	uint64_t interrupts[SHARE_INTERRUPTS]; /* 0: free */
 	unsigned next_interrupt;
-	/* The guest's threads that were told ESTALE, and will be back. */
-	uint32_t retries[SHARE_RETRIES];
+	/* The guest's threads that were told ESTALE, and will be back: their numbers and 1, for 0
+	 * is one as well. */
+	uint64_t retries[SHARE_RETRIES];
 	unsigned next_retry;
 
 	/* The request that is being carried out. */

@@ -150,6 +150,33 @@ static void test_put_away(void **state)
 	}
 }
 
+/* Who cannot have one more open file has not changed anything for it. */
+static void test_no_open_file_left(void **state)
+{
+	struct share_rig *r = *state;
+	struct fuse_entry_out entry;
+	struct fuse_open_out out;
+	struct stat st;
+	uint64_t node;
+
+	scratch_text(&r->s, share_rig_name("f"), "text");
+	node = share_rig_node(r, "f");
+	while (!share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out))
+		;
+	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDWR | O_TRUNC, &out), -ENFILE);
+	assert_int_equal(share_rig_create(r, FUSE_ROOT_ID, "f", O_RDWR | O_CREAT | O_TRUNC,
+					  S_IFREG | 0644, &entry, &out),
+			 -ENFILE);
+	assert_int_equal(share_rig_open(r, FUSE_OPENDIR, FUSE_ROOT_ID, 0, &out), -ENFILE);
+	assert_int_equal(stat(share_rig_path(r, "f"), &st), 0);
+	assert_int_equal(st.st_size, 4);
+	assert_int_equal(share_rig_create(r, FUSE_ROOT_ID, "new", O_RDWR | O_CREAT, S_IFREG | 0644,
+					  &entry, &out),
+			 -ENFILE);
+	assert_int_equal(access(share_rig_path(r, "new"), F_OK), -1);
+	assert_int_equal(share_count(r->share).nodes, 2);
+}
+
 /* --- memory ----------------------------------------------------------------------------- */
 
 /* The guest knows as many files as it may, and no more until it has forgotten some. */
@@ -244,9 +271,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, teardown)
-		T(test_deep_paths, setup_scarce),      T(test_trees_turned_around, setup_scarce),
-		T(test_put_away, setup_scarce),        T(test_files_known, setup),
-		T(test_directories_read_ahead, setup),
+		T(test_deep_paths, setup_scarce), T(test_trees_turned_around, setup_scarce),
+		T(test_put_away, setup_scarce),   T(test_no_open_file_left, setup_scarce),
+		T(test_files_known, setup),       T(test_directories_read_ahead, setup),
 #undef T
 	};
 
