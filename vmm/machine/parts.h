@@ -211,6 +211,12 @@ static inline bool machine_has_vsock(const struct vm_config *c)
 {
 	return c->vsock.path || c->command.wanted;
 }
+/* How many there are that hold descriptors for a guest: the shares, and a vsock that it may open
+ * connections with. Each gets no more than its part, that the machine has some left for itself. */
+static inline unsigned machine_fd_parts(const struct vm_config *c)
+{
+	return c->n_shares + !!c->vsock.path;
+}
 int machine_open_vsock(struct machine *m, struct err *e);
 void machine_close_vsock(struct machine *m);
 int machine_make_vsock(struct machine *m, struct err *e);

@@ -25,7 +25,7 @@ int machine_open_shares(struct machine *m, struct err *e)
 	m->shares = calloc(c->n_shares, sizeof(*m->shares));
 	if (!m->shares)
 		return err_host(e, -ENOMEM, "out of memory");
-	fds_max = m->dry ? SHARE_FDS_MIN : share_raise_limit(c->n_shares);
+	fds_max = m->dry ? SHARE_FDS_MIN : share_raise_limit(machine_fd_parts(c));
 	for (unsigned i = 0; i < c->n_shares && !ret; i++) {
 		const struct share_options options = {
 			.name = c->shares[i].tag,

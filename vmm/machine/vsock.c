@@ -7,9 +7,18 @@
 
 #include <string.h>
 
-/* Of the process's descriptors connections may take a part, as shares want some as well: a
- * guest must not take them from a machine that accepts others. */
-enum { FDS_PARTS = 4, CONNS_MIN = 16 };
+/* Of the process's descriptors connections get a quarter at most, and no more than a share. */
+enum { FDS_PARTS_MIN = 4, CONNS_MIN = 16 };
+
+static unsigned conns_max(const struct machine *m)
+{
+	unsigned parts = machine_fd_parts(m->config);
+
+	if (m->dry || m->command)
+		return CONNS_MIN;
+	return fd_part_of_limit(parts < FDS_PARTS_MIN ? FDS_PARTS_MIN : parts, CONNS_MIN,
+				VIRTIO_VSOCK_CONNS_MAX);
+}
 
 int machine_open_vsock(struct machine *m, struct err *e)
 {
@@ -44,9 +53,7 @@ int machine_make_vsock(struct machine *m, struct err *e)
 	const struct virtio_vsock_options options = {
 		.name = MACHINE_VSOCK_NAME,
 		.cid = m->command ? VIRTIO_VSOCK_CID_MIN : m->config->vsock.cid,
-		.conns_max = m->dry || m->command ? CONNS_MIN
-						  : fd_part_of_limit(FDS_PARTS, CONNS_MIN,
-								     VIRTIO_VSOCK_CONNS_MAX),
+		.conns_max = conns_max(m),
 	};
 
 	v->backend = NULL; /* the device's from here on, also if it fails */
