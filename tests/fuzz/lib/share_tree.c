@@ -124,6 +124,7 @@ void share_tree_event(struct fuzz_in *in)
 {
 	uint8_t what = fuzz_u8(in) % 10;
 	const char *a;
+	int ret = 0; /* the guest may have been there first */
 
 	if (what == 0) {
 		move_over(in);
@@ -136,29 +137,30 @@ void share_tree_event(struct fuzz_in *in)
 	a = any_name(in);
 	switch (what) {
 	case 2:
-		remove(a);
+		ret = remove(a);
 		break;
 	case 3:
 		write_file(a, "text of the host");
 		break;
 	case 4:
-		mkdir(a, 0755);
+		ret = mkdir(a, 0755);
 		break;
 	case 5:
-		rename(a, any_name(in));
+		ret = rename(a, any_name(in));
 		break;
 	case 6:
-		renameat2(AT_FDCWD, a, AT_FDCWD, any_name(in), RENAME_EXCHANGE);
+		ret = renameat2(AT_FDCWD, a, AT_FDCWD, any_name(in), RENAME_EXCHANGE);
 		break;
 	case 7:
-		mkfifo(a, 0600);
+		ret = mkfifo(a, 0600);
 		break;
 	case 8:
-		fchmodat(AT_FDCWD, a, 0700, AT_SYMLINK_NOFOLLOW);
+		ret = fchmodat(AT_FDCWD, a, 0700, AT_SYMLINK_NOFOLLOW);
 		break;
 	default:
-		linkat(AT_FDCWD, a, AT_FDCWD, any_name(in), 0);
+		ret = linkat(AT_FDCWD, a, AT_FDCWD, any_name(in), 0);
 	}
+	fuzz_check(ret <= 0);
 }
 
 /* --- what must hold ------------------------------------------------------------------------- */
