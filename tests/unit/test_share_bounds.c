@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -177,6 +179,92 @@ static void test_no_open_file_left(void **state)
 	assert_int_equal(share_count(r->share).nodes, 2);
 }
 
+/* --- a host that has no more ----------------------------------------------------------------- */
+
+/* One of each kind that needs a descriptor; gives whether all went well. Who does not get one is
+ * told so, and nothing else. */
+static bool use_descriptors(struct share_rig *r)
+{
+	struct fuse_entry_out entry;
+	struct fuse_open_out out;
+	int rets[5] = {share_rig_mount(r, FUSE_DO_READDIRPLUS)};
+
+	if (rets[0]) {
+		assert_true(rets[0] == -EMFILE || rets[0] == -ENOMEM);
+		return false;
+	}
+	rets[1] = share_rig_lookup(r, FUSE_ROOT_ID, "d", &entry);
+	if (!rets[1])
+		rets[2] = share_rig_lookup(r, entry.nodeid, "f", &entry);
+	if (!rets[1] && !rets[2])
+		rets[3] = share_rig_open(r, FUSE_OPEN, entry.nodeid, O_RDWR, &out);
+	rets[4] = share_rig_open(r, FUSE_OPENDIR, FUSE_ROOT_ID, 0, &out);
+	if (!rets[4])
+		rets[4] = share_rig_read(r, FUSE_READDIRPLUS, FUSE_ROOT_ID, out.fh, 0, 4096);
+	for (unsigned i = 1; i < ARRAY_LEN(rets); i++)
+		assert_true(!rets[i] || rets[i] == -EMFILE);
+	return !rets[1] && !rets[2] && !rets[3] && !rets[4];
+}
+
+/* How many the process must be allowed for all to go well. */
+static rlim_t descriptors_needed(struct share_rig *r)
+{
+	struct rlimit before, limit;
+	bool good = false;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = before;
+	for (limit.rlim_cur = 1; !good && limit.rlim_cur < 64; limit.rlim_cur++) {
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		good = use_descriptors(r);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		assert_true(use_descriptors(r));
+	}
+	assert_true(good);
+	return limit.rlim_cur;
+}
+
+static void test_host_without_descriptors(void **state)
+{
+	struct share_rig *r = *state;
+	rlim_t needed;
+
+	scratch_text(&r->s, share_rig_name("d/f"), "text");
+	needed = descriptors_needed(r);
+	assert_true(needed > 8);
+	/* None was lost where there were too few. */
+	assert_int_equal(descriptors_needed(r), needed);
+}
+
+/* A file that may not grow: what fits is written, and then it is too big. main() sees to it that
+ * this is no signal's business. */
+static void test_host_without_room(void **state)
+{
+	static const char bytes[3000];
+	struct share_rig *r = *state;
+	struct fuse_entry_out entry;
+	struct fuse_open_out out;
+	struct rlimit before, limit;
+	void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+	int first, second;
+
+	assert_int_equal(share_rig_create(r, FUSE_ROOT_ID, "f", O_RDWR | O_CREAT, S_IFREG | 0644,
+					  &entry, &out),
+			 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	limit = before;
+	limit.rlim_cur = 4096;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	first = share_rig_write(r, entry.nodeid, out.fh, 3000, bytes, sizeof(bytes));
+	second = share_rig_write(r, entry.nodeid, out.fh, 4096, bytes, sizeof(bytes));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	signal(SIGXFSZ, handler);
+	assert_int_equal(first, 1096);
+	assert_int_equal(second, -EFBIG);
+	assert_int_equal(share_rig_write(r, entry.nodeid, out.fh, 4096, bytes, sizeof(bytes)),
+			 sizeof(bytes));
+}
+
 /* --- memory ----------------------------------------------------------------------------- */
 
 /* The guest knows as many files as it may, and no more until it has forgotten some. */
@@ -271,9 +359,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, teardown)
-		T(test_deep_paths, setup_scarce), T(test_trees_turned_around, setup_scarce),
-		T(test_put_away, setup_scarce),   T(test_no_open_file_left, setup_scarce),
-		T(test_files_known, setup),       T(test_directories_read_ahead, setup),
+		T(test_deep_paths, setup_scarce),
+		T(test_trees_turned_around, setup_scarce),
+		T(test_put_away, setup_scarce),
+		T(test_no_open_file_left, setup_scarce),
+		T(test_host_without_descriptors, setup),
+		T(test_host_without_room, setup),
+		T(test_files_known, setup),
+		T(test_directories_read_ahead, setup),
 #undef T
 	};
 
