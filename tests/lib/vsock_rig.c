@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/vsock_rig.h"
 
+#include "devices/virtio/vsock_priv.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/le.h"
 
@@ -281,4 +282,81 @@ const char *vr_read(int fd)
 void vr_write(int fd, const char *text)
 {
 	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* --- what several tests do ------------------------------------------------------------------ */
+
+uint8_t vr_pattern(size_t i)
+{
+	return (uint8_t)(i * 7 + i / 251);
+}
+
+uint32_t vr_fill(struct vsock_rig *r, uint32_t guest_port, uint32_t host_port, uint32_t want)
+{
+	struct vsock_conn *c = vsock_conn_find(&r->s, guest_port, host_port);
+	uint8_t bytes[4096];
+	uint32_t sent = 0, waits;
+
+	while ((waits = c->came - c->fwd) < want) {
+		uint32_t n = want - waits < sizeof(bytes) ? want - waits : sizeof(bytes);
+
+		for (uint32_t i = 0; i < n; i++)
+			bytes[i] = vr_pattern(sent + i);
+		vr_data(r, guest_port, host_port, bytes, n);
+		sent += n;
+	}
+	return sent;
+}
+
+void vr_read_pattern(struct vsock_rig *r, int fd, size_t from, size_t n)
+{
+	static uint8_t bytes[32768];
+
+	while (n) {
+		ssize_t got = recv(fd, bytes, n < sizeof(bytes) ? n : sizeof(bytes), MSG_DONTWAIT);
+
+		if (got < 0) {
+			assert_int_equal(errno, EAGAIN);
+			vr_settle(r);
+			continue;
+		}
+		assert_true(got > 0);
+		for (ssize_t i = 0; i < got; i++)
+			assert_int_equal(bytes[i], vr_pattern(from + (size_t)i));
+		from += (size_t)got;
+		n -= (size_t)got;
+	}
+}
+
+int vr_idle(void **state)
+{
+	*state = vr_create(false);
+	return 0;
+}
+
+int vr_live(void **state)
+{
+	struct vsock_rig *r = vr_create(false);
+
+	vr_start(r);
+	vr_give(r, 64, 4096, 4096);
+	*state = r;
+	return 0;
+}
+
+int vr_threaded(void **state)
+{
+	struct vsock_rig *r = vr_create(true);
+
+	vr_start(r);
+	vr_give(r, 64, 4096, 4096);
+	*state = r;
+	return 0;
+}
+
+int vr_teardown(void **state)
+{
+	if (*state)
+		vr_destroy(*state);
+	return 0;
 }

@@ -84,4 +84,18 @@ int vr_connect(struct vsock_rig *r, uint32_t guest_port, uint32_t host_port);
 const char *vr_read(int fd);
 void vr_write(int fd, const char *text);
 
+/* Bytes in which each place is told from its neighbours. */
+uint8_t vr_pattern(size_t i);
+/* Send the pattern until the host's socket is full and `want` bytes wait in the device; gives how
+ * many were sent in all. */
+uint32_t vr_fill(struct vsock_rig *r, uint32_t guest_port, uint32_t host_port, uint32_t want);
+/* Read `n` bytes of the pattern from its `from`-th on, while the device goes on. */
+void vr_read_pattern(struct vsock_rig *r, int fd, size_t from, size_t n);
+
+/* For cmocka: not started; with some buffers to receive into; the same with a thread. */
+int vr_idle(void **state);
+int vr_live(void **state);
+int vr_threaded(void **state);
+int vr_teardown(void **state);
+
 #endif

@@ -9,25 +9,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #define FIRST_PORT (1u << 30)
-
-static int live(void **state)
-{
-	struct vsock_rig *r = vr_create(false);
-
-	vr_start(r);
-	vr_give(r, 64, 4096, 4096);
-	*state = r;
-	return 0;
-}
 
 static int hungry(void **state)
 {
@@ -35,12 +22,6 @@ static int hungry(void **state)
 
 	vr_start(r);
 	*state = r;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	vr_destroy(*state);
 	return 0;
 }
 
@@ -486,8 +467,8 @@ static void test_events_too_small(void **state)
 
 int main(void)
 {
-#define LIVE(f)   cmocka_unit_test_setup_teardown(f, live, teardown)
-#define HUNGRY(f) cmocka_unit_test_setup_teardown(f, hungry, teardown)
+#define LIVE(f)   cmocka_unit_test_setup_teardown(f, vr_live, vr_teardown)
+#define HUNGRY(f) cmocka_unit_test_setup_teardown(f, hungry, vr_teardown)
 	const struct CMUnitTest tests[] = {
 		LIVE(test_packet_without_a_header),
 		LIVE(test_packet_shorter_than_it_says),
