@@ -9,8 +9,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -229,4 +231,45 @@ uint64_t share_rig_node(struct share_rig *r, const char *path)
 	for (char *step = strtok_r(copy, "/", &save); step; step = strtok_r(NULL, "/", &save))
 		assert_int_equal(share_rig_lookup(r, entry.nodeid, step, &entry), 0);
 	return entry.nodeid;
+}
+
+int share_rig_setup(void **state, bool writable, enum share_cache cache, unsigned fds_max)
+{
+	struct share_rig *r = malloc(sizeof(*r));
+
+	share_rig_init(r, writable, cache, fds_max);
+	*state = r;
+	return 0;
+}
+
+int share_rig_teardown(void **state)
+{
+	share_rig_fini(*state);
+	free(*state);
+	return 0;
+}
+
+void share_rig_put(struct share_rig *r, const char *name, const char *text)
+{
+	scratch_text(&r->s, share_rig_name(name), text);
+}
+
+const char *share_rig_get(struct share_rig *r, const char *name)
+{
+	static char text[256];
+	int fd = open(share_rig_path(r, name), O_RDONLY | O_CLOEXEC);
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	assert_true(fd >= 0 && n >= 0);
+	close(fd);
+	text[n] = '\0';
+	return text;
+}
+
+uint64_t share_rig_opened(struct share_rig *r, uint64_t node, int flags)
+{
+	struct fuse_open_out out;
+
+	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, flags, &out), 0);
+	return out.fh;
 }

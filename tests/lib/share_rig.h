@@ -39,6 +39,13 @@ const char *share_rig_name(const char *name);
 /* Its path, in a buffer as scratch_path()'s. */
 const char *share_rig_path(struct share_rig *r, const char *name);
 
+/* The host writes a file in it; and reads one, up to 255 bytes. */
+void share_rig_put(struct share_rig *r, const char *name, const char *text);
+const char *share_rig_get(struct share_rig *r, const char *name);
+/* For cmocka: *state is a rig of its own. */
+int share_rig_setup(void **state, bool writable, enum share_cache cache, unsigned fds_max);
+int share_rig_teardown(void **state);
+
 /* FUSE_INIT, with these flags; gives the answer's error. */
 int share_rig_mount(struct share_rig *r, uint32_t flags);
 
@@ -55,6 +62,8 @@ int share_rig_lookup(struct share_rig *r, uint64_t parent, const char *name,
 int share_rig_name_op(struct share_rig *r, uint32_t op, uint64_t parent, const char *name);
 int share_rig_open(struct share_rig *r, uint32_t op, uint64_t node, int flags,
 		   struct fuse_open_out *out);
+/* Opened for sure: the handle. */
+uint64_t share_rig_opened(struct share_rig *r, uint64_t node, int flags);
 int share_rig_create(struct share_rig *r, uint64_t parent, const char *name, int flags, int mode,
 		     struct fuse_entry_out *entry, struct fuse_open_out *out);
 int share_rig_read(struct share_rig *r, uint32_t op, uint64_t node, uint64_t fh, uint64_t off,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_share: what a guest does with a shared directory, and what the host has of it
- * afterwards; and the other way round. Directories and files are real ones. */
+/* test_share: what a guest does with a shared directory, and what the host has of it afterwards.
+ * Directories and files are real ones. What either sees of the other's changes is
+ * test_share_coherence's. */
 #include "tests/lib/share_rig.h"
 #include "vmm/base/bytes.h"
 
@@ -17,71 +18,19 @@
 
 #include <cmocka.h>
 
-static int setup_as(void **state, bool writable, enum share_cache cache, unsigned fds_max)
-{
-	struct share_rig *r = malloc(sizeof(*r));
-
-	share_rig_init(r, writable, cache, fds_max);
-	*state = r;
-	return 0;
-}
-
 static int setup(void **state)
 {
-	return setup_as(state, true, SHARE_CACHE_AUTO, 0);
+	return share_rig_setup(state, true, SHARE_CACHE_AUTO, 0);
 }
 
 static int setup_readonly(void **state)
 {
-	return setup_as(state, false, SHARE_CACHE_AUTO, 0);
-}
-
-static int setup_none(void **state)
-{
-	return setup_as(state, true, SHARE_CACHE_NONE, 0);
-}
-
-static int setup_always(void **state)
-{
-	return setup_as(state, true, SHARE_CACHE_ALWAYS, 0);
+	return share_rig_setup(state, false, SHARE_CACHE_AUTO, 0);
 }
 
 static int setup_scarce(void **state)
 {
-	return setup_as(state, true, SHARE_CACHE_AUTO, SHARE_FDS_MIN);
-}
-
-static int teardown(void **state)
-{
-	share_rig_fini(*state);
-	free(*state);
-	return 0;
-}
-
-static void put(struct share_rig *r, const char *name, const char *text)
-{
-	scratch_text(&r->s, share_rig_name(name), text);
-}
-
-/* What the host reads. */
-static const char *get(struct share_rig *r, const char *name)
-{
-	static char text[256];
-	int fd = open(share_rig_path(r, name), O_RDONLY | O_CLOEXEC);
-	ssize_t n = read(fd, text, sizeof(text) - 1);
-
-	assert_true(fd >= 0 && n >= 0);
-	close(fd);
-	text[n] = '\0';
-	return text;
-}
-
-static uint64_t opened(struct share_rig *r, uint64_t node, int flags)
-{
-	struct fuse_open_out out;
-
-	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, flags, &out), 0);
-	return out.fh;
+	return share_rig_setup(state, true, SHARE_CACHE_AUTO, SHARE_FDS_MIN);
 }
 
 /* --- reading ----------------------------------------------------------------------------- */
@@ -91,12 +40,12 @@ static void test_read(void **state)
 	struct share_rig *r = *state;
 	struct fuse_entry_out entry;
 
-	put(r, "a/b", "some words");
+	share_rig_put(r, "a/b", "some words");
 	assert_int_equal(share_rig_lookup(r, share_rig_node(r, "a"), "b", &entry), 0);
 	assert_int_equal(entry.attr.size, 10);
 	assert_int_equal(entry.attr.mode & S_IFMT, S_IFREG);
 
-	uint64_t fh = opened(r, entry.nodeid, O_RDONLY);
+	uint64_t fh = share_rig_opened(r, entry.nodeid, O_RDONLY);
 
 	assert_int_equal(share_rig_read(r, FUSE_READ, entry.nodeid, fh, 5, 100), 0);
 	assert_int_equal(r->len, 5);
@@ -153,7 +102,7 @@ static void test_readdir_in_small_pieces(void **state)
 
 	for (unsigned i = 0; i < 300; i++) {
 		snprintf(name, sizeof(name), "file-%03u", i);
-		put(r, name, "");
+		share_rig_put(r, name, "");
 	}
 	for (uint32_t size = 64; size <= 65536; size *= 32) {
 		assert_int_equal(list(r, FUSE_ROOT_ID, size, names, 400), 302);
@@ -181,7 +130,7 @@ static void test_readdirplus_counts(void **state)
 
 	for (unsigned i = 0; i < 50; i++) {
 		snprintf(name, sizeof(name), "file-%03u", i);
-		put(r, name, "12345");
+		share_rig_put(r, name, "12345");
 	}
 	assert_int_equal(share_rig_open(r, FUSE_OPENDIR, FUSE_ROOT_ID, 0, &out), 0);
 	for (;;) {
@@ -224,7 +173,7 @@ static void test_create_and_write(void **state)
 			 0);
 	assert_int_equal(share_rig_write(r, entry.nodeid, out.fh, 0, "0123456789", 10), 10);
 	assert_int_equal(share_rig_write(r, entry.nodeid, out.fh, 4, "xy", 2), 2);
-	assert_string_equal(get(r, "new"), "0123xy6789");
+	assert_string_equal(share_rig_get(r, "new"), "0123xy6789");
 	assert_int_equal(share_rig_read(r, FUSE_READ, entry.nodeid, out.fh, 3, 4), 0);
 	assert_memory_equal(r->data, "3xy6", 4);
 	/* The guest's umask is in the mode already; ours is not. */
@@ -248,30 +197,30 @@ static void test_append_and_truncate(void **state)
 	struct share_rig *r = *state;
 	uint64_t node, fh;
 
-	put(r, "log", "one");
+	share_rig_put(r, "log", "one");
 	node = share_rig_node(r, "log");
-	fh = opened(r, node, O_WRONLY | O_APPEND);
+	fh = share_rig_opened(r, node, O_WRONLY | O_APPEND);
 	/* The host appends as well: both are there. */
-	put(r, "other", "");
+	share_rig_put(r, "other", "");
 	int fd = open(share_rig_path(r, "log"), O_WRONLY | O_APPEND | O_CLOEXEC);
 
 	assert_int_equal(write(fd, "two", 3), 3);
 	close(fd);
 	assert_int_equal(share_rig_write(r, node, fh, 3, "three", 5), 5);
-	assert_string_equal(get(r, "log"), "onetwothree");
+	assert_string_equal(share_rig_get(r, "log"), "onetwothree");
 
 	const struct fuse_setattr_in cut = {.valid = FATTR_SIZE, .size = 4};
 	const struct fuse_setattr_in cut_open = {
 		.valid = FATTR_SIZE | FATTR_FH, .fh = fh, .size = 2};
 
 	assert_int_equal(share_rig_call(r, FUSE_SETATTR, node, &cut, sizeof(cut), NULL, 0), 0);
-	assert_string_equal(get(r, "log"), "onet");
+	assert_string_equal(share_rig_get(r, "log"), "onet");
 	assert_int_equal(
 		share_rig_call(r, FUSE_SETATTR, node, &cut_open, sizeof(cut_open), NULL, 0), 0);
-	assert_string_equal(get(r, "log"), "on");
+	assert_string_equal(share_rig_get(r, "log"), "on");
 	share_rig_node(r, "log");
-	opened(r, node, O_WRONLY | O_TRUNC);
-	assert_string_equal(get(r, "log"), "");
+	share_rig_opened(r, node, O_WRONLY | O_TRUNC);
+	assert_string_equal(share_rig_get(r, "log"), "");
 }
 
 static void test_mode_and_times(void **state)
@@ -281,7 +230,7 @@ static void test_mode_and_times(void **state)
 	struct stat st;
 	struct fuse_attr_out attr;
 
-	put(r, "f", "");
+	share_rig_put(r, "f", "");
 	assert_int_equal(symlink("f", share_rig_path(r, "link")), 0);
 	node = share_rig_node(r, "f");
 	const struct fuse_setattr_in in = {
@@ -366,13 +315,13 @@ static void test_unlinked_while_open(void **state)
 	uint64_t node, fh;
 	char name[32];
 
-	put(r, "f", "still here");
+	share_rig_put(r, "f", "still here");
 	node = share_rig_node(r, "f");
-	fh = opened(r, node, O_RDWR);
+	fh = share_rig_opened(r, node, O_RDWR);
 	assert_int_equal(share_rig_name_op(r, FUSE_UNLINK, 1, "f"), 0);
 	for (unsigned i = 0; i < 100; i++) {
 		snprintf(name, sizeof(name), "g%u", i);
-		put(r, name, "");
+		share_rig_put(r, name, "");
 		share_rig_node(r, name);
 	}
 	assert_int_equal(share_rig_read(r, FUSE_READ, node, fh, 0, 100), 0);
@@ -395,12 +344,12 @@ static void test_sparse_and_copy(void **state)
 	uint64_t from, to, from_fh, to_fh;
 	struct stat st;
 
-	put(r, "from", "abcdef");
-	put(r, "to", "");
+	share_rig_put(r, "from", "abcdef");
+	share_rig_put(r, "to", "");
 	from = share_rig_node(r, "from");
 	to = share_rig_node(r, "to");
-	from_fh = opened(r, from, O_RDONLY);
-	to_fh = opened(r, to, O_RDWR);
+	from_fh = share_rig_opened(r, from, O_RDONLY);
+	to_fh = share_rig_opened(r, to, O_RDWR);
 
 	const struct fuse_copy_file_range_in copy = {
 		.fh_in = from_fh, .off_in = 1, .nodeid_out = to, .fh_out = to_fh, .len = 4};
@@ -409,7 +358,7 @@ static void test_sparse_and_copy(void **state)
 		share_rig_call(r, FUSE_COPY_FILE_RANGE, from, &copy, sizeof(copy), NULL, 0), 0);
 	memcpy(&copied, r->data, sizeof(copied));
 	assert_int_equal(copied.size, 4);
-	assert_string_equal(get(r, "to"), "bcde");
+	assert_string_equal(share_rig_get(r, "to"), "bcde");
 
 	const struct fuse_fallocate_in longer = {.fh = to_fh, .offset = 0, .length = 1 << 20};
 
@@ -438,7 +387,7 @@ static void test_xattrs(void **state)
 	char value[16];
 	uint64_t node;
 
-	put(r, "f", "");
+	share_rig_put(r, "f", "");
 	if (setxattr(share_rig_path(r, "f"), "user.probe", "x", 1, 0) && errno == EOPNOTSUPP)
 		skip(); /* the file system of TMPDIR has none */
 	removexattr(share_rig_path(r, "f"), "user.probe");
@@ -516,7 +465,7 @@ static void test_made_by_the_caller(void **state)
 	assert_int_equal(stat(share_rig_path(r, "d"), &st), 0);
 	assert_int_equal(st.st_uid, geteuid() ? geteuid() : 12345);
 	/* And the thread is itself again. */
-	put(r, "ours", "");
+	share_rig_put(r, "ours", "");
 	assert_int_equal(stat(share_rig_path(r, "ours"), &st), 0);
 	assert_int_equal(st.st_uid, geteuid());
 	assert_int_equal(st.st_gid, getegid());
@@ -532,159 +481,13 @@ static void test_write_drops_suid(void **state)
 	struct stat st;
 	uint64_t node;
 
-	put(r, "su", "");
+	share_rig_put(r, "su", "");
 	assert_int_equal(chmod(share_rig_path(r, "su"), 06755), 0);
 	node = share_rig_node(r, "su");
-	w.in.fh = opened(r, node, O_WRONLY);
+	w.in.fh = share_rig_opened(r, node, O_WRONLY);
 	assert_int_equal(share_rig_call(r, FUSE_WRITE, node, &w.in, sizeof(w.in), &w.data, 1), 0);
 	assert_int_equal(stat(share_rig_path(r, "su"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0755);
-}
-
-/* --- coherence -------------------------------------------------------------------------- */
-
-/* As Linux does on ESTALE: the path is looked up once more, and opened again. */
-static int open_again(struct share_rig *r, const char *path, uint64_t *node, uint64_t *fh)
-{
-	struct fuse_open_out out;
-	int ret = share_rig_open(r, FUSE_OPEN, *node, O_RDONLY, &out);
-
-	if (ret == -ESTALE) {
-		*node = share_rig_node(r, path);
-		ret = share_rig_open(r, FUSE_OPEN, *node, O_RDONLY, &out);
-	}
-	*fh = out.fh;
-	return ret;
-}
-
-static void opens_as(struct share_rig *r, const char *path, uint64_t node, const char *text)
-{
-	uint64_t fh;
-
-	assert_int_equal(open_again(r, path, &node, &fh), 0);
-	assert_int_equal(share_rig_read(r, FUSE_READ, node, fh, 0, 100), 0);
-	assert_int_equal(r->len, strlen(text));
-	assert_memory_equal(r->data, text, r->len);
-	assert_int_equal(share_rig_release(r, FUSE_RELEASE, node, fh), 0);
-}
-
-static void test_open_of_changed_file_is_stale(void **state)
-{
-	struct share_rig *r = *state;
-	uint64_t node;
-	struct fuse_open_out out;
-
-	put(r, "d/f", "short");
-	node = share_rig_node(r, "d/f");
-	put(r, "d/f", "much longer than it was");
-	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out), -ESTALE);
-	r->pid++; /* another thread, whose turn it is as well */
-	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out), -ESTALE);
-	r->pid--;
-	opens_as(r, "d/f", node, "much longer than it was");
-}
-
-static void test_open_of_replaced_file(void **state)
-{
-	struct share_rig *r = *state;
-	uint64_t node;
-
-	put(r, "d/f", "old");
-	node = share_rig_node(r, "d/f");
-	put(r, "d/g", "new");
-	assert_int_equal(rename(share_rig_path(r, "d/g"), share_rig_path(r, "d/f")), 0);
-	opens_as(r, "d/f", node, "new");
-}
-
-static void test_open_below_replaced_directory(void **state)
-{
-	struct share_rig *r = *state;
-	struct fuse_entry_out entry;
-	uint64_t node, dir;
-
-	put(r, "a/d/f", "old");
-	node = share_rig_node(r, "a/d/f");
-	dir = share_rig_node(r, "a/d");
-	assert_int_equal(rename(share_rig_path(r, "a"), share_rig_path(r, "b")), 0);
-	put(r, "a/d/f", "new");
-	put(r, "a/d/g", "more");
-	/* What is not in the old one may be in the new one. */
-	assert_int_equal(share_rig_lookup(r, dir, "g", &entry), -ESTALE);
-	r->pid++;
-	opens_as(r, "a/d/f", node, "new");
-}
-
-/* A file that never comes to rest is opened all the same; also by a thread that has no number where
- * the share was mounted. */
-static void test_open_of_growing_file(void **state)
-{
-	struct share_rig *r = *state;
-	uint64_t node;
-	struct fuse_open_out out;
-
-	for (r->pid = 0; r->pid < 2; r->pid++) {
-		put(r, "f", "1");
-		node = share_rig_node(r, "f");
-		put(r, "f", "12");
-		assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out), -ESTALE);
-		share_rig_node(r, "f");
-		put(r, "f", "123");
-		assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out), 0);
-	}
-}
-
-/* Pages are kept from one open to the next only while nothing has changed since. */
-static void test_pages_kept_while_unchanged(void **state)
-{
-	struct share_rig *r = *state;
-	struct timespec past[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
-	struct fuse_open_out out;
-	uint64_t node;
-
-	put(r, "f", "text");
-	node = share_rig_node(r, "f");
-	sleep(5); /* for a change of just now might be followed by one of the same time */
-	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out), 0);
-	assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, 0);
-	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out), 0);
-	assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, FOPEN_KEEP_CACHE);
-	/* The same size, the same mtime in the end: another ctime. */
-	put(r, "f", "TEXT");
-	assert_int_equal(utimensat(AT_FDCWD, share_rig_path(r, "f"), past, 0), 0);
-	node = share_rig_node(r, "f");
-	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out), 0);
-	assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, 0);
-}
-
-static void test_cache_none(void **state)
-{
-	struct share_rig *r = *state;
-	struct fuse_entry_out entry;
-	struct fuse_open_out out;
-
-	put(r, "f", "text");
-	assert_int_equal(share_rig_lookup(r, 1, "f", &entry), 0);
-	assert_int_equal(entry.entry_valid + entry.entry_valid_nsec, 0);
-	assert_int_equal(entry.attr_valid + entry.attr_valid_nsec, 0);
-	put(r, "f", "other");
-	assert_int_equal(share_rig_open(r, FUSE_OPEN, entry.nodeid, O_RDONLY, &out), 0);
-	assert_int_equal(out.open_flags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE), FOPEN_DIRECT_IO);
-}
-
-static void test_cache_always(void **state)
-{
-	struct share_rig *r = *state;
-	struct fuse_entry_out entry;
-	struct fuse_open_out out;
-
-	put(r, "f", "text");
-	assert_int_equal(share_rig_lookup(r, 1, "f", &entry), 0);
-	assert_true(entry.entry_valid > 3600 && entry.attr_valid > 3600);
-	assert_int_equal(share_rig_open(r, FUSE_OPEN, entry.nodeid, O_RDONLY, &out), 0);
-	assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, FOPEN_KEEP_CACHE);
-	/* That a name is not there is worth remembering, too. */
-	assert_int_equal(share_rig_lookup(r, 1, "nobody", &entry), 0);
-	assert_int_equal(entry.nodeid, 0);
 }
 
 /* --- read-only -------------------------------------------------------------------------- */
@@ -717,8 +520,8 @@ static void test_readonly_refuses_each_change(void **state)
 	struct fuse_open_out out;
 	uint64_t node;
 
-	put(r, "f", "text");
-	put(r, "d/x", "");
+	share_rig_put(r, "f", "text");
+	share_rig_put(r, "d/x", "");
 	node = share_rig_node(r, "f");
 	for (unsigned i = 0; i < ARRAY_LEN(changes); i++)
 		assert_int_equal(share_rig_call(r, changes[i].op, 1, zeroes, changes[i].args,
@@ -728,7 +531,7 @@ static void test_readonly_refuses_each_change(void **state)
 	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDWR, &out), -EROFS);
 	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY | O_TRUNC, &out), -EROFS);
 	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out), 0);
-	assert_string_equal(get(r, "f"), "text");
+	assert_string_equal(share_rig_get(r, "f"), "text");
 
 	const struct fuse_access_in mask = {.mask = W_OK};
 
@@ -736,103 +539,10 @@ static void test_readonly_refuses_each_change(void **state)
 			 -EROFS);
 }
 
-/* --- descriptors ------------------------------------------------------------------------ */
-
-/* Many more files than descriptors, and a path deeper than they go: all are there when they
- * are asked for, unless the host has put others in their places. */
-static void test_more_files_than_descriptors(void **state)
-{
-	enum { FILES = 300, DEEP = 100 };
-	struct share_rig *r = *state;
-	const struct fuse_getattr_in in = {0};
-	uint64_t nodes[FILES], deep[DEEP], at = 1;
-	char name[32];
-	struct fuse_entry_out entry;
-
-	for (unsigned i = 0; i < FILES; i++) {
-		snprintf(name, sizeof(name), "file-%u", i);
-		put(r, name, name);
-		nodes[i] = share_rig_node(r, name);
-		assert_true(share_count(r->share).fds <= SHARE_FDS_MIN);
-	}
-	for (unsigned i = 0; i < DEEP; i++) {
-		const struct fuse_mkdir_in dir = {.mode = 0755};
-
-		assert_int_equal(share_rig_call(r, FUSE_MKDIR, at, &dir, sizeof(dir), "d", 2), 0);
-		memcpy(&entry, r->data, sizeof(entry));
-		at = deep[i] = entry.nodeid;
-	}
-	for (unsigned i = 0; i < FILES; i++)
-		assert_int_equal(
-			share_rig_call(r, FUSE_GETATTR, nodes[i], &in, sizeof(in), NULL, 0), 0);
-	assert_int_equal(share_rig_call(r, FUSE_GETATTR, deep[DEEP - 1], &in, sizeof(in), NULL, 0),
-			 0);
-	assert_true(share_count(r->share).fds <= SHARE_FDS_MIN);
-	/* Another of that name is another file. */
-	assert_int_equal(unlink(share_rig_path(r, "file-0")), 0);
-	put(r, "file-0", "another");
-	share_rig_node(r, "file-1");
-	for (unsigned i = 2; i < FILES; i++)
-		share_rig_call(r, FUSE_GETATTR, nodes[i], &in, sizeof(in), NULL, 0);
-	assert_int_equal(share_rig_call(r, FUSE_GETATTR, nodes[0], &in, sizeof(in), NULL, 0),
-			 -ESTALE);
-	assert_int_not_equal(share_rig_node(r, "file-0"), nodes[0]);
-}
-
-/* A guest that opens and never closes meets a bound. */
-static void test_open_files_are_bounded(void **state)
-{
-	struct share_rig *r = *state;
-	struct fuse_open_out out;
-	uint64_t node;
-	int ret = 0;
-
-	put(r, "f", "");
-	node = share_rig_node(r, "f");
-	for (unsigned i = 0; i < 1000 && !ret; i++)
-		ret = share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out);
-	assert_int_equal(ret, -ENFILE);
-	assert_true(share_count(r->share).handles < SHARE_FDS_MIN);
-	assert_int_equal(share_rig_mount(r, 0), 0);
-	assert_int_equal(share_count(r->share).handles, 0);
-	assert_int_equal(share_count(r->share).nodes, 1);
-}
-
-/* The host turns the tree around: the child becomes the parent. */
-static void test_tree_turned_around(void **state)
-{
-	struct share_rig *r = *state;
-	uint64_t a, b;
-
-	put(r, "a/b/f", "");
-	a = share_rig_node(r, "a");
-	b = share_rig_node(r, "a/b");
-	assert_int_equal(rename(share_rig_path(r, "a/b"), share_rig_path(r, "b")), 0);
-	assert_int_equal(rename(share_rig_path(r, "a"), share_rig_path(r, "b/a")), 0);
-	assert_int_equal(share_rig_node(r, "b"), b);
-	assert_int_equal(share_rig_node(r, "b/a"), a);
-	share_rig_forget(r, b, 100);
-	share_rig_forget(r, a, 100);
-	assert_int_equal(share_count(r->share).nodes, 1);
-	/* And with the new child seen first. */
-	put(r, "p/q/f", "");
-	a = share_rig_node(r, "p");
-	b = share_rig_node(r, "p/q");
-	assert_int_equal(rename(share_rig_path(r, "p/q"), share_rig_path(r, "q")), 0);
-	assert_int_equal(rename(share_rig_path(r, "p"), share_rig_path(r, "q/p")), 0);
-	struct fuse_entry_out entry;
-
-	assert_int_equal(share_rig_lookup(r, b, "p", &entry), 0);
-	assert_int_equal(entry.nodeid, a);
-	share_rig_forget(r, a, 100);
-	share_rig_forget(r, b, 100);
-	assert_int_equal(share_count(r->share).nodes, 1);
-}
-
 int main(void)
 {
+#define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, share_rig_teardown)
 	const struct CMUnitTest tests[] = {
-#define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, teardown)
 		T(test_read, setup),
 		T(test_readdir_in_small_pieces, setup),
 		T(test_readdirplus_counts, setup),
@@ -847,18 +557,7 @@ int main(void)
 		T(test_statfs_access_syncfs, setup),
 		T(test_made_by_the_caller, setup),
 		T(test_write_drops_suid, setup),
-		T(test_open_of_changed_file_is_stale, setup),
-		T(test_open_of_replaced_file, setup),
-		T(test_open_below_replaced_directory, setup),
-		T(test_open_of_growing_file, setup),
-		T(test_pages_kept_while_unchanged, setup),
-		T(test_cache_none, setup_none),
-		T(test_cache_always, setup_always),
 		T(test_readonly_refuses_each_change, setup_readonly),
-		T(test_more_files_than_descriptors, setup_scarce),
-		T(test_open_files_are_bounded, setup_scarce),
-		T(test_tree_turned_around, setup),
-#undef T
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

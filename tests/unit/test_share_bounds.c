@@ -18,30 +18,14 @@
 
 #include <cmocka.h>
 
-static int setup_as(void **state, unsigned fds_max)
-{
-	struct share_rig *r = malloc(sizeof(*r));
-
-	share_rig_init(r, true, SHARE_CACHE_AUTO, fds_max);
-	*state = r;
-	return 0;
-}
-
 static int setup(void **state)
 {
-	return setup_as(state, 0);
+	return share_rig_setup(state, true, SHARE_CACHE_AUTO, 0);
 }
 
 static int setup_scarce(void **state)
 {
-	return setup_as(state, SHARE_FDS_MIN);
-}
-
-static int teardown(void **state)
-{
-	share_rig_fini(*state);
-	free(*state);
-	return 0;
+	return share_rig_setup(state, true, SHARE_CACHE_AUTO, SHARE_FDS_MIN);
 }
 
 static uint64_t make_dir(struct share_rig *r, uint64_t parent, const char *name)
@@ -69,6 +53,97 @@ static void assert_few_descriptors(struct share_rig *r)
 	struct share_counts c = share_count(r->share);
 
 	assert_true(c.fds + c.handles <= SHARE_FDS_MIN);
+}
+
+/* Many more files than descriptors, and a path deeper than they go: all are there when they
+ * are asked for, unless the host has put others in their places. */
+static void test_more_files_than_descriptors(void **state)
+{
+	enum { FILES = 300, DEEP = 100 };
+	struct share_rig *r = *state;
+	const struct fuse_getattr_in in = {0};
+	uint64_t nodes[FILES], deep[DEEP], at = 1;
+	char name[32];
+	struct fuse_entry_out entry;
+
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "file-%u", i);
+		share_rig_put(r, name, name);
+		nodes[i] = share_rig_node(r, name);
+		assert_true(share_count(r->share).fds <= SHARE_FDS_MIN);
+	}
+	for (unsigned i = 0; i < DEEP; i++) {
+		const struct fuse_mkdir_in dir = {.mode = 0755};
+
+		assert_int_equal(share_rig_call(r, FUSE_MKDIR, at, &dir, sizeof(dir), "d", 2), 0);
+		memcpy(&entry, r->data, sizeof(entry));
+		at = deep[i] = entry.nodeid;
+	}
+	for (unsigned i = 0; i < FILES; i++)
+		assert_int_equal(
+			share_rig_call(r, FUSE_GETATTR, nodes[i], &in, sizeof(in), NULL, 0), 0);
+	assert_int_equal(share_rig_call(r, FUSE_GETATTR, deep[DEEP - 1], &in, sizeof(in), NULL, 0),
+			 0);
+	assert_true(share_count(r->share).fds <= SHARE_FDS_MIN);
+	/* Another of that name is another file. */
+	assert_int_equal(unlink(share_rig_path(r, "file-0")), 0);
+	share_rig_put(r, "file-0", "another");
+	share_rig_node(r, "file-1");
+	for (unsigned i = 2; i < FILES; i++)
+		share_rig_call(r, FUSE_GETATTR, nodes[i], &in, sizeof(in), NULL, 0);
+	assert_int_equal(share_rig_call(r, FUSE_GETATTR, nodes[0], &in, sizeof(in), NULL, 0),
+			 -ESTALE);
+	assert_int_not_equal(share_rig_node(r, "file-0"), nodes[0]);
+}
+
+/* A guest that opens and never closes meets a bound. */
+static void test_open_files_are_bounded(void **state)
+{
+	struct share_rig *r = *state;
+	struct fuse_open_out out;
+	uint64_t node;
+	int ret = 0;
+
+	share_rig_put(r, "f", "");
+	node = share_rig_node(r, "f");
+	for (unsigned i = 0; i < 1000 && !ret; i++)
+		ret = share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out);
+	assert_int_equal(ret, -ENFILE);
+	assert_true(share_count(r->share).handles < SHARE_FDS_MIN);
+	assert_int_equal(share_rig_mount(r, 0), 0);
+	assert_int_equal(share_count(r->share).handles, 0);
+	assert_int_equal(share_count(r->share).nodes, 1);
+}
+
+/* The host turns the tree around: the child becomes the parent. */
+static void test_tree_turned_around(void **state)
+{
+	struct share_rig *r = *state;
+	uint64_t a, b;
+
+	share_rig_put(r, "a/b/f", "");
+	a = share_rig_node(r, "a");
+	b = share_rig_node(r, "a/b");
+	assert_int_equal(rename(share_rig_path(r, "a/b"), share_rig_path(r, "b")), 0);
+	assert_int_equal(rename(share_rig_path(r, "a"), share_rig_path(r, "b/a")), 0);
+	assert_int_equal(share_rig_node(r, "b"), b);
+	assert_int_equal(share_rig_node(r, "b/a"), a);
+	share_rig_forget(r, b, 100);
+	share_rig_forget(r, a, 100);
+	assert_int_equal(share_count(r->share).nodes, 1);
+	/* And with the new child seen first. */
+	share_rig_put(r, "p/q/f", "");
+	a = share_rig_node(r, "p");
+	b = share_rig_node(r, "p/q");
+	assert_int_equal(rename(share_rig_path(r, "p/q"), share_rig_path(r, "q")), 0);
+	assert_int_equal(rename(share_rig_path(r, "p"), share_rig_path(r, "q/p")), 0);
+	struct fuse_entry_out entry;
+
+	assert_int_equal(share_rig_lookup(r, b, "p", &entry), 0);
+	assert_int_equal(entry.nodeid, a);
+	share_rig_forget(r, a, 100);
+	share_rig_forget(r, b, 100);
+	assert_int_equal(share_count(r->share).nodes, 1);
 }
 
 /* Each open looks at all directories on the way; they are more than there are descriptors. */
@@ -133,13 +208,13 @@ static void test_put_away(void **state)
 	struct fuse_open_out out;
 	char name[32];
 
-	scratch_text(&r->s, share_rig_name("f"), "text");
+	share_rig_put(r, "f", "text");
 	for (unsigned round = 0; round < 2; round++) {
 		uint64_t node = share_rig_node(r, "f");
 
 		for (unsigned i = 0; i < OTHERS; i++) {
 			snprintf(name, sizeof(name), "g%u", i);
-			scratch_text(&r->s, share_rig_name(name), "");
+			share_rig_put(r, name, "");
 			share_rig_node(r, name);
 		}
 		assert_int_equal(share_rig_create(r, FUSE_ROOT_ID, "f", O_RDWR | O_CREAT,
@@ -161,7 +236,7 @@ static void test_no_open_file_left(void **state)
 	struct stat st;
 	uint64_t node;
 
-	scratch_text(&r->s, share_rig_name("f"), "text");
+	share_rig_put(r, "f", "text");
 	node = share_rig_node(r, "f");
 	while (!share_rig_open(r, FUSE_OPEN, node, O_RDONLY, &out))
 		;
@@ -229,7 +304,7 @@ static void test_host_without_descriptors(void **state)
 	struct share_rig *r = *state;
 	rlim_t needed;
 
-	scratch_text(&r->s, share_rig_name("d/f"), "text");
+	share_rig_put(r, "d/f", "text");
 	needed = descriptors_needed(r);
 	assert_true(needed > 8);
 	/* None was lost where there were too few. */
@@ -286,7 +361,7 @@ static void test_files_known(void **state)
 		nodes[i] = make_dir(r, FUSE_ROOT_ID, name);
 	}
 	assert_int_equal(share_count(r->share).nodes, MAX);
-	scratch_text(&r->s, share_rig_name("more"), "");
+	share_rig_put(r, "more", "");
 	assert_int_equal(share_rig_lookup(r, FUSE_ROOT_ID, "more", &entry), -ENFILE);
 	/* What it knows already is no more, however often it is looked up. */
 	for (unsigned i = 0; i < 1000; i++)
@@ -328,7 +403,7 @@ static void test_directories_read_ahead(void **state)
 
 	for (unsigned i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "file-%u", i);
-		scratch_text(&r->s, share_rig_name(name), "");
+		share_rig_put(r, name, "");
 	}
 	for (unsigned i = 0; i < DIRS; i++) {
 		assert_int_equal(share_rig_open(r, FUSE_OPENDIR, FUSE_ROOT_ID, 0, &out), 0);
@@ -358,7 +433,10 @@ static void test_directories_read_ahead(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, share_rig_teardown)
+		T(test_more_files_than_descriptors, setup_scarce),
+		T(test_open_files_are_bounded, setup_scarce),
+		T(test_tree_turned_around, setup),
 		T(test_deep_paths, setup_scarce),
 		T(test_trees_turned_around, setup_scarce),
 		T(test_put_away, setup_scarce),
