@@ -131,6 +131,28 @@ static void test_names_of_old_versions(void **state)
 	}
 }
 
+/* A guest that offers all there is, too, is not taken up on what would give requests another
+ * layout. */
+static void test_no_other_layouts(void **state)
+{
+	struct share_rig *r = *state;
+	struct fuse_init_in init = {
+		.major = 7, .minor = UINT32_MAX, .flags = UINT32_MAX, .flags2 = UINT32_MAX};
+	struct fuse_init_out out = {0};
+	const struct fuse_setxattr_in set = {.size = 5};
+	uint64_t node;
+
+	memset(init.unused, 0xff, sizeof(init.unused));
+	assert_int_equal(share_rig_call(r, FUSE_INIT, 0, &init, sizeof(init), NULL, 0), 0);
+	memcpy(&out, r->data, r->len < sizeof(out) ? r->len : sizeof(out));
+	assert_int_equal(out.flags & (FUSE_SETXATTR_EXT | FUSE_POSIX_ACL | FUSE_DONT_MASK), 0);
+	assert_int_equal(out.flags2 & (FUSE_SECURITY_CTX >> 32), 0);
+	node = share_rig_node(r, "file");
+	/* The name where it always was: it is wrong only in what it says. */
+	assert_int_equal(share_rig_call(r, FUSE_SETXATTR, node, &set, 8, "nonsense\0value", 14),
+			 -EOPNOTSUPP);
+}
+
 /* A link is a link, wherever it leads: it has a text, and no contents, no names below. */
 static void test_links_lead_nowhere(void **state)
 {
@@ -685,6 +707,7 @@ int main(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 		T(test_names_that_are_paths),
 		T(test_names_of_old_versions),
+		T(test_no_other_layouts),
 		T(test_links_lead_nowhere),
 		T(test_rename_under_way),
 		T(test_moved_out),
