@@ -85,6 +85,9 @@ struct share_request {
 	uint64_t out_len;
 };
 
+/* No answer is longer, whatever room there is; nothing is written behind that. */
+enum { SHARE_ANSWER_MAX = (1 << 20) + 16 };
+
 /* Carry it out. Gives how many bytes of `out` were filled from the front: 0 for those
  * requests that have no answer. -EPROTO: it has no header or no room for an answer that is
  * due, so that there is no way to tell the guest but to fail the device. */

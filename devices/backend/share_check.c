@@ -78,6 +78,7 @@ static const struct shape {
 
 static_assert(sizeof(struct fuse_in_header) == SHARE_HEADER_LEN, "as linux/fuse.h has it");
 static_assert(sizeof(struct fuse_out_header) == SHARE_ANSWER_LEN, "as linux/fuse.h has it");
+static_assert(SHARE_ANSWER_LEN + SHARE_DATA_MAX <= SHARE_ANSWER_MAX, "a read is the longest");
 static_assert(sizeof(struct fuse_write_in) == SHARE_WRITE_LEN, "as linux/fuse.h has it");
 
 static const struct shape *shape_of(uint32_t op)

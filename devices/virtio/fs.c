@@ -51,7 +51,8 @@ static bool serve(struct virtio_fs *f, unsigned index)
 		return false;
 	}
 	/* A read that failed may have come part of the way. */
-	virtq_chain_mark_dirty(c, f->v.gm, 0, c->write_len);
+	virtq_chain_mark_dirty(c, f->v.gm, 0,
+			       c->write_len < SHARE_ANSWER_MAX ? c->write_len : SHARE_ANSWER_MAX);
 	virtq_push(&f->v.queues[index], c->head, (uint32_t)written);
 	return true;
 }

@@ -209,6 +209,31 @@ static void test_framing(void **state)
 	assert_true(fake_transport_irqs(&f->t, 1) && fake_transport_irqs(&f->t, 2));
 }
 
+/* What an answer may have been written to is logged as dirty, and no more, though the driver gives
+ * it all of RAM. */
+static void test_dirty(void **state)
+{
+	struct fixture *f = *state;
+	const struct fuse_getattr_in in = {0};
+	static uint64_t bits[RAM / 4096 / 64];
+	const uint64_t big = 4 * MiB;
+	uint32_t id, len;
+
+	go(f);
+	mount(f);
+	assert_int_equal(guest_mem_log_start(&f->gm), 0);
+	len = put(f, FUSE_GETATTR, 1, &in, sizeof(in));
+	virtq_driver_offer(
+		&f->d[1],
+		(struct vd_buf[]){{REQUEST, len, false}, {big, (uint32_t)(RAM - big), true}}, 2);
+	virtio_kick(&f->f.v, 1);
+	loop_settle(f->loop);
+	assert_true(virtq_driver_take_used(&f->d[1], &id, &f->used_len));
+	assert_int_equal(guest_mem_log_fetch(&f->gm, 0, bits, ARRAY_LEN(bits)), 0);
+	assert_true(bits[big / 4096 / 64] & 1);
+	assert_false(bits[(RAM - 4096) / 4096 / 64] >> 63);
+}
+
 static void test_forget_on_hiprio(void **state)
 {
 	struct fixture *f = *state;
@@ -347,6 +372,7 @@ int main(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 		T(test_config),
 		T(test_framing),
+		T(test_dirty),
 		T(test_forget_on_hiprio),
 		T(test_interrupt_overtakes),
 		T(test_no_way_to_answer),
