@@ -37,8 +37,9 @@ struct pump {
 
 struct command {
 	struct vsock_backend backend;
-	int ours[STREAMS];   /* ends of the socket pairs; -1: given away or closed */
-	int guests[STREAMS]; /* until the guest has connected */
+	struct vsock_backend *rest; /* owned; NULL: there are no other ports */
+	int ours[STREAMS];          /* ends of the socket pairs; -1: given away or closed */
+	int guests[STREAMS];        /* until the guest has connected */
 	struct pump *pumps[STREAMS];
 	struct loop_fd *control;
 	struct loop_fd *input; /* with a terminal: of its stream */
@@ -53,31 +54,71 @@ struct command {
 
 /* --- the vsock device's calls: its loop ------------------------------------------------ */
 
-/* Each port once: who else in the guest comes is refused. */
+static struct command *of(struct vsock_backend *b)
+{
+	return container_of(b, struct command, backend);
+}
+
+static int attach(struct vsock_backend *b, struct loop *loop)
+{
+	struct vsock_backend *rest = of(b)->rest;
+
+	if (!rest)
+		return 0;
+	rest->open = b->open;
+	rest->ctx = b->ctx;
+	return rest->ops->attach ? rest->ops->attach(rest, loop) : 0;
+}
+
+static void detach(struct vsock_backend *b)
+{
+	struct vsock_backend *rest = of(b)->rest;
+
+	if (rest && rest->ops->detach)
+		rest->ops->detach(rest);
+}
+
+/* Each of the command's ports once: who else in the guest comes is refused. */
 static int connect_port(struct vsock_backend *b, uint32_t port)
 {
-	struct command *c = container_of(b, struct command, backend);
+	struct command *c = of(b);
 	uint32_t stream = port - COMMAND_PORT_CONTROL;
 	int fd;
 
-	if (stream >= STREAMS || c->guests[stream] < 0)
+	if (stream >= STREAMS)
+		return c->rest ? c->rest->ops->connect(c->rest, port) : -ECONNREFUSED;
+	if (c->guests[stream] < 0)
 		return -ECONNREFUSED;
 	fd = c->guests[stream];
 	c->guests[stream] = -1;
 	return fd;
 }
 
+/* Only the rest calls open(). */
+static void answered(struct vsock_backend *b, void *who, int fd, uint32_t host_port)
+{
+	struct vsock_backend *rest = of(b)->rest;
+
+	if (rest && rest->ops->answered)
+		rest->ops->answered(rest, who, fd, host_port);
+}
+
 static void destroy_backend(struct vsock_backend *b)
 {
-	struct command *c = container_of(b, struct command, backend);
+	struct command *c = of(b);
 
 	/* A guest that never connected ends its streams all the same. */
 	for (unsigned i = 0; i < STREAMS; i++)
 		fd_close(&c->guests[i]);
+	vsock_backend_destroy(c->rest);
+	c->rest = NULL;
 }
 
 static const struct vsock_backend_ops backend_ops = {
+	.attach = attach,
+	.detach = detach,
 	.connect = connect_port,
+	.answered = answered,
 	.destroy = destroy_backend,
 };
 
@@ -313,8 +354,9 @@ struct command *command_create(struct err *e)
 	return c;
 }
 
-struct vsock_backend *command_backend(struct command *c)
+struct vsock_backend *command_backend(struct command *c, struct vsock_backend *rest)
 {
+	c->rest = rest;
 	return &c->backend;
 }
 

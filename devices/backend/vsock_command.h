@@ -29,8 +29,9 @@ struct command *command_create(struct err *e);
  * when their readers take nothing for two seconds. NULL is fine. */
 void command_destroy(struct command *c);
 
-/* For the vsock device, which takes it over. The command outlives the device. */
-struct vsock_backend *command_backend(struct command *c);
+/* For the vsock device, which takes it over. The command outlives the device. All ports but the
+ * command's are the business of `rest`, which goes with it; with NULL they are refused. */
+struct vsock_backend *command_backend(struct command *c, struct vsock_backend *rest);
 
 /* The guest is about to run: start the pumps, and listen to it on `loop`. `fds`: what its
  * stdin, stdout and stderr are here, borrowed, and never made non-blocking. `changed` is

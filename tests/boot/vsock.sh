@@ -4,9 +4,6 @@
 # of one direction, a driver that goes and comes back, and last words that a slow reader has yet to
 # get when the guest powers off.
 
-# there COMMAND...: where minivmm runs.
-there() { "${vm_on[@]}" "$@"; }
-
 # shellcheck disable=SC2016
 sock_script='/vsock_work guest || echo "status $?"
 cd /sys/bus/virtio/drivers/vmw_vsock_virtio_transport && d=$(ls -d virtio*) && echo $d >unbind && echo $d >bind &&
@@ -76,3 +73,15 @@ cloud_socks() { # TRANSPORT
 }
 test_cloud_pci() { cloud_socks pci; }
 test_cloud_mmio() { cloud_socks mmio; }
+
+# The command's streams and sockets of its own by the same device.
+test_with_a_command() {
+	kernel tuned
+	sock_host
+	boots 0 240 run -k "$kernel" --vsock "$sock,cid=77" -- "$work" guest
+	says '^guest: cid 77$'
+	says_not '^guest: failed'
+	for word in 'there and back' 'several at once' 'nobody there' half-close 'served the host'; do
+		says "^guest: works: $word\$"
+	done
+}

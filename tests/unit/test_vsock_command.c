@@ -58,7 +58,7 @@ static int setup(void **state)
 	f->c = command_create(&e);
 	if (!f->loop || !f->c || pipe(pipes[0]) || pipe(pipes[1]) || pipe(pipes[2]))
 		return -1;
-	f->backend = command_backend(f->c);
+	f->backend = command_backend(f->c, NULL);
 	f->in = pipes[0][1];
 	f->out = pipes[1][0];
 	f->err = pipes[2][0];
@@ -323,7 +323,7 @@ static void a_terminal(void **state)
 	vsock_backend_destroy(f->backend);
 	command_destroy(f->c);
 	f->c = command_create(&e);
-	f->backend = command_backend(f->c);
+	f->backend = command_backend(f->c, NULL);
 	const int fds[] = {-1, f->theirs[1], f->theirs[2]};
 
 	assert_int_equal(command_start(f->c, f->loop, fds, on_change, f, &e), 0);
@@ -354,6 +354,78 @@ static void a_terminal(void **state)
 	end_guest(f);
 }
 
+/* Another backend for the other ports: it sees all of the device's calls but for the command's. */
+struct rest {
+	struct vsock_backend backend;
+	unsigned attached, detached, answered, destroyed;
+	uint32_t port;
+};
+
+static int rest_attach(struct vsock_backend *b, struct loop *loop)
+{
+	((struct rest *)b)->attached++;
+	return 0;
+}
+static void rest_detach(struct vsock_backend *b)
+{
+	((struct rest *)b)->detached++;
+}
+static int rest_connect(struct vsock_backend *b, uint32_t port)
+{
+	((struct rest *)b)->port = port;
+	return 77;
+}
+static void rest_answered(struct vsock_backend *b, void *who, int fd, uint32_t host_port)
+{
+	assert_ptr_equal(who, b);
+	((struct rest *)b)->answered++;
+}
+static void rest_destroy(struct vsock_backend *b)
+{
+	((struct rest *)b)->destroyed++;
+}
+
+static int open_socket(void *ctx, uint32_t port, int fd, void *who)
+{
+	return (int)port + fd;
+}
+
+static void other_ports_are_the_rests(void **state)
+{
+	static const struct vsock_backend_ops ops = {.attach = rest_attach,
+						     .detach = rest_detach,
+						     .connect = rest_connect,
+						     .answered = rest_answered,
+						     .destroy = rest_destroy};
+	struct fixture *f = *state;
+	struct rest r = {.backend.ops = &ops};
+
+	/* Without one they are refused. */
+	assert_int_equal(connect_to(f, COMMAND_PORT_STDERR + 1), -ECONNREFUSED);
+	f->backend = command_backend(f->c, &r.backend);
+	f->backend->open = open_socket;
+	f->backend->ctx = f;
+	assert_int_equal(f->backend->ops->attach(f->backend, f->loop), 0);
+	assert_int_equal(r.attached, 1);
+	assert_int_equal(r.backend.open(r.backend.ctx, 40, 2, NULL), 42);
+	assert_ptr_equal(r.backend.ctx, f);
+	connect_all(f);
+	assert_int_equal(r.port, 0);
+	assert_int_equal(connect_to(f, COMMAND_PORT_STDIN), -ECONNREFUSED);
+	assert_int_equal(r.port, 0);
+	assert_int_equal(connect_to(f, COMMAND_PORT_STDERR + 1), 77);
+	assert_int_equal(r.port, COMMAND_PORT_STDERR + 1);
+	assert_int_equal(connect_to(f, COMMAND_PORT_CONTROL - 1), 77);
+	f->backend->ops->answered(f->backend, &r, 3, 9);
+	assert_int_equal(r.answered, 1);
+	f->backend->ops->detach(f->backend);
+	assert_int_equal(r.detached, 1);
+	end_guest(f);
+	vsock_backend_destroy(f->backend);
+	assert_int_equal(r.destroyed, 1);
+	f->backend = command_backend(f->c, NULL);
+}
+
 /* What was sent before a crash is written out; a reader that takes nothing costs two
  * seconds. */
 static void a_crash_loses_nothing_that_was_sent(void **state)
@@ -382,6 +454,7 @@ int main(void)
 		COMMAND_TEST(a_reader_that_leaves_is_told_to_the_guest),
 		COMMAND_TEST(a_guest_that_never_came),
 		COMMAND_TEST(a_terminal),
+		COMMAND_TEST(other_ports_are_the_rests),
 		COMMAND_TEST(a_crash_loses_nothing_that_was_sent),
 	};
 

@@ -240,9 +240,6 @@ int command_complete(struct vm_config *c, struct err *e)
 	if (c->n_initrds)
 		return err_usage(e, -EINVAL,
 				 "--initrd: not with a command, which minivmm's own init runs");
-	if (c->vsock.path)
-		return err_usage(e, -EINVAL,
-				 "--vsock: not with a command, whose streams have the device");
 	err = complete_kernel(c, e);
 	if (!err)
 		err = complete_root(c, e);

@@ -91,6 +91,7 @@ struct shared_dir {
 /* The virtio-vsock device and the thread that serves it. */
 struct vsock {
 	struct vsock_backend *backend; /* owned until the device is made; NULL: there is none */
+	struct vsock_backend *sockets; /* that, or a part of it: of --vsock; NULL: not wanted */
 	struct io_thread *thread;
 	struct virtio_vsock dev;
 	struct virtio_slot slot;

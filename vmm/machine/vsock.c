@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The vsock, for a command or for --vsock: its path is judged with the other files, so that a wrong
- * one shows at once, and made with the device. It has a thread of its own. */
+/* The vsock, for a command, for --vsock, or for both: its path is judged with the other files, so
+ * that a wrong one shows at once, and made with the device. It has a thread of its own. */
 #include "devices/backend/vsock_unix.h"
 #include "vmm/base/fd.h"
 #include "vmm/machine/parts.h"
@@ -14,7 +14,7 @@ static unsigned conns_max(const struct machine *m)
 {
 	unsigned parts = machine_fd_parts(m->config);
 
-	if (m->dry || m->command)
+	if (m->dry || !m->vsock.sockets)
 		return CONNS_MIN;
 	return fd_part_of_limit(parts < FDS_PARTS_MIN ? FDS_PARTS_MIN : parts, CONNS_MIN,
 				VIRTIO_VSOCK_CONNS_MAX);
@@ -24,14 +24,16 @@ int machine_open_vsock(struct machine *m, struct err *e)
 {
 	const struct vsock_config *c = &m->config->vsock;
 
-	if (m->config->command.wanted) {
-		m->command = command_create(e);
-		m->vsock.backend = m->command ? command_backend(m->command) : NULL;
-		return m->command ? 0 : e->code;
-	}
-	int ret = c->path ? vsock_unix_create(&m->vsock.backend, "--vsock", c->path, e) : 0;
+	struct vsock *v = &m->vsock;
+	int ret = c->path ? vsock_unix_create(&v->sockets, "--vsock", c->path, e) : 0;
 
-	return ret || !c->path ? ret : vsock_unix_check(m->vsock.backend, e);
+	v->backend = v->sockets;
+	if (!ret && m->config->command.wanted) {
+		m->command = command_create(e);
+		ret = m->command ? 0 : e->code;
+		v->backend = ret ? v->sockets : command_backend(m->command, v->sockets);
+	}
+	return ret || !v->sockets ? ret : vsock_unix_check(v->sockets, e);
 }
 
 void machine_close_vsock(struct machine *m)
@@ -43,7 +45,7 @@ int machine_make_vsock(struct machine *m, struct err *e)
 {
 	struct vsock *v = &m->vsock;
 	struct vsock_backend *backend = v->backend;
-	int ret = m->dry || m->command ? 0 : vsock_unix_listen(backend, e);
+	int ret = m->dry || !v->sockets ? 0 : vsock_unix_listen(v->sockets, e);
 
 	if (ret)
 		return ret;
@@ -52,7 +54,7 @@ int machine_make_vsock(struct machine *m, struct err *e)
 		return e->code;
 	const struct virtio_vsock_options options = {
 		.name = MACHINE_VSOCK_NAME,
-		.cid = m->command ? VIRTIO_VSOCK_CID_MIN : m->config->vsock.cid,
+		.cid = v->sockets ? m->config->vsock.cid : VIRTIO_VSOCK_CID_MIN,
 		.conns_max = conns_max(m),
 	};
 
