@@ -4,13 +4,17 @@
 #include "vmm/base/log.h"
 #include "vmm/base/sigbus.h"
 #include "vmm/config/config.h"
+#include "vmm/core/clock.h"
 #include "vmm/doctor/doctor.h"
+#include "vmm/machine/events.h"
+#include "vmm/machine/junit.h"
 #include "vmm/machine/machine.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,24 +56,49 @@ static int start_log(const struct vm_config *c, struct err *e)
 
 /* One machine after the other, as long as the guest reboots and that means so. A
  * guest that was asked to power off and reboots instead is not started again. */
-static int run(const struct vm_config *c, struct err *e)
+static int run_machines(const struct vm_config *c, struct events *events, struct machine_end *end,
+			struct err *e)
 {
-	struct machine_end end = {0};
-
-	do {
+	for (;;) {
 		struct machine *m;
 
-		if (machine_create(&m, c, e))
+		if (machine_create(&m, c, events, e))
 			return report(e, c->command.wanted);
-		int ret = machine_run(m, &end, e);
+		int ret = machine_run(m, end, e);
 
 		machine_destroy(m);
 		if (ret)
 			return report(e, c->command.wanted);
-		machine_end_log(&end);
-	} while (end.reason == STOP_RESET && !end.signum && !end.command &&
-		 c->on_reboot == ON_REBOOT_RESTART);
-	return machine_end_status(&end);
+		machine_end_log(end);
+		if (end->reason != STOP_RESET || end->signum || end->command ||
+		    c->on_reboot != ON_REBOOT_RESTART)
+			return machine_end_status(end);
+		events_restarted(events);
+	}
+}
+
+/* ... and tell programs of it. */
+static int run(const struct vm_config *c, uint64_t began_ns, struct err *e)
+{
+	struct machine_end end = {0};
+	struct events *events;
+	struct err lost = {0};
+	int status;
+
+	if (command_junit_check(c, e) || events_open(&events, c, began_ns, e))
+		return report(e, c->command.wanted);
+	status = run_machines(c, events, &end, e);
+	const char *why = e->kind ? e->text : NULL;
+
+	/* A command that passed and is in no report has not passed. */
+	if (command_junit_write(c, &end, why, clock_monotonic_ns(&clock_host) - began_ns, &lost)) {
+		int failed = report(&lost, true);
+
+		status = status ? status : failed;
+	}
+	events_close(events, &end, status, why);
+	free(end.console);
+	return status;
 }
 
 /* --log-file is left alone: nothing is created. */
@@ -93,6 +122,7 @@ int main(int argc, char **argv)
 	struct err e = {0};
 	struct vm_config config;
 	bool command = config_has_command(argc, argv);
+	const uint64_t began_ns = clock_monotonic_ns(&clock_host);
 	int status = 0;
 
 	fill_standard_fds();
@@ -104,7 +134,8 @@ int main(int argc, char **argv)
 		if (config.dry_run)
 			status = describe(&config, &e);
 		else
-			status = start_log(&config, &e) ? report(&e, command) : run(&config, &e);
+			status = start_log(&config, &e) ? report(&e, command)
+							: run(&config, began_ns, &e);
 		break;
 	case CONFIG_DOCTOR:
 		status = examine(config.json, &e);

@@ -60,6 +60,9 @@ struct char_backend *char_file_create(const char *name, const char *path, struct
 struct char_backend *char_kept_create(const char *name, bool show, struct err *e);
 /* The guest failed: at close, tell its last lines on stderr. Main thread. */
 void char_kept_tell(struct char_backend *b);
+/* Its last lines so far, as they would be told, but also if they are shown: a new string, the
+ * caller's to free; NULL for want of memory. A NUL is told as '?'. */
+char *char_kept_last(struct char_backend *b);
 /* Its path is told in a line on stderr. */
 struct char_backend *char_pty_create(const char *name, struct loop *loop, struct err *e);
 /* Made at `path` with mode 0600, removed by close. Whatever is there already is

@@ -20,7 +20,8 @@ enum {
 
 struct char_kept {
 	struct char_backend b;
-	struct char_out_fd *shown; /* NULL: it is kept */
+	struct char_out_fd *shown; /* NULL: it is kept only */
+	struct char_out port;      /* of `shown` */
 	bool tell;
 	pthread_mutex_t lock; /* of the ring */
 	struct char_ring ring;
@@ -38,13 +39,13 @@ static void keep(void *ctx, const uint8_t *bytes, size_t len)
 	pthread_mutex_lock(&k->lock);
 	char_ring_append(&k->ring, bytes, len);
 	pthread_mutex_unlock(&k->lock);
+	if (k->shown)
+		k->port.send(k->port.ctx, bytes, len);
 }
 
 static struct char_out kept_out(struct char_backend *b)
 {
-	struct char_kept *k = kept_of(b);
-
-	return k->shown ? char_out_port(k->shown) : (struct char_out){keep, k};
+	return (struct char_out){keep, kept_of(b)};
 }
 
 static struct char_room kept_room(struct char_backend *b)
@@ -75,29 +76,46 @@ static size_t drop_returns(uint8_t *bytes, size_t len)
 
 	for (size_t i = 0; i < len; i++)
 		if (bytes[i] != '\r')
-			bytes[n++] = bytes[i];
+			bytes[n++] = bytes[i] ? bytes[i] : '?';
 	return n;
+}
+
+char *char_kept_last(struct char_backend *b)
+{
+	struct char_kept *k = kept_of(b);
+	uint8_t *bytes = malloc(CHAR_RING + 2);
+	size_t len, start;
+
+	if (!bytes)
+		return NULL;
+	pthread_mutex_lock(&k->lock);
+	struct char_ring looked_at = k->ring; /* what is taken from it stays in the other */
+
+	len = char_ring_take(&looked_at, bytes, CHAR_RING);
+	pthread_mutex_unlock(&k->lock);
+	len = drop_returns(bytes, len);
+	if (len && bytes[len - 1] != '\n')
+		bytes[len++] = '\n';
+	start = last_lines(bytes, len);
+	memmove(bytes, bytes + start, len - start);
+	bytes[len - start] = '\0';
+	return (char *)bytes;
 }
 
 static void tell(struct char_kept *k)
 {
-	uint8_t *bytes = malloc(CHAR_RING);
+	char *lines = char_kept_last(&k->b);
 	struct err e = {0};
-	struct char_out_fd *out = bytes ? char_out_create(STDERR_FILENO, &e) : NULL;
+	struct char_out_fd *out = lines ? char_out_create(STDERR_FILENO, &e) : NULL;
 
 	if (out) {
 		const struct char_out port = char_out_port(out);
-		size_t len = char_ring_take(&k->ring, bytes, CHAR_RING), start;
 
-		len = drop_returns(bytes, len);
-		start = last_lines(bytes, len);
-		port.send(port.ctx, bytes + start, len - start);
-		if (len && bytes[len - 1] != '\n')
-			port.send(port.ctx, (const uint8_t *)"\n", 1);
+		port.send(port.ctx, (const uint8_t *)lines, strlen(lines));
 		char_out_drain(out, DRAIN_MS);
 	}
 	char_out_destroy(out);
-	free(bytes);
+	free(lines);
 }
 
 static void kept_close(struct char_backend *b)
@@ -133,6 +151,7 @@ struct char_backend *char_kept_create(const char *name, bool show, struct err *e
 			kept_close(&k->b);
 			return NULL;
 		}
+		k->port = char_out_port(k->shown);
 	}
 	return &k->b;
 }

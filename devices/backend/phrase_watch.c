@@ -35,6 +35,21 @@ static void keep(struct phrase_watch *w, uint8_t c)
 	atomic_store_explicit(&w->line_len, n + 1, memory_order_release);
 }
 
+void phrase_watch_notify(struct phrase_watch *w, void (*told)(void *ctx, const char *line),
+			 void *ctx)
+{
+	w->told = told;
+	w->told_ctx = ctx;
+}
+
+static void notify(struct phrase_watch *w)
+{
+	char line[PHRASE_WATCH_LINE + 1];
+
+	phrase_watch_line(w, line, sizeof(line));
+	w->told(w->told_ctx, line);
+}
+
 void phrase_watch_feed(struct phrase_watch *w, const uint8_t *bytes, size_t len)
 {
 	for (size_t i = 0; i < len && !w->line_done; i++) {
@@ -46,6 +61,8 @@ void phrase_watch_feed(struct phrase_watch *w, const uint8_t *bytes, size_t len)
 			w->matched = bytes[i] == (uint8_t)w->phrase[0];
 		if (!w->phrase[w->matched])
 			atomic_store_explicit(&w->seen, true, memory_order_release);
+		if (w->line_done && w->told)
+			notify(w);
 	}
 }
 

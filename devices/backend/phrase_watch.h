@@ -27,6 +27,8 @@ struct phrase_watch {
 	_Atomic unsigned line_len;
 	char line[PHRASE_WATCH_LINE]; /* bytes below line_len never change */
 	struct char_out next;         /* of the tap */
+	void (*told)(void *ctx, const char *line);
+	void *told_ctx;
 };
 
 /* `phrase` is borrowed; its first character occurs in it only once. */
@@ -35,6 +37,12 @@ void phrase_watch_init(struct phrase_watch *w, const char *phrase);
 /* Read a piece of the output; pieces come one after the other (from any thread,
  * under the lock of whoever produces them) and may be cut anywhere. */
 void phrase_watch_feed(struct phrase_watch *w, const uint8_t *bytes, size_t len);
+
+/* Call `told` once the line with the phrase is complete, with what followed the phrase, as
+ * phrase_watch_line() has it: on the thread that feeds, under its lock, so it must not wait.
+ * Before the first feed. */
+void phrase_watch_notify(struct phrase_watch *w, void (*told)(void *ctx, const char *line),
+			 void *ctx);
 
 /* Has the phrase gone by? Any thread. */
 bool phrase_watch_seen(const struct phrase_watch *w);

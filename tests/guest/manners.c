@@ -20,6 +20,7 @@
  *             2, port 0xcf9, or 3, FADT's reset register
  *   nowhere   runs where there is no memory
  *   machine   says what the machine consists of
+ *   linux     says what Linux says when it starts and when it runs its init, and powers off
  *
  * RUN: --append do=echo --append count=5
  * INPUT: hello
@@ -268,6 +269,11 @@ void guest_main(void)
 		((void (*)(void))0xd0000000)();
 	} else if (told("machine")) {
 		machine();
+	} else if (told("linux")) {
+		/* In one piece minivmm would find it, and look for modules of that version. */
+		puts("[    0.0] Linux ");
+		puts("version 6.1.0-manners (us@here) #1\n"
+		     "[    0.4] Run /init as init process\n");
 	} else {
 		fail("do what?");
 	}

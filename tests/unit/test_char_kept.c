@@ -102,6 +102,28 @@ static void of_much_the_end_is_told(void **state)
 	assert_non_null(strstr(told, "\nline 20000 of many\n"));
 }
 
+static char *kept;
+
+static void two_lines_and_a_look(struct char_backend *b, const struct char_out *out)
+{
+	say_two_lines(b, out);
+	out->send(out->ctx, (const uint8_t *)"\0x", 2);
+	kept = char_kept_last(b);
+	char_kept_tell(b);
+}
+
+/* They can be had as well, and are told all the same. */
+static void the_last_lines_can_be_had(void **state)
+{
+	with_stderr(two_lines_and_a_look, false);
+	assert_string_equal(kept, "one\ntwo?x\n");
+	assert_string_equal(told, "one\ntwo?x\n");
+	free(kept);
+	with_stderr(two_lines_and_a_look, true);
+	assert_string_equal(kept, "one\ntwo?x\n");
+	free(kept);
+}
+
 /* As it comes, with nothing said twice. */
 static void shown(void **state)
 {
@@ -115,6 +137,7 @@ int main(void)
 		cmocka_unit_test(all_is_well),
 		cmocka_unit_test(a_failure_is_told),
 		cmocka_unit_test(of_much_the_end_is_told),
+		cmocka_unit_test(the_last_lines_can_be_had),
 		cmocka_unit_test(shown),
 	};
 

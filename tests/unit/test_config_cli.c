@@ -306,6 +306,35 @@ static void a_command_has_a_chosen_environment(void **state)
 	refused("--env =x: has no name", "-kx", "--env", "=x", "--", "ls");
 }
 
+static void outputs_for_programs(void **state)
+{
+	assert_int_equal(parse("-kx", "--events", "ev"), CONFIG_RUN);
+	assert_string_equal(c.events.path, "ev");
+	assert_int_equal(c.events.fd, 0);
+	vm_config_fini(&c);
+	/* The last one wins, of either kind. */
+	assert_int_equal(parse("-kx", "--events", "ev", "--events", "fd=7"), CONFIG_RUN);
+	assert_null(c.events.path);
+	assert_int_equal(c.events.fd, 7);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--events", "fd=7", "--events", "ev"), CONFIG_RUN);
+	assert_string_equal(c.events.path, "ev");
+	assert_int_equal(c.events.fd, 0);
+	vm_config_fini(&c);
+	refused("--events fd=2: not an open descriptor", "-kx", "--events", "fd=2");
+	refused("--events fd=: not an open descriptor", "-kx", "--events", "fd=");
+	refused("--events fd=4x: not an open descriptor", "-kx", "--events", "fd=4x");
+	refused("--events fd=4294967299: not an open descriptor", "-kx", "--events",
+		"fd=4294967299");
+	refused("--events \"\": an empty path", "-kx", "--events", "");
+
+	assert_int_equal(parse("-kx", "--junit", "j.xml", "--", "ls"), CONFIG_RUN);
+	assert_string_equal(c.command.junit, "j.xml");
+	vm_config_fini(&c);
+	refused("--junit: is for a command", "-kx", "--junit", "j.xml");
+	refused("--junit \"\": an empty path", "-kx", "--junit=", "--", "ls");
+}
+
 static void no_words_at_all(void **state)
 {
 	char *none[] = {NULL};
@@ -1056,6 +1085,7 @@ int main(void)
 		cmocka_unit_test_teardown(commands, fini),
 		cmocka_unit_test_teardown(a_command_is_taken_word_by_word, fini),
 		cmocka_unit_test_teardown(a_command_has_a_chosen_environment, fini),
+		cmocka_unit_test_teardown(outputs_for_programs, fini),
 		cmocka_unit_test_teardown(no_words_at_all, fini),
 		cmocka_unit_test_teardown(an_unknown_option_is_told_its_neighbour, fini),
 		cmocka_unit_test_teardown(missing_and_unwanted_values, fini),

@@ -122,6 +122,7 @@ static void every_setting(void **state)
 			       "on-reboot = restart\n"
 			       "[log]\n"
 			       "log-file = /l\n"
+			       "events = /e\n"
 			       "verbose = 1"),
 			 CONFIG_RUN);
 	assert_string_equal(c.kernel, "/k");
@@ -155,6 +156,7 @@ static void every_setting(void **state)
 	assert_int_equal(c.serial.kind, CHAR_FILE);
 	assert_string_equal(c.serial.path, "/s");
 	assert_int_equal(c.serial2.kind, CHAR_PTY);
+	assert_string_equal(c.events.path, "/e");
 	assert_int_equal(c.timeout_s, 60);
 	assert_int_equal(c.stop_timeout_s, 0);
 	assert_int_equal(c.on_reboot, ON_REBOOT_RESTART);

@@ -44,6 +44,41 @@ static void test_found_across_every_boundary(void **state)
 	}
 }
 
+static void on_line(void *ctx, const char *line)
+{
+	char *all = ctx;
+
+	strcat(strcat(all, line), ";");
+}
+
+/* Told once, with the whole of the line, however it comes. */
+static void test_told_at_the_end_of_the_line(void **state)
+{
+	for (size_t piece = 1; piece <= sizeof(console); piece++) {
+		char all[400] = "";
+		struct phrase_watch w;
+
+		phrase_watch_init(&w, "Kernel panic - not syncing");
+		phrase_watch_notify(&w, on_line, all);
+		for (size_t at = 0; at < strlen(console); at += piece) {
+			size_t n = strlen(console) - at;
+
+			feed(&w, console + at, n < piece ? n : piece);
+		}
+		assert_string_equal(all, "Attempted to kill init! exitcode=0x00000100;");
+	}
+
+	char all[400] = "";
+	struct phrase_watch w;
+
+	phrase_watch_init(&w, "as init process");
+	phrase_watch_notify(&w, on_line, all);
+	feed(&w, "Run /init as init process", 25);
+	assert_string_equal(all, "");
+	feed(&w, "\r\n", 2);
+	assert_string_equal(all, ";");
+}
+
 static void test_seen_before_the_line_ends(void **state)
 {
 	struct phrase_watch w;
@@ -117,6 +152,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_found_across_every_boundary),
+		cmocka_unit_test(test_told_at_the_end_of_the_line),
 		cmocka_unit_test(test_seen_before_the_line_ends),
 		cmocka_unit_test(test_false_starts),
 		cmocka_unit_test(test_line_is_bounded_and_printable),

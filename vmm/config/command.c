@@ -63,6 +63,7 @@ int command_set_dir(struct vm_config *c, const char *value, const struct origin 
 	copy = strdup(value);
 	if (!copy)
 		return option_nomem(o, e);
+	free(c->command.junit);
 	free(c->command.dir);
 	c->command.dir = copy;
 	return 0;
@@ -223,6 +224,7 @@ static int refuse_without(const struct vm_config *c, struct err *e)
 			   : cmd->root_rw ? "rw"
 			   : cmd->dir     ? "workdir"
 			   : cmd->env.n   ? "env"
+			   : cmd->junit   ? "junit"
 					  : NULL;
 
 	if (!name)

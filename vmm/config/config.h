@@ -82,6 +82,7 @@ struct command_config {
 	char *root;               /* the directory that is its root; NULL: a disk is */
 	bool root_rw;             /* it writes there; else into a layer that is thrown away */
 	unsigned boot_timeout_s;  /* until the command starts; 0: none */
+	char *junit;              /* where its result goes as JUnit XML; NULL: nowhere */
 };
 
 /* Addresses of guests on AF_VSOCK: what virtio-vsock leaves for them [virtio 1.3 5.10.4]. */
@@ -92,6 +93,12 @@ struct command_config {
 struct vsock_config {
 	char *path; /* of the host's unix sockets; NULL: there is no such device */
 	uint32_t cid;
+};
+
+/* Where events go; neither: nowhere. */
+struct events_config {
+	char *path; /* made or emptied */
+	int fd;     /* inherited, 3 or more */
 };
 
 /* Which pages the host holds guest RAM in. */
@@ -167,6 +174,7 @@ struct vm_config {
 	bool json;    /* of queries: answer for machines */
 
 	/* logs */
+	struct events_config events;
 	enum log_level log_level;
 	char *log_file; /* NULL: stderr */
 };

@@ -512,6 +512,9 @@ const struct option_def options[] = {
 	  "how long the guest may take until it starts\n"
 	  "(default 120; 0: for ever)",
 	  .set = set_seconds, AT(command.boot_timeout_s) },
+	{ "junit", KEY_JUNIT, "FILE", "command",
+	  "write how it ended there, as JUnit XML",
+	  .set = set_path, AT(command.junit) },
 
 	{ "timeout", KEY_TIMEOUT, "SECONDS", "run",
 	  "end the VM after that time (default 0: never)",
@@ -524,6 +527,10 @@ const struct option_def options[] = {
 	  "what a reboot of the guest does (default exit)",
 	  .set = set_on_reboot },
 
+	{ "events", KEY_EVENTS, "PATH|fd=N", "log",
+	  "tell what happens, for programs: a JSON object\n"
+	  "a line (vmm/machine/EVENTS.md)",
+	  .set = events_set },
 	{ "log-file", KEY_LOG_FILE, "FILE", "log",
 	  "write messages there instead of stderr",
 	  .set = set_path, AT(log_file) },

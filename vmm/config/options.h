@@ -70,6 +70,8 @@ enum {
 	KEY_WORKDIR,
 	KEY_ENV,
 	KEY_BOOT_TIMEOUT,
+	KEY_JUNIT,
+	KEY_EVENTS,
 	KEY_DRY_RUN,
 	KEY_JSON,
 };
@@ -150,6 +152,9 @@ int command_add_word(struct vm_config *c, const char *word, struct err *e);
 /* With all that the user said: fill in the rest, or refuse it. */
 int command_complete(struct vm_config *c, struct err *e);
 void command_fini(struct vm_config *c);
+
+/* Events: `value` is PATH or fd=N. */
+int events_set(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 
 /* Sockets: `word` is PATH[,cid=N]. */
 int vsock_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);

@@ -2,9 +2,11 @@
 #include "vmm/machine/console.h"
 
 #include "vmm/base/log.h"
+#include "vmm/machine/events.h"
 
 #include <errno.h>
 #include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -83,6 +85,34 @@ int console_open(struct console *c, const char *name, const struct char_config *
 	return c->backend ? 0 : e->code;
 }
 
+static void on_kernel(void *ctx, const char *line)
+{
+	char release[PHRASE_WATCH_LINE + 1];
+
+	snprintf(release, sizeof(release), "%.*s", (int)strcspn(line, " "), line);
+	events_kernel_start(ctx, release);
+}
+
+static void on_init(void *ctx, const char *line)
+{
+	events_mark(ctx, EVENT_INIT);
+}
+
+static void on_panic(void *ctx, const char *line)
+{
+	events_panic(ctx, line);
+}
+
+void console_watch(struct console *c, struct events *events)
+{
+	phrase_watch_init(&c->kernel, "Linux version ");
+	phrase_watch_init(&c->init, "as init process");
+	phrase_watch_notify(&c->kernel, on_kernel, events);
+	phrase_watch_notify(&c->init, on_init, events);
+	phrase_watch_notify(&c->panic, on_panic, events);
+	c->watched = true;
+}
+
 static void discard(void *ctx, const uint8_t *bytes, size_t len)
 {
 }
@@ -93,6 +123,10 @@ struct char_out console_out(struct console *c)
 
 	if (c->backend)
 		next = c->backend->ops->out(c->backend);
+	if (c->watched) {
+		next = phrase_watch_tap(&c->init, &next);
+		next = phrase_watch_tap(&c->kernel, &next);
+	}
 	next = phrase_watch_tap(&c->reboot, &next);
 	return phrase_watch_tap(&c->panic, &next);
 }
@@ -124,6 +158,11 @@ void console_tell(struct console *c)
 {
 	if (c->kept && c->backend)
 		char_kept_tell(c->backend);
+}
+
+char *console_last_lines(const struct console *c)
+{
+	return c->kept && c->backend ? char_kept_last(c->backend) : NULL;
 }
 
 void console_close(struct console *c)

@@ -22,6 +22,8 @@ struct console {
 	bool open, kept;
 	struct char_backend *backend; /* NULL: nobody, output goes nowhere */
 	struct phrase_watch panic, reboot;
+	struct phrase_watch kernel, init; /* fed only where somebody wants to know */
+	bool watched;
 };
 
 /* Could its file be opened, its socket be made? 0, or a negative errno with *e filled.
@@ -35,6 +37,11 @@ int console_check(const char *name, const struct char_config *config, struct err
  * this is where the guardian of the terminal is forked. */
 int console_open(struct console *c, const char *name, const struct char_config *config,
 		 const struct terminal_config *keys, struct loop *loop, struct err *e);
+
+/* Have *events told of what the kernel says here: that it starts, its init, its panic. Before
+ * console_out(). */
+struct events;
+void console_watch(struct console *c, struct events *events);
 
 /* For the device: where its bytes go, and whom it tells that it has room again.
  * Valid until console_close(). */
@@ -53,6 +60,9 @@ bool console_rebooted(const struct console *c);
 
 /* If nobody saw what the guest said: its last lines are told at close. */
 void console_tell(struct console *c);
+
+/* The same lines, a new string; NULL if they are not kept. */
+char *console_last_lines(const struct console *c);
 
 /* Write out what waits, give the terminal back. Fine on zeroes. */
 void console_close(struct console *c);

@@ -84,7 +84,12 @@ int machine_check_consoles(const struct vm_config *c, struct err *e)
 static int open_console(struct machine *m, unsigned i, const struct terminal_config *keys,
 			struct err *e)
 {
-	return console_open(&m->consoles[i], names[i], config_of(m->config, i), keys, m->loop, e);
+	int ret =
+		console_open(&m->consoles[i], names[i], config_of(m->config, i), keys, m->loop, e);
+
+	if (!ret && m->events)
+		console_watch(&m->consoles[i], m->events);
+	return ret;
 }
 
 static struct terminal_config keys_of(struct machine *m)
@@ -164,6 +169,15 @@ void machine_tell_consoles(struct machine *m)
 {
 	for (unsigned i = 0; i < N_CONSOLES; i++)
 		console_tell(&m->consoles[i]);
+}
+
+char *machine_last_lines(const struct machine *m)
+{
+	char *lines = NULL;
+
+	for (unsigned i = 0; i < N_CONSOLES && !lines; i++)
+		lines = console_last_lines(&m->consoles[i]);
+	return lines;
 }
 
 void machine_close_consoles(struct machine *m)

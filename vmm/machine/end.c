@@ -10,7 +10,7 @@ enum {
 	STATUS_OK = 0,
 	STATUS_HOST = 1,
 	STATUS_CRASH = 3,
-	STATUS_TIMEOUT = 124,
+	STATUS_TIMEOUT = MACHINE_STATUS_TIMEOUT,
 	STATUS_NO_COMMAND = 125,
 	STATUS_SIGNAL = 128,
 };
@@ -79,16 +79,21 @@ static const char *reason_text(enum stop_reason reason)
 	return "the machine ended";
 }
 
+void machine_end_text(const struct machine_end *end, char text[MACHINE_END_TEXT])
+{
+	snprintf(text, MACHINE_END_TEXT, "%s%s%s%s", reason_text(end->reason),
+		 end->detail[0] ? ": " : "", end->detail,
+		 end->command ? "; the command has no status" : "");
+}
+
 void machine_end_log(const struct machine_end *end)
 {
-	char rest[40] = "";
+	char text[MACHINE_END_TEXT];
 	bool bad = machine_end_status(end) != STATUS_OK;
 
 	/* Its own words are enough. */
 	if (end->command && end->status >= 0)
 		return;
-	if (end->command)
-		snprintf(rest, sizeof(rest), "; the command has no status");
-	log_line(bad ? LOG_ERROR : LOG_WARN, "%s%s%s%s", reason_text(end->reason),
-		 end->detail[0] ? ": " : "", end->detail, rest);
+	machine_end_text(end, text);
+	log_line(bad ? LOG_ERROR : LOG_WARN, "%s", text);
 }

@@ -128,12 +128,14 @@ static int make_devices(struct machine *m, struct err *e)
 	return ret ? ret : machine_make_virtio(m, e);
 }
 
-int machine_create(struct machine **out, const struct vm_config *config, struct err *e)
+int machine_create(struct machine **out, const struct vm_config *config, struct events *events,
+		   struct err *e)
 {
 	struct machine *m = begin(config, false, e);
 
 	if (!m)
 		return e->code;
+	m->events = events;
 	int ret = open_host(m, e);
 
 	if (ret)

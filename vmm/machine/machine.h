@@ -19,6 +19,7 @@
 #include <stdio.h>
 
 struct machine;
+struct events;
 
 /* How a run ended, in the words of the exit status. */
 struct machine_end {
@@ -30,12 +31,14 @@ struct machine_end {
 	/* Host clock at the start of the first machine; kept from run to run when the
 	 * guest restarts, so zero means that there was none before. */
 	uint64_t began_ns;
+	char *console; /* for --junit: the console's last lines, the caller's to free; or NULL */
 };
 
-/* Open everything, build everything, load the guest; nothing runs yet. `config` is
- * borrowed and outlives the machine. 0, or a negative errno with *e filled and
- * nothing left behind. */
-int machine_create(struct machine **out, const struct vm_config *config, struct err *e);
+/* Open everything, build everything, load the guest; nothing runs yet. `config` and
+ * `events` (NULL: none) are borrowed and outlive the machine. 0, or a negative errno with
+ * *e filled and nothing left behind. */
+int machine_create(struct machine **out, const struct vm_config *config, struct events *events,
+		   struct err *e);
 
 /* --dry-run: the same files opened and judged, the same machine made, but for KVM and
  * for whatever would leave a trace; then it is told on `out` (config->json: as JSON) and
@@ -50,9 +53,11 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e);
 /* Everything that machine_create() did, in reverse. NULL is fine. */
 void machine_destroy(struct machine *m);
 
-/* The process's exit status for an end, and a line that says why (static or in
- * end->detail). */
+/* The process's exit status for an end; why it ended, for a person; the same as a line of
+ * the log, unless the end was a command's own. */
+enum { MACHINE_END_TEXT = 400, MACHINE_STATUS_TIMEOUT = 124 };
 int machine_end_status(const struct machine_end *end);
+void machine_end_text(const struct machine_end *end, char text[MACHINE_END_TEXT]);
 void machine_end_log(const struct machine_end *end);
 
 #endif

@@ -39,6 +39,7 @@
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/console.h"
+#include "vmm/machine/events.h"
 #include "vmm/machine/machine.h"
 
 #include <pthread.h>
@@ -104,6 +105,7 @@ enum { CONSOLE_SERIAL, CONSOLE_SERIAL2, CONSOLE_HVC, N_CONSOLES };
 
 struct machine {
 	const struct vm_config *config;
+	struct events *events; /* NULL: nobody wants them */
 	bool dry; /* it is only to be described: no KVM, and nothing is made outside of us */
 
 	/* who says why it ended */
@@ -171,6 +173,8 @@ bool machine_console_panicked(const struct machine *m, char *buf, size_t size);
 bool machine_console_rebooted(const struct machine *m);
 /* What nobody saw of them is told at close. */
 void machine_tell_consoles(struct machine *m);
+/* The same lines, a new string; NULL if there is no such console. */
+char *machine_last_lines(const struct machine *m);
 void machine_close_consoles(struct machine *m);
 
 /* platform.c: the chips of the board, on their buses and interrupt lines. */

@@ -99,6 +99,10 @@ static void on_command(void *ctx, bool running)
 
 	log_info("the command %s", running ? "begins" : "has ended");
 	if (running)
+		events_mark(r->m->events, EVENT_COMMAND_STARTED);
+	else
+		events_command_ended(r->m->events, command_status(r->m->command));
+	if (running)
 		loop_timer_stop(r->boot_timeout);
 	else
 		loop_timer_start(r->stop_timer, r->m->config->stop_timeout_s * 1000ull);
@@ -213,6 +217,22 @@ static void end_command(struct machine *m)
 	m->end.status = command_status(m->command);
 	if (m->end.status < 0)
 		machine_tell_consoles(m);
+	if (m->end.status && m->config->command.junit)
+		m->end.console = machine_last_lines(m);
+}
+
+/* The events' thread comes only now, as what forks has done so. */
+static int start_guest(struct machine *m, struct err *e)
+{
+	int ret = events_start(m->events, e);
+
+	if (ret)
+		return ret;
+	events_let_go(m->events);
+	ret = vcpus_start(&m->vcpus, e);
+	if (!ret)
+		events_mark(m->events, EVENT_FIRST_INSTRUCTION);
+	return ret;
 }
 
 int machine_run(struct machine *m, struct machine_end *end, struct err *e)
@@ -223,11 +243,13 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 	int ret = listen(&r, e);
 
 	if (!ret)
-		ret = vcpus_start(&m->vcpus, e);
+		ret = start_guest(m, e);
 	if (!ret)
 		loop_run(m->loop);
 	vcpus_quit(&m->vcpus);
 	judge_by_console(m);
+	if (m->end.reason == STOP_PANIC)
+		events_panic(m->events, m->end.detail);
 	drain(m);
 	if (m->command)
 		end_command(m);

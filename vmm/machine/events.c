@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/machine/events.h"
+
+#include "vmm/base/bytes.h"
+#include "vmm/base/utf8.h"
+#include "vmm/core/clock.h"
+#include "vmm/core/line_out.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FORMAT = 1, PATIENCE_MS = 2000 };
+
+struct events {
+	struct line_out *out;
+	bool running;
+	uint64_t began_ns;
+	pthread_mutex_t lock; /* of all below */
+	bool let_go;
+	uint64_t let_go_ns;
+	uint64_t times[N_EVENTS]; /* since the beginning; 0: not yet */
+	unsigned dropped;
+};
+
+static const char *const names[N_EVENTS] = {
+	[EVENT_STARTED] = "started",
+	[EVENT_FIRST_INSTRUCTION] = "first-instruction",
+	[EVENT_KERNEL_START] = "kernel-start",
+	[EVENT_INIT] = "init",
+	[EVENT_COMMAND_STARTED] = "command-started",
+	[EVENT_COMMAND_ENDED] = "command-ended",
+	[EVENT_PANIC] = "panic",
+	[EVENT_RESTARTED] = "restarted",
+	[EVENT_STOPPED] = "stopped",
+};
+
+static const char *reason_name(enum stop_reason reason)
+{
+	static const char *const reasons[] = {
+		[STOP_NONE] = "none",
+		[STOP_POWEROFF] = "poweroff",
+		[STOP_RESET] = "reset",
+		[STOP_TRIPLE_FAULT] = "triple-fault",
+		[STOP_PANIC] = "panic",
+		[STOP_KVM_ERROR] = "kvm-error",
+		[STOP_HOST_ERROR] = "host-error",
+		[STOP_USER] = "user",
+		[STOP_SIGNAL] = "signal",
+		[STOP_TIMEOUT] = "timeout",
+		[STOP_BOOT_TIMEOUT] = "boot-timeout",
+	};
+
+	return (size_t)reason < ARRAY_LEN(reasons) ? reasons[reason] : "none";
+}
+
+/* --- lines --------------------------------------------------------------------------- */
+
+static uint64_t now(const struct events *ev)
+{
+	return clock_monotonic_ns(&clock_host) - ev->began_ns;
+}
+
+/* Text of any bytes, as JSON has it; NULL for want of memory. */
+static json_t *text(const char *bytes)
+{
+	char *clean = utf8_clean(bytes, strlen(bytes));
+	json_t *s = clean ? json_string(clean) : NULL;
+
+	free(clean);
+	return s;
+}
+
+/* Takes `fields` over: an object, or NULL for none of its own. NULL for want of memory. */
+static char *compose(struct events *ev, enum event what, uint64_t ns, json_t *fields)
+{
+	json_t *o = json_pack("{s:s, s:I}", "event", names[what], "time_ns", (json_int_t)ns);
+	char *line = NULL, *flat = NULL;
+
+	if (o && ev->dropped)
+		json_object_set_new(o, "dropped", json_integer(ev->dropped));
+	if (o && fields)
+		json_object_update(o, fields);
+	json_decref(fields);
+	if (o)
+		flat = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	if (flat && asprintf(&line, "%s\n", flat) < 0)
+		line = NULL;
+	free(flat);
+	return line;
+}
+
+static void put(struct events *ev, enum event what, uint64_t ns, json_t *fields)
+{
+	char *line = compose(ev, what, ns, fields);
+
+	ev->times[what] = ns;
+	if (line && line_out_put(ev->out, line))
+		ev->dropped = 0;
+	else
+		ev->dropped++;
+}
+
+/* Who is heard runs, even if the thread that has let it go has not come to say so. */
+static void put_first(struct events *ev)
+{
+	if (ev->let_go && !ev->times[EVENT_FIRST_INSTRUCTION])
+		put(ev, EVENT_FIRST_INSTRUCTION, ev->let_go_ns, NULL);
+}
+
+/* Takes `fields` over. */
+static void say(struct events *ev, enum event what, json_t *fields)
+{
+	pthread_mutex_lock(&ev->lock);
+	put_first(ev);
+	if (!ev->times[what])
+		put(ev, what, now(ev), fields);
+	else
+		json_decref(fields);
+	pthread_mutex_unlock(&ev->lock);
+}
+
+void events_mark(struct events *ev, enum event what)
+{
+	if (ev)
+		say(ev, what, NULL);
+}
+
+void events_kernel_start(struct events *ev, const char *release)
+{
+	if (ev)
+		say(ev, EVENT_KERNEL_START, json_pack("{s:o}", "release", text(release)));
+}
+
+void events_panic(struct events *ev, const char *detail)
+{
+	if (ev)
+		say(ev, EVENT_PANIC, json_pack("{s:o}", "detail", text(detail)));
+}
+
+void events_command_ended(struct events *ev, int status)
+{
+	if (ev)
+		say(ev, EVENT_COMMAND_ENDED, json_pack("{s:i}", "status", status));
+}
+
+void events_let_go(struct events *ev)
+{
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->lock);
+	ev->let_go = true;
+	ev->let_go_ns = now(ev);
+	pthread_mutex_unlock(&ev->lock);
+}
+
+void events_restarted(struct events *ev)
+{
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->lock);
+	put(ev, EVENT_RESTARTED, now(ev), NULL);
+	for (unsigned i = EVENT_FIRST_INSTRUCTION; i < EVENT_RESTARTED; i++)
+		ev->times[i] = 0;
+	ev->let_go = false;
+	pthread_mutex_unlock(&ev->lock);
+}
+
+/* --- life ---------------------------------------------------------------------------- */
+
+/* A FIFO without a reader is an error, and not a wait for one. What we open is ours alone, so
+ * that it can be made to block again. */
+static int open_path(const char *path, struct err *e)
+{
+	int fd = open(path,
+		      O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		      0644);
+
+	if (fd < 0 && errno == ENXIO)
+		return err_usage(e, -errno, "--events %s: nobody reads there", path);
+	if (fd < 0)
+		return err_usage(e, -errno, "--events %s: %s", path, strerror(errno));
+	fcntl(fd, F_SETFL, O_APPEND);
+	return fd;
+}
+
+static int open_fd(int fd, struct err *e)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return err_usage(e, -errno, "--events fd=%d: is not open", fd);
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		return err_usage(e, -EBADF, "--events fd=%d: is open for reading only", fd);
+	/* No helper of ours shall hold it open. */
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return fd;
+}
+
+static json_t *described(const struct events *ev, const struct vm_config *c)
+{
+	return json_pack("{s:i, s:i, s:I, s:o, s:i, s:I, s:b}", "format", FORMAT, "pid",
+			 (int)getpid(), "monotonic_ns", (json_int_t)ev->began_ns, "kernel",
+			 text(c->kernel), "cpus", (int)c->cpus, "memory", (json_int_t)c->memory,
+			 "command", c->command.wanted);
+}
+
+int events_open(struct events **out, const struct vm_config *c, uint64_t began_ns, struct err *e)
+{
+	struct events *ev;
+	int fd;
+
+	*out = NULL;
+	if (!c->events.path && !c->events.fd)
+		return 0;
+	fd = c->events.path ? open_path(c->events.path, e) : open_fd(c->events.fd, e);
+	if (fd < 0)
+		return e->code;
+	ev = calloc(1, sizeof(*ev));
+	if (ev)
+		ev->out = line_out_create(fd);
+	if (!ev || !ev->out) {
+		free(ev);
+		close(fd);
+		return err_host(e, -ENOMEM, "--events: out of memory");
+	}
+	ev->began_ns = began_ns;
+	pthread_mutex_init(&ev->lock, NULL);
+	say(ev, EVENT_STARTED, described(ev, c));
+	*out = ev;
+	return 0;
+}
+
+int events_start(struct events *ev, struct err *e)
+{
+	int ret = ev && !ev->running ? line_out_start(ev->out) : 0;
+
+	if (ret)
+		return err_host(e, ret, "--events: cannot start a thread: %s", strerror(-ret));
+	if (ev)
+		ev->running = true;
+	return 0;
+}
+
+static json_t *timings(const struct events *ev)
+{
+	static const struct {
+		enum event what;
+		const char *key;
+	} all[] = {
+		{EVENT_FIRST_INSTRUCTION, "first_instruction_ns"},
+		{EVENT_KERNEL_START, "kernel_start_ns"},
+		{EVENT_INIT, "init_ns"},
+		{EVENT_COMMAND_STARTED, "command_started_ns"},
+		{EVENT_COMMAND_ENDED, "command_ended_ns"},
+		{EVENT_PANIC, "panic_ns"},
+	};
+	json_t *o = json_object();
+
+	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
+		if (ev->times[all[i].what])
+			json_object_set_new(o, all[i].key,
+					    json_integer((json_int_t)ev->times[all[i].what]));
+	return o;
+}
+
+static json_t *ended(const struct events *ev, const struct machine_end *end, int status,
+		     const char *why)
+{
+	const char *detail = why ? why : end->detail;
+	json_t *o = json_pack("{s:s, s:i, s:o}", "reason",
+			      why ? "not-started" : reason_name(end->reason), "status", status,
+			      "timings", timings(ev));
+
+	if (*detail)
+		json_object_set_new(o, "detail", text(detail));
+	if (!why && end->signum)
+		json_object_set_new(o, "signal", json_integer(end->signum));
+	if (!why && end->command)
+		json_object_set_new(o, "command_status",
+				    end->status < 0 ? json_null() : json_integer(end->status));
+	return o;
+}
+
+void events_close(struct events *ev, const struct machine_end *end, int status, const char *why)
+{
+	if (!ev)
+		return;
+	line_out_close(ev->out, compose(ev, EVENT_STOPPED, now(ev), ended(ev, end, status, why)),
+		       PATIENCE_MS);
+	pthread_mutex_destroy(&ev->lock);
+	free(ev);
+}

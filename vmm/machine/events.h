@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * events: what becomes of a run, as it happens, for programs (--events): one JSON object a
+ * line. What each event and field means, and what can be relied on, is said in one place:
+ * vmm/machine/EVENTS.md.
+ *
+ * All functions but events_open() take NULL: nobody wants to know. An event that comes once
+ * in a machine's life is told once, whoever says it again.
+ */
+#ifndef VMM_MACHINE_EVENTS_H
+#define VMM_MACHINE_EVENTS_H
+
+#include "vmm/base/err.h"
+#include "vmm/config/config.h"
+#include "vmm/machine/machine.h"
+
+#include <stdint.h>
+
+struct events;
+
+enum event {
+	EVENT_STARTED,
+	EVENT_FIRST_INSTRUCTION,
+	EVENT_KERNEL_START,
+	EVENT_INIT,
+	EVENT_COMMAND_STARTED,
+	EVENT_COMMAND_ENDED,
+	EVENT_PANIC,
+	EVENT_RESTARTED,
+	EVENT_STOPPED,
+	N_EVENTS,
+};
+
+/* Open what --events names and tell that we have started; *out is NULL without --events.
+ * `began_ns`: of the host's monotonic clock, what all times are counted from. 0, or a
+ * negative errno with *e filled. Main thread, as all where nothing else is said. */
+int events_open(struct events **out, const struct vm_config *c, uint64_t began_ns, struct err *e);
+
+/* Start to write, by a thread; until then events wait. Harmless when called again. */
+int events_start(struct events *ev, struct err *e);
+
+/* The vCPUs are about to be let go. It is told with EVENT_FIRST_INSTRUCTION, once they
+ * are, or as soon as the guest is heard of. */
+void events_let_go(struct events *ev);
+
+/* Those with no field of their own. Any thread, and it never waits; the same holds for the
+ * next three. */
+void events_mark(struct events *ev, enum event what);
+void events_kernel_start(struct events *ev, const char *release);
+void events_panic(struct events *ev, const char *detail);
+void events_command_ended(struct events *ev, int status);
+
+/* The guest reboots into a machine of its own. */
+void events_restarted(struct events *ev);
+
+/* The end, with the process's exit status; `why` is the error that kept a machine from
+ * running, or NULL. Then wait a while for the reader, and free all. */
+void events_close(struct events *ev, const struct machine_end *end, int status, const char *why);
+
+#endif
