@@ -9,6 +9,7 @@
 #include "vmm/machine/events.h"
 #include "vmm/machine/junit.h"
 #include "vmm/machine/machine.h"
+#include "vmm/matrix/matrix.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -129,6 +130,8 @@ int main(int argc, char **argv)
 	sigbus_catch();
 	signal(SIGPIPE, SIG_IGN); /* a closed reader is an EPIPE, not our end */
 	signal(SIGXFSZ, SIG_IGN); /* nor is a file that may not grow (ulimit -f): EFBIG */
+	if (argc > 1 && !strcmp(argv[1], "matrix"))
+		return matrix_main(argc - 1, argv + 1);
 	switch (config_parse(&config, argc, argv, &e)) {
 	case CONFIG_RUN:
 		if (config.dry_run)

@@ -70,6 +70,35 @@ test_what_it_writes() {
 	[ "$(there cat "$dir/file")" = new ] || fail "--rw did not write"
 }
 
+# With -v the console tells of the kernel, too.
+test_events() {
+	options=(--events "$vm_dir/ev" -v)
+	runs 7 sh -c 'exit 7'
+	[ "$(jq -r .event "$vm_dir/ev" | tr '\n' ' ')" = 'started first-instruction kernel-start init command-started command-ended stopped ' ] ||
+		fail "$(cat "$vm_dir/ev")"
+	jq -s -e --arg release "$("${vm_on[@]}" "$vm_binary" run -k "$kernel" -- uname -r </dev/null)" \
+		'(map(select(.event == "kernel-start"))[0].release == $release) and (.[-1] | .reason == "poweroff" and .status == 7
+			and .command_status == 7 and (.timings | keys | length) == 5) and ([.[].time_ns] | . == sort)' \
+		"$vm_dir/ev" >/dev/null || fail "$(cat "$vm_dir/ev")"
+	options=(--events "$vm_dir/ev")
+	runs 125 sh -c 'echo c >/proc/sysrq-trigger'
+	[ "$(jq -r .event "$vm_dir/ev" | tr '\n' ' ')" = 'started first-instruction command-started panic stopped ' ] ||
+		fail "$(cat "$vm_dir/ev")"
+}
+
+test_junit() {
+	options=(--junit "$vm_dir/j.xml")
+	runs 0 true
+	grep -q 'tests="1" failures="0" errors="0"' "$vm_dir/j.xml" || fail "$(cat "$vm_dir/j.xml")"
+	runs 7 sh -c 'exit 7'
+	grep -q '<failure type="status" message="status 7">' "$vm_dir/j.xml" || fail "$(cat "$vm_dir/j.xml")"
+	runs 124 sh -c 'exit 124'
+	grep -q '<failure type="status" message="status 124">' "$vm_dir/j.xml" || fail "$(cat "$vm_dir/j.xml")"
+	runs 125 poweroff -f
+	grep -q '<error type="minivmm" message="the guest powered off; the command has no status">' "$vm_dir/j.xml" ||
+		fail "$(cat "$vm_dir/j.xml")"
+}
+
 # What was written before the kernel's end arrives, and the oops is on stderr.
 test_panic() {
 	runs 125 sh -c 'echo before; echo c >/proc/sysrq-trigger'

@@ -176,6 +176,9 @@ static int visit(void *arg, const char *section, const char *key, const char *va
 	const char *id;
 	const struct thing *thing = thing_in(section, &id);
 
+	/* It is looked at by `minivmm matrix`; one of its cells has the rest. */
+	if (!strcmp(section, "matrix"))
+		return 0;
 	if (thing)
 		return visit_thing(w, thing, id, &o, key, value, e);
 	for (const struct option_def *def = options; def->name; def++) {
@@ -188,6 +191,13 @@ static int visit(void *arg, const char *section, const char *key, const char *va
 			return option_apply(w->c, &w->level, def, value, e);
 	}
 	return key ? unknown_key(&o, key, e) : unknown_section(&o, e);
+}
+
+const char *config_section_of(const char *key)
+{
+	const struct option_def *def = option_by_name(key);
+
+	return def && !def->no_env ? def->section : NULL;
 }
 
 /* Are the things that the file has begun whole ones? */

@@ -204,6 +204,9 @@ enum config_action {
  */
 int config_parse(struct vm_config *c, int argc, char **argv, struct err *e);
 
+/* The section of a file that `key` belongs into, or NULL: no file can have it. */
+const char *config_section_of(const char *key);
+
 /* Is a command to be run in the guest ("--" is among the words)? Also of a command line that
  * config_parse() refuses. */
 bool config_has_command(int argc, char **argv);

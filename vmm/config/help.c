@@ -13,6 +13,7 @@ enum { DOC_COLUMN = 33 };
 static const char head[] =
 	"usage: minivmm [run] --kernel FILE [OPTION]...\n"
 	"       minivmm run [OPTION]... -- COMMAND [ARGUMENT]...\n"
+	"       minivmm matrix FILE [-j N] [--junit FILE] [--json FILE]\n"
 	"       minivmm doctor [--json]\n"
 	"       minivmm version\n"
 	"\n"
@@ -38,6 +39,8 @@ static const char tail[] =
 	"  memory = 1G            path = root.img        user = on\n"
 	"  cpus = 2               readonly = on          forward = 8080:80 2222:22\n"
 	"\n"
+	"minivmm matrix runs a guest over several kernels, CPU counts and memory sizes,\n"
+	"see minivmm matrix --help.\n"
 	"minivmm doctor tells what this host can run, and what to do about the rest.\n"
 	"\n"
 	"On the terminal: Ctrl-a x ends the VM, Ctrl-a p presses the power button,\n"

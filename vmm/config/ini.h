@@ -9,7 +9,7 @@
  * looked through before: every line must be one that iniparser and a person
  * understand alike. After that iniparser's answer is the only one that counts.
  *
- * What sections and keys mean is the caller's business. Internal to vmm/config.
+ * What sections and keys mean is the caller's business: vmm/config, and vmm/matrix.
  */
 #ifndef VMM_CONFIG_INI_H
 #define VMM_CONFIG_INI_H
