@@ -63,7 +63,6 @@ int command_set_dir(struct vm_config *c, const char *value, const struct origin 
 	copy = strdup(value);
 	if (!copy)
 		return option_nomem(o, e);
-	free(c->command.junit);
 	free(c->command.dir);
 	c->command.dir = copy;
 	return 0;
@@ -264,5 +263,6 @@ void command_fini(struct vm_config *c)
 	list_clear(&c->command.env);
 	free(c->command.dir);
 	free(c->command.root);
+	free(c->command.junit);
 	c->command = (struct command_config){0};
 }

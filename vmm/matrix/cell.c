@@ -20,6 +20,7 @@ enum {
 	/* How much longer than its --timeout a cell may take, its start and end included. */
 	OVERDUE_S = 60,
 	PIECE = 16 * 1024,
+	PIECES = 16, /* at a time: more than a pipe holds, and others have their turn */
 };
 
 /* --- what it says ---------------------------------------------------------------------- */
@@ -54,15 +55,18 @@ static size_t drop_returns(char *bytes, size_t len)
 	return n;
 }
 
-/* Read what is there; false: no more will come. */
+/* Read what is there, or much of it; false: no more will come. */
 static bool fill(struct tail *t, int fd, bool console)
 {
 	char piece[PIECE];
-	ssize_t n;
+	ssize_t n = 1;
 
-	while ((n = read(fd, piece, sizeof(piece))) > 0)
-		tail_append(t, piece, console ? drop_returns(piece, (size_t)n) : (size_t)n);
-	return n < 0 && (errno == EAGAIN || errno == EINTR);
+	for (unsigned i = 0; i < PIECES && n > 0; i++) {
+		n = read(fd, piece, sizeof(piece));
+		if (n > 0)
+			tail_append(t, piece, console ? drop_returns(piece, (size_t)n) : (size_t)n);
+	}
+	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 static void close_output(struct cell *c)
