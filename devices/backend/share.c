@@ -365,6 +365,7 @@ int share_open(struct share **out, const char *path, const struct share_options 
 		.gid = getegid(),
 	};
 	s->owners_real = !s->uid;
+	s->shown_as_root = s->uid && !options->owners_shown;
 	assert(s->fds_max >= SHARE_FDS_MIN);
 	fuse_set_log_func(on_log);
 	s->dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);

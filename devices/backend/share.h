@@ -47,6 +47,8 @@ struct share_options {
 	const char *name; /* for log lines, borrowed */
 	bool writable;
 	enum share_cache cache;
+	/* Not run by root: what is ours appears as ours, not as the guest's root's. */
+	bool owners_shown;
 	unsigned fds_max;   /* how many descriptors it may hold, at least SHARE_FDS_MIN */
 	unsigned nodes_max; /* how many files the guest may know; 0: SHARE_NODES_MAX */
 };

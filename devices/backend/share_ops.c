@@ -258,9 +258,9 @@ static int set_owner(const struct share *s, int fd, const struct stat *want, int
 	uid_t uid = what & FUSE_SET_ATTR_UID ? want->st_uid : (uid_t)-1;
 	gid_t gid = what & FUSE_SET_ATTR_GID ? want->st_gid : (gid_t)-1;
 
-	if (!s->owners_real && !uid)
+	if (s->shown_as_root && !uid)
 		uid = s->uid;
-	if (!s->owners_real && !gid)
+	if (s->shown_as_root && !gid)
 		gid = s->gid;
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) ? -errno : 0;
 }

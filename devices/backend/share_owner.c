@@ -9,7 +9,7 @@
  * kernel to judge.
  *
  * Run by anybody else: see share_show(). Owners cannot be given away, so what the
- * guest makes is ours, and shown as its root's.
+ * guest makes is ours, and shown as its root's; or as ours, if it is to be (owners_shown).
  */
 #include "devices/backend/share_priv.h"
 
@@ -20,9 +20,9 @@
 
 void share_show(const struct share *s, struct stat *st)
 {
-	if (!s->owners_real && st->st_uid == s->uid)
+	if (s->shown_as_root && st->st_uid == s->uid)
 		st->st_uid = 0;
-	if (!s->owners_real && st->st_gid == s->gid)
+	if (s->shown_as_root && st->st_gid == s->gid)
 		st->st_gid = 0;
 	/* The guest sees one file system, with a number once. What is mounted below the
 	 * directory has numbers of its own. */

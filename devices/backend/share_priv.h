@@ -185,6 +185,7 @@ struct share {
 	struct share_stat root;
 	unsigned fds_max, nodes_max;
 	bool owners_real;
+	bool shown_as_root; /* what is ours */
 	uid_t uid;
 	gid_t gid;
 

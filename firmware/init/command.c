@@ -61,6 +61,12 @@ bool command_read(struct command *c)
 		case COMMAND_DIR:
 			c->dir = s + 1;
 			break;
+		case COMMAND_USER:
+			c->user = s + 1;
+			break;
+		case COMMAND_IDS:
+			c->ids = s + 1;
+			break;
 		case COMMAND_OVERLAY:
 			c->overlay = true;
 			break;

@@ -11,6 +11,8 @@ struct command {
 	char **words; /* ends in NULL; empty: a shell */
 	char **env;   /* likewise */
 	const char *dir;
+	const char *user; /* USER[:GROUP], whose it is; NULL: ours, */
+	const char *ids;  /* or "UID GID GROUP..." */
 	bool overlay;
 	bool tty, tty_err;
 	unsigned rows, columns;
@@ -26,6 +28,11 @@ void make_home(void);
 
 /* run.c: run it to its end, tell the host, power off. */
 _Noreturn void run_command(const struct command *c);
+
+/* identity.c: in the command's process, with its streams and environment in place: become the
+ * user that it is for, and set what of the environment goes with that. What is wrong is said on
+ * stderr; then the result is not 0. */
+int take_identity(const struct command *c);
 
 /* streams.c: the host's end of the command's streams, and pipes for the command. */
 struct pump {

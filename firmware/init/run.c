@@ -29,7 +29,7 @@
 extern char **environ;
 
 /* As a shell has them. */
-enum { NOT_FOUND = 127, NOT_EXECUTABLE = 126, BY_SIGNAL = 128 };
+enum { NOT_BEGUN = 125, NOT_EXECUTABLE = 126, NOT_FOUND = 127, BY_SIGNAL = 128 };
 
 static void tell(int control, uint32_t what, uint32_t value)
 {
@@ -69,10 +69,14 @@ static _Noreturn void become(const struct command *c, const int fds[3])
 	if (c->tty)
 		ioctl(STDIN_FILENO, TIOCSCTTY, 0);
 	environ = c->env;
+	/* As us, like su(1): a directory that is closed to the user can still be where it starts.
+	 */
 	if (chdir(c->dir)) {
 		fprintf(stderr, "minivmm: %s: %s\n", c->dir, strerror(errno));
 		_exit(NOT_EXECUTABLE);
 	}
+	if (take_identity(c))
+		_exit(NOT_BEGUN);
 	exec_words(c->words);
 }
 

@@ -172,6 +172,72 @@ echo "got $x"; read x; echo "size $(stty size)"; tty; [ -t 2 ] && sleep 100' 2>"
 	says '/dev/pts/0'
 }
 
+# Whose it is: numbers, groups and home as the root has them, no capabilities, and streams and
+# a terminal that can be opened by their names.
+test_user() {
+	local dir
+	dir=$(there mktemp -d /var/tmp/minivmm-command.XXXXXX)
+	on_exit there rm -rf "$dir"
+	there sh -c 'cd "$0" && chmod 755 . && mkdir bin proc sys dev run tmp etc && cp "$(command -v busybox)" bin/sh &&
+		printf "root:x:0:0::/r:/bin/sh\nworker:x:1234:50::/place:/bin/ash\n" >etc/passwd &&
+		printf "fifty:x:50:\nmore:x:60:you,worker\nlast:x:70:worker\n" >etc/group' "$dir"
+	# shellcheck disable=SC2016
+	local look='id -u; id -g; id -G; echo "$HOME,$USER,$LOGNAME,$SHELL"; grep -c "^Cap[IPEA].*:.0*$" /proc/self/status
+echo by its name >/dev/stdout; read x </dev/stdin; echo "$x"; echo err >/dev/stderr; : >/proc/sys/kernel/hostname'
+	echo typed >"$vm_dir/in"
+	input=$vm_dir/in options=(--root "$dir" --user worker)
+	runs 1 /bin/sh -c "$look"
+	out_is $'1234\n50\n50 60 70\n/place,worker,worker,/bin/ash\n4\nby its name\ntyped'
+	told '^err$'
+	told 'hostname: Permission denied'
+	input=/dev/null options=(--root "$dir" --user 1234:70 --env HOME=/mine)
+	# shellcheck disable=SC2016
+	runs 0 /bin/sh -c 'id -u; id -G; echo "$HOME"'
+	out_is $'1234\n70\n/mine'
+	options=(--root "$dir" --user 7:8)
+	# shellcheck disable=SC2016
+	runs 0 /bin/sh -c 'id -u; id -G; echo "$HOME,$USER"'
+	out_is $'7\n8\n/,'
+	options=(--root "$dir" --user nobody)
+	runs 125 /bin/sh -c 'echo ran'
+	out_is ''
+	err_is "minivmm: --user nobody: there is no such user in the guest's /etc/passwd"
+	options=(--root "$dir" --user 7)
+	runs 125 /bin/sh -c 'echo ran'
+	err_is "minivmm: --user 7: is not in the guest's /etc/passwd; give its group as well: UID:GID"
+	options=(--root "$dir" --user worker:none)
+	runs 125 /bin/sh -c 'echo ran'
+	err_is "minivmm: --user worker:none: there is no such group in the guest's /etc/group"
+}
+
+# Who runs minivmm is the same there, and what is theirs, too.
+test_user_self() {
+	local dir
+	dir=$(there mktemp -d /var/tmp/minivmm-command.XXXXXX)
+	on_exit there rm -rf "$dir" "$dir.kernel"
+	# shellcheck disable=SC2016
+	there sh -c 'cp "$2" "$0.kernel"; echo mine >"$0/file"; chmod 600 "$0/file"; chown -R 4321:50 "$0"; chmod 666 /dev/kvm
+		cd "$0" && exec setpriv --reuid 4321 --regid 50 --groups 50,60 "$1" run --kernel "$0.kernel" --user self \
+		--share "$0:$0,rw" -- sh -c "id -u; id -g; id -G; stat -c %u:%g file; cat file; echo more >>file; echo new >new; : >/etc/not"' \
+		"$dir" "$vm_binary" "$kernel" >"$vm_dir/out" 2>"$vm_dir/err" </dev/null && fail "it wrote to /etc"
+	out_is $'4321\n50\n50 60\n4321:50\nmine'
+	told 'Permission denied'
+	[ "$(there sh -c 'cat "$0"/*; stat -c %u:%g "$0"/new' "$dir")" = $'mine\nmore\nnew\n4321:50' ] || fail "what it left is not right"
+}
+
+test_user_on_a_terminal() {
+	# shellcheck disable=SC2016
+	there sh -c 'exec "$@"' sh "$(dirname "$vm_binary")/tests/cli/pty" -o "$vm_dir/out" -r "$vm_dir/ended" \
+		limit=150 'expect=ready' 'send=a word\r' 'expect=got a word' -- \
+		"$vm_binary" run -k "$kernel" --user nobody:5678 -- sh -c '{ id -u; id -G; stat -Lc %U /dev/stderr; echo ready; read x; echo "got $x"; } </dev/tty >/dev/stdout' \
+		</dev/null || fail "$(cat "$vm_dir/err" 2>/dev/null)"
+	read -r word ended <"$vm_dir/ended"
+	[ "$word $ended" = 'status 0' ] || fail "it ended with $word $ended"
+	says '^65534$'
+	says '^5678$'
+	says '^nobody$'
+}
+
 stock() {
 	kernel "$1"
 	options=(-m 512)

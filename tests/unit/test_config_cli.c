@@ -335,6 +335,50 @@ static void outputs_for_programs(void **state)
 	refused("--junit \"\": an empty path", "-kx", "--junit=", "--", "ls");
 }
 
+static void a_command_has_a_user(void **state)
+{
+	setenv("HOME", "/h", 1);
+	setenv("SHELL", "/s", 1);
+	setenv("PATH", "/p", 1);
+	assert_int_equal(parse("-kx", "--", "ls"), CONFIG_RUN);
+	assert_null(c.command.user);
+	assert_false(c.command.user_self);
+	vm_config_fini(&c);
+	/* Another's home is not the caller's. */
+	assert_int_equal(parse("-kx", "--user", "nobody", "--", "ls"), CONFIG_RUN);
+	assert_string_equal(c.command.user, "nobody");
+	assert_null(env_of("HOME"));
+	assert_null(env_of("SHELL"));
+	assert_non_null(env_of("PATH"));
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--user", "7:kvm", "--env", "HOME=/x", "--", "ls"),
+			 CONFIG_RUN);
+	assert_string_equal(c.command.user, "7:kvm");
+	assert_string_equal(env_of("HOME"), "/x");
+	vm_config_fini(&c);
+	/* The last one counts. */
+	assert_int_equal(parse("-kx", "--user", "a", "--user", "self", "--", "ls"), CONFIG_RUN);
+	assert_null(c.command.user);
+	assert_true(c.command.user_self);
+	assert_string_equal(env_of("HOME"), "/h");
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--user", "self", "--user", "4294967294", "--", "ls"),
+			 CONFIG_RUN);
+	assert_string_equal(c.command.user, "4294967294");
+	assert_false(c.command.user_self);
+	vm_config_fini(&c);
+	static const char *const bad[] = {
+		"", ":", "a:", ":a", "a:b:c", "a b", "a\n", "4294967295", "1:99999999999999999999"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(parse("-kx", "--user", bad[i], "--", "ls"), -EINVAL);
+		assert_non_null(strstr(e.text, ": not a user; give USER or USER:GROUP"));
+		vm_config_fini(&c);
+	}
+	refused("--user: is for a command", "-kx", "--user", "a");
+	refused("--user: is for a command", "-kx", "--user", "self");
+}
+
 static void no_words_at_all(void **state)
 {
 	char *none[] = {NULL};
@@ -1086,6 +1130,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_command_is_taken_word_by_word, fini),
 		cmocka_unit_test_teardown(a_command_has_a_chosen_environment, fini),
 		cmocka_unit_test_teardown(outputs_for_programs, fini),
+		cmocka_unit_test_teardown(a_command_has_a_user, fini),
 		cmocka_unit_test_teardown(no_words_at_all, fini),
 		cmocka_unit_test_teardown(an_unknown_option_is_told_its_neighbour, fini),
 		cmocka_unit_test_teardown(missing_and_unwanted_values, fini),

@@ -68,6 +68,42 @@ int command_set_dir(struct vm_config *c, const char *value, const struct origin 
 	return 0;
 }
 
+/* A name, or a number that can be one (2^32 - 1 is none). */
+static bool is_user(const char *s, size_t len)
+{
+	uint64_t n = 0;
+	bool number = true;
+
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)s[i] <= ' ' || s[i] == 0x7f || s[i] == ':')
+			return false;
+		number &= s[i] >= '0' && s[i] <= '9';
+		if (number && n < UINT32_MAX)
+			n = n * 10 + (uint64_t)(s[i] - '0');
+	}
+	return len && !(number && n >= UINT32_MAX);
+}
+
+int command_set_user(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	bool self = !strcmp(value, "self");
+	size_t len = strcspn(value, ":");
+	char *copy;
+
+	if (!is_user(value, len) ||
+	    (value[len] && !is_user(value + len + 1, strlen(value + len + 1))))
+		return option_refuse(o, value, -EINVAL, e,
+				     "not a user; give USER or USER:GROUP, names or numbers of the "
+				     "guest's, or self");
+	copy = self ? NULL : strdup(value);
+	if (!self && !copy)
+		return option_nomem(o, e);
+	free(c->command.user);
+	c->command.user = copy;
+	c->command.user_self = self;
+	return 0;
+}
+
 static bool same_name(const char *a, const char *b)
 {
 	size_t n = strcspn(a, "=");
@@ -131,14 +167,17 @@ static int no_memory(struct err *e)
 /* What a program needs to know of its user, and what makes it speak. */
 static int complete_env(struct vm_config *c, struct err *e)
 {
-	static const char *const handed_on[] = {"PATH", "HOME", "USER",     "LOGNAME", "SHELL",
+	/* The first are the user's; another has its own. */
+	static const char *const handed_on[] = {"HOME", "USER", "LOGNAME",  "SHELL", "PATH",
 						"TERM", "LANG", "NO_COLOR", "TZ"};
+	enum { USERS = 4 };
 	const struct string_list *env = &c->command.env;
 
 	for (char **v = environ; v && *v; v++) {
 		bool wanted = !strncmp(*v, "LC_", 3);
 
-		for (size_t i = 0; i < ARRAY_LEN(handed_on) && !wanted; i++)
+		for (size_t i = c->command.user ? USERS : 0; i < ARRAY_LEN(handed_on) && !wanted;
+		     i++)
 			wanted = same_name(*v, handed_on[i]);
 		for (unsigned i = 0; i < env->n && wanted; i++)
 			wanted = !same_name(env->strings[i], *v);
@@ -219,12 +258,13 @@ static int complete_root(struct vm_config *c, struct err *e)
 static int refuse_without(const struct vm_config *c, struct err *e)
 {
 	const struct command_config *cmd = &c->command;
-	const char *name = cmd->root      ? "root"
-			   : cmd->root_rw ? "rw"
-			   : cmd->dir     ? "workdir"
-			   : cmd->env.n   ? "env"
-			   : cmd->junit   ? "junit"
-					  : NULL;
+	const char *name = cmd->root                     ? "root"
+			   : cmd->root_rw                ? "rw"
+			   : cmd->dir                    ? "workdir"
+			   : cmd->user || cmd->user_self ? "user"
+			   : cmd->env.n                  ? "env"
+			   : cmd->junit                  ? "junit"
+							 : NULL;
 
 	if (!name)
 		return 0;
@@ -262,6 +302,7 @@ void command_fini(struct vm_config *c)
 	list_clear(&c->command.words);
 	list_clear(&c->command.env);
 	free(c->command.dir);
+	free(c->command.user);
 	free(c->command.root);
 	free(c->command.junit);
 	c->command = (struct command_config){0};

@@ -79,6 +79,8 @@ struct command_config {
 	struct string_list words; /* none: a shell */
 	struct string_list env;   /* all of what the command gets: NAME=VALUE */
 	char *dir;                /* where it starts, in the guest */
+	char *user;               /* USER[:GROUP] of the guest's, whose it is; NULL: root's, */
+	bool user_self;           /* or it has the numbers of whoever runs minivmm */
 	char *root;               /* the directory that is its root; NULL: a disk is */
 	bool root_rw;             /* it writes there; else into a layer that is thrown away */
 	unsigned boot_timeout_s;  /* until the command starts; 0: none */

@@ -503,6 +503,11 @@ const struct option_def options[] = {
 	{ "workdir", KEY_WORKDIR, "DIR", "command",
 	  "where it starts (default: where you are)",
 	  .set = command_set_dir },
+	{ "user", KEY_USER, "USER[:GROUP]|self", "command",
+	  "whose it is: names or numbers of the guest's\n"
+	  "/etc/passwd and /etc/group, or self, yours\n"
+	  "(default: root's)",
+	  .set = command_set_user },
 	{ "env", KEY_ENV, "NAME[=VALUE]", "command",
 	  "set that, or hand your own value on;\n"
 	  "repeatable. PATH, HOME, TERM, LANG and others\n"

@@ -68,6 +68,7 @@ enum {
 	KEY_ROOT,
 	KEY_RW,
 	KEY_WORKDIR,
+	KEY_USER,
 	KEY_ENV,
 	KEY_BOOT_TIMEOUT,
 	KEY_JUNIT,
@@ -146,6 +147,7 @@ int share_set_key(struct share_config *s, const char *key, const char *value,
 int command_set_root(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int command_set_rw(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int command_set_dir(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+int command_set_user(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int command_add_env(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 void command_clear_env(struct vm_config *c);
 int command_add_word(struct vm_config *c, const char *word, struct err *e);

@@ -18,6 +18,8 @@ enum {
 	COMMAND_WORD = 'A',    /* a word of the command; none: a shell */
 	COMMAND_DIR = 'D',     /* the directory in which it starts */
 	COMMAND_ENV = 'E',     /* NAME=VALUE */
+	COMMAND_USER = 'U',    /* USER[:GROUP], whose it is: names or numbers of the guest's */
+	COMMAND_IDS = 'I',     /* the same in numbers: "UID GID GROUP..."; neither: root's */
 	COMMAND_OVERLAY = 'O', /* the root gets a layer to write into */
 	/* Its stdin and stdout are a terminal, of a size: "ROWS COLUMNS"; with COMMAND_TTY_ERR
 	 * its stderr as well. */

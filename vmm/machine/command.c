@@ -3,6 +3,7 @@
 #include "vmm/core/command_wire.h"
 #include "vmm/machine/parts.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -34,14 +35,36 @@ static void put_terminal(FILE *f)
 		put(f, COMMAND_TTY_ERR, "");
 }
 
+/* Whoever runs minivmm. Gives 0 or a negative errno. */
+static int put_self(FILE *f)
+{
+	int n = getgroups(0, NULL);
+	gid_t *groups = n < 0 ? NULL : calloc((size_t)n + 1, sizeof(*groups));
+
+	if (!groups)
+		return -ENOMEM;
+	n = getgroups(n, groups);
+	fprintf(f, "%c%u %u", COMMAND_IDS, geteuid(), getegid());
+	for (int i = 0; i < n; i++)
+		fprintf(f, " %u", groups[i]);
+	putc('\0', f);
+	free(groups);
+	return n < 0 ? -ENOMEM : 0;
+}
+
 char *machine_pack_command(const struct command_config *c, size_t *len)
 {
 	char *text = NULL;
+	int ret = 0;
 	FILE *f = open_memstream(&text, len);
 
 	if (!f)
 		return NULL;
 	put(f, COMMAND_DIR, c->dir);
+	if (c->user_self)
+		ret = put_self(f);
+	else if (c->user)
+		put(f, COMMAND_USER, c->user);
 	if (c->root && !c->root_rw)
 		put(f, COMMAND_OVERLAY, "");
 	put_terminal(f);
@@ -49,7 +72,7 @@ char *machine_pack_command(const struct command_config *c, size_t *len)
 		put(f, COMMAND_ENV, c->env.strings[i]);
 	for (unsigned i = 0; i < c->words.n; i++)
 		put(f, COMMAND_WORD, c->words.strings[i]);
-	if (ferror(f) | fclose(f)) {
+	if (ferror(f) | fclose(f) || ret) {
 		free(text);
 		return NULL;
 	}

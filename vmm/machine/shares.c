@@ -31,6 +31,8 @@ int machine_open_shares(struct machine *m, struct err *e)
 			.name = c->shares[i].tag,
 			.writable = c->shares[i].rw,
 			.cache = caches[c->shares[i].cache],
+			/* The command is no root there, but the same user. */
+			.owners_shown = c->command.user_self,
 			.fds_max = fds_max,
 		};
 
