@@ -38,7 +38,7 @@ static char *read_file(size_t *len)
 
 bool command_read(struct command *c)
 {
-	size_t len = 0, n_words = 0, n_env = 0, strings = 2;
+	size_t len = 0, n_words = 0, n_env = 0, n_nets = 0, strings = 2;
 	char *text = read_file(&len), *end;
 
 	if (!text)
@@ -48,7 +48,8 @@ bool command_read(struct command *c)
 	*c = (struct command){.dir = "/"};
 	c->words = calloc(strings, sizeof(*c->words));
 	c->env = calloc(strings, sizeof(*c->env));
-	if (!c->words || !c->env)
+	c->nets = calloc(strings, sizeof(*c->nets));
+	if (!c->words || !c->env || !c->nets)
 		give_up("/m/command: out of memory");
 	for (char *s = text; s < text + len; s += strlen(s) + 1) {
 		switch (*s) {
@@ -57,6 +58,9 @@ bool command_read(struct command *c)
 			break;
 		case COMMAND_ENV:
 			c->env[n_env++] = s + 1;
+			break;
+		case COMMAND_NET:
+			c->nets[n_nets++] = s + 1;
 			break;
 		case COMMAND_DIR:
 			c->dir = s + 1;

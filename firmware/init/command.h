@@ -10,6 +10,7 @@
 struct command {
 	char **words; /* ends in NULL; empty: a shell */
 	char **env;   /* likewise */
+	char **nets;  /* likewise: networks, as the host tells of them */
 	const char *dir;
 	const char *user; /* USER[:GROUP], whose it is; NULL: ours, */
 	const char *ids;  /* or "UID GID GROUP..." */
@@ -28,6 +29,10 @@ void make_home(void);
 
 /* run.c: run it to its end, tell the host, power off. */
 _Noreturn void run_command(const struct command *c);
+
+/* network.c: make the networks work, as far as they do: what does not is told on `stderr_fd`, and
+ * the command goes without. Takes as long as their servers take. */
+void raise_networks(char *const *nets, int stderr_fd);
 
 /* identity.c: in the command's process, with its streams and environment in place: become the
  * user that it is for, and set what of the environment goes with that. What is wrong is said on

@@ -151,6 +151,7 @@ void run_command(const struct command *c)
 	sigprocmask(SIG_BLOCK, &children, NULL);
 	wake = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
 	streams_open(&s, c, fds);
+	raise_networks(c->nets, fds[STDERR_FILENO]);
 	go_first();
 	tell(s.control, COMMAND_STARTED, 0);
 	pid = fork();

@@ -238,6 +238,68 @@ test_user_on_a_terminal() {
 	says '^nobody$'
 }
 
+# passt's network is up before the command begins: an address, a way out, names, a port of the
+# host's that leads in. What the host's resolv.conf says is not what the guest's does.
+network() { # network OPTION...
+	local sum
+	mkdir -p "$vm_dir/files"
+	head -c 300000 /dev/urandom >"$vm_dir/files/down"
+	sum=$(md5sum <"$vm_dir/files/down")
+	in_namespace "$uplink
+		echo nameserver 127.0.0.1 >$vm_dir/resolv
+		mount --bind $vm_dir/resolv /etc/resolv.conf
+		with dnsmasq -k --no-resolv --no-hosts --user=root --pid-file= \
+			--listen-address=127.0.0.1 --bind-interfaces --address=/server.test/10.9.0.1
+		with busybox httpd -f -p 8000 -h $vm_dir/files
+		with sh -c 'get() { until curl -sf -m 5 http://127.0.0.1:8080/cgi-bin/\$1; do sleep 1; done; }
+			get it >$vm_dir/got; get end'"
+	options=(-n user,forward=8080:80 "$@")
+	# shellcheck disable=SC2016
+	runs 0 sh -c 'ip -4 -o addr show eth0 | tr -s " " | cut -d" " -f4; ip route show default
+cat /etc/resolv.conf; getent ahostsv4 server.test | head -n 1 | tr -s " "; curl -sf -m 60 http://server.test:8000/down | md5sum
+mkdir -p /tmp/w/cgi-bin; printf "#!/bin/sh\necho; echo from the guest\n" >/tmp/w/cgi-bin/it
+printf "#!/bin/sh\necho; touch /tmp/w/seen\n" >/tmp/w/cgi-bin/end; chmod 755 /tmp/w/cgi-bin/*; busybox httpd -p 80 -h /tmp/w
+n=0; until [ -e /tmp/w/seen ]; do [ $n -lt 100 ] || exit 9; sleep 0.5; n=$((n + 1)); done'
+	out_is "10.9.0.2/24
+default via 10.9.0.1 dev eth0 
+nameserver 10.9.0.1
+10.9.0.1 STREAM server.test
+$sum"
+	err_is ''
+	[ "$(cat "$vm_dir/got")" = "from the guest" ] || fail "through the port came: $(cat "$vm_dir/got")"
+	[ "$(cat "$vm_dir/resolv")" = "nameserver 127.0.0.1" ] || fail "the host's resolv.conf was changed"
+}
+test_network() { network; }
+test_network_cloud() { kernel cloud; network -m 512; }
+
+# Several, of which one has no server: that costs five seconds and a line. The root's resolv.conf
+# is a link to what is not there, as systemd has it, and stays one.
+test_networks_on_taps() {
+	local tree=$vm_dir/tree
+	tiny_tree "$tree"
+	mkdir "$tree/etc" "$tree/run"
+	ln -s ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
+	in_namespace "for t in t1 t2; do ip tuntap add \$t mode tap; ip link set \$t up; done
+		ip addr add 10.8.0.1/24 dev t2
+		with dnsmasq -k --no-resolv --no-hosts --user=root --pid-file= --interface=t2 --bind-dynamic \
+			--dhcp-range=10.8.0.50,10.8.0.60 --dhcp-authoritative --dhcp-leasefile=$vm_dir/leases \
+			--domain=lan.test --address=/server.test/192.0.2.77"
+	options=(--root "$tree" --rw -n tap=t1 -n "tap=t2,id=lan,mac=52:54:00:aa:bb:cc")
+	runs 0 /bin/sh -c 'ip -4 -o addr show eth1 | grep -o "inet 10.8.0.[56][0-9]/24"; cat /sys/class/net/eth*/operstate
+ip route | grep ^default; cat /etc/resolv.conf; nslookup server.test | grep -o 192.0.2.77'
+	grep -qE '^inet 10\.8\.0\.[56][0-9]/24$' "$vm_dir/out" || fail "stdout is: $(cat "$vm_dir/out")"
+	[ "$(tail -n +2 "$vm_dir/out")" = "up
+up
+default via 10.8.0.1 dev eth1  metric 1 
+nameserver 10.8.0.1
+search lan.test
+192.0.2.77" ] || fail "stdout is: $(cat "$vm_dir/out")"
+	err_is 'minivmm: net0: no DHCP server has answered within 5 s; eth0 is up without an address'
+	grep -q '52:54:00:aa:bb:cc' "$vm_dir/leases" || fail "leased was: $(cat "$vm_dir/leases")"
+	[ "$(readlink "$tree/etc/resolv.conf")" = ../run/systemd/resolve/stub-resolv.conf ] || fail "the link is gone"
+	[ -z "$(ls "$tree/run")" ] || fail "the root was written"
+}
+
 stock() {
 	kernel "$1"
 	options=(-m 512)

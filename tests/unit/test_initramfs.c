@@ -235,7 +235,7 @@ static void test_layout(void **state)
 			    "ELF\x02\x01\x01",
 			    7);
 	assert_null(memmem(init->data, init->len, "ld-musl", 7));
-	assert_true(init->len < 72 * 1024);
+	assert_true(init->len < 88 * 1024);
 	expect_modules(f, "virtio virtio_pci virtio_blk ext4 ?virtio_rng");
 }
 

@@ -15,9 +15,12 @@
 #define VMM_CORE_COMMAND_WIRE_H
 
 enum {
-	COMMAND_WORD = 'A',    /* a word of the command; none: a shell */
-	COMMAND_DIR = 'D',     /* the directory in which it starts */
-	COMMAND_ENV = 'E',     /* NAME=VALUE */
+	COMMAND_WORD = 'A', /* a word of the command; none: a shell */
+	COMMAND_DIR = 'D',  /* the directory in which it starts */
+	COMMAND_ENV = 'E',  /* NAME=VALUE */
+	/* A network that is to be up before it starts: "SECONDS MAC NAME", how long its DHCP
+	 * server may take, by which it is known, and what the host calls it. */
+	COMMAND_NET = 'N',
 	COMMAND_USER = 'U',    /* USER[:GROUP], whose it is: names or numbers of the guest's */
 	COMMAND_IDS = 'I',     /* the same in numbers: "UID GID GROUP..."; neither: root's */
 	COMMAND_OVERLAY = 'O', /* the root gets a layer to write into */

@@ -52,8 +52,21 @@ static int put_self(FILE *f)
 	return n < 0 ? -ENOMEM : 0;
 }
 
-char *machine_pack_command(const struct command_config *c, size_t *len)
+/* passt answers as soon as it is asked. On a tap there may be nobody who does; but dnsmasq
+ * tries for three seconds whether an address is free before it offers it. */
+static void put_net(FILE *f, const struct net_config *c, const uint8_t mac[6])
 {
+	enum { PASST_S = 10, TAP_S = 5 };
+
+	fprintf(f, "%c%d %02x:%02x:%02x:%02x:%02x:%02x %s", COMMAND_NET,
+		c->kind == NET_USER ? PASST_S : TAP_S, mac[0], mac[1], mac[2], mac[3], mac[4],
+		mac[5], c->id);
+	putc('\0', f);
+}
+
+char *machine_pack_command(const struct machine *m, size_t *len)
+{
+	const struct command_config *c = &m->config->command;
 	char *text = NULL;
 	int ret = 0;
 	FILE *f = open_memstream(&text, len);
@@ -68,6 +81,8 @@ char *machine_pack_command(const struct command_config *c, size_t *len)
 	if (c->root && !c->root_rw)
 		put(f, COMMAND_OVERLAY, "");
 	put_terminal(f);
+	for (unsigned i = 0; i < m->config->n_nets; i++)
+		put_net(f, &m->config->nets[i], m->nics[i].mac);
 	for (unsigned i = 0; i < c->env.n; i++)
 		put(f, COMMAND_ENV, c->env.strings[i]);
 	for (unsigned i = 0; i < c->words.n; i++)

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXTRAS_MAX = 6, DRIVERS_MAX = 5 };
+enum { EXTRAS_MAX = 7, DRIVERS_MAX = 5 };
 
 static int open_initrd(struct initrd_file *f, const char *path, struct err *e)
 {
@@ -61,6 +61,8 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 	extras[n++] = "pvpanic_mmio";
 	if (c->n_nets)
 		extras[n++] = "virtio_net";
+	if (c->n_nets && c->command.wanted) /* what our init gets addresses through */
+		extras[n++] = "af_packet";
 	if (c->n_shares)
 		extras[n++] = "virtiofs";
 	if (c->vsock.path)
@@ -81,7 +83,7 @@ static int pack_initramfs(struct machine *m, struct err *e)
 	const char *drivers[DRIVERS_MAX], *disks[CONFIG_DISKS_MAX];
 	unsigned n_drivers = 0, n_mounts = 0;
 	size_t command_len = 0;
-	char *command = c->command.wanted ? machine_pack_command(&c->command, &command_len) : NULL;
+	char *command = c->command.wanted ? machine_pack_command(m, &command_len) : NULL;
 	char *cmdline = root_cmdline(c);
 
 	if (!cmdline || (c->command.wanted && !command)) {

@@ -205,9 +205,9 @@ void machine_end_shares(struct machine *m);
 
 /* command.c: does the command have the terminal that we have, stdin and stdout? And the file
  * that the guest's init reads (vmm/core/command_wire.h): *len bytes, the caller's to free;
- * NULL for want of memory. */
+ * NULL for want of memory. The networks are open. */
 bool machine_command_has_terminal(void);
-char *machine_pack_command(const struct command_config *c, size_t *len);
+char *machine_pack_command(const struct machine *m, size_t *len);
 
 /* vsock.c: could --vsock's path be made? It is, with the device; the last two: as with the other
  * virtio devices. */
