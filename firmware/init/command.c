@@ -74,6 +74,9 @@ bool command_read(struct command *c)
 		case COMMAND_OVERLAY:
 			c->overlay = true;
 			break;
+		case COMMAND_INIT:
+			c->init = true;
+			break;
 		case COMMAND_TTY:
 			c->tty = true;
 			c->rows = (unsigned)strtoul(s + 1, &end, 10);

@@ -15,6 +15,7 @@ struct command {
 	const char *user; /* USER[:GROUP], whose it is; NULL: ours, */
 	const char *ids;  /* or "UID GID GROUP..." */
 	bool overlay;
+	bool init; /* it is to run in the system that the root's own init brings up */
 	bool tty, tty_err;
 	unsigned rows, columns;
 };
@@ -38,6 +39,12 @@ void raise_networks(char *const *nets, int stderr_fd);
  * user that it is for, and set what of the environment goes with that. What is wrong is said on
  * stderr; then the result is not 0. */
 int take_identity(const struct command *c);
+
+/* system.c: leave a process behind that runs the command once the root's init, which we are
+ * about to become, has brought its system up. */
+void leave_command(const struct command *c);
+/* Have that system power off. Gives false if it cannot be asked. */
+bool system_power_off(void);
 
 /* streams.c: the host's end of the command's streams, and pipes for the command. */
 struct pump {

@@ -6,7 +6,8 @@
  * it cannot read without them. So the packer sends them along, and this program
  * loads them, finds the root, and hands over to the init that is there. It is
  * linked statically with musl, holds no state and does not stay, unless there is a
- * command to run: then it is the guest's init to its end.
+ * command to run: then it is the guest's init to its end, or, with --init, leaves a process
+ * behind.
  */
 #include "firmware/init/init.h"
 
@@ -70,9 +71,9 @@ int main(int argc, char **argv)
 	if (is_command && command.overlay)
 		cover_root();
 	mount_shares();
-	if (is_command) {
+	if (is_command && !command.init) {
 		make_home();
 		run_command(&command);
 	}
-	switch_root(&options, argv);
+	switch_root(&options, argv, is_command ? &command : NULL);
 }

@@ -25,7 +25,8 @@ bool root_has_init(const struct boot_options *o);
 /* Make NEW_ROOT the root, with /dev, /proc and /sys in it. What the initramfs held is gone. */
 void enter_root(void);
 
-/* Do so and become its init. */
-_Noreturn void switch_root(const struct boot_options *o, char **argv);
+/* Do so and become its init. A command, if it is not NULL, is left behind with it. */
+struct command;
+_Noreturn void switch_root(const struct boot_options *o, char **argv, const struct command *c);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * run: the command, from its start to the guest's end.
  *
- * We are process 1: orphans come to us and are reaped, and when the command has ended
- * whatever it left running ends too.
+ * We are process 1, but for --init: orphans come to us and are reaped, and when the command has
+ * ended whatever it left running ends too.
  */
 #include "firmware/init/command.h"
 
@@ -170,9 +170,14 @@ void run_command(const struct command *c)
 	}
 	if (host) {
 		streams_close(&s);
+		/* Should its system take too long to power off, what it wrote is there. */
+		if (c->init)
+			sync();
 		tell(s.control, COMMAND_EXITED, (uint32_t)status);
 		while (obey(&s, pid))
 			poll(&(struct pollfd){s.control, POLLIN, 0}, 1, -1);
 	}
+	if (c->init && system_power_off())
+		_exit(0);
 	power_off();
 }

@@ -10,6 +10,7 @@
  */
 #include "firmware/init/init.h"
 
+#include "firmware/init/command.h"
 #include "firmware/init/report.h"
 #include <dirent.h>
 #include <errno.h>
@@ -148,7 +149,7 @@ void enter_root(void)
 		give_up("moving the root to /: %s", strerror(errno));
 }
 
-void switch_root(const struct boot_options *o, char **argv)
+void switch_root(const struct boot_options *o, char **argv, const struct command *c)
 {
 	const char *const one[] = {o->init};
 	const char *const *inits = o->init[0] ? one : usual;
@@ -160,6 +161,8 @@ void switch_root(const struct boot_options *o, char **argv)
 			o->init[0] ? o->init : "/sbin/init, /etc/init, /bin/init or /bin/sh");
 	enter_root();
 	reopen_console();
+	if (c)
+		leave_command(c);
 	/* The kernel gave us what it would have given to init: words that it did not
 	 * know as arguments, its HOME and TERM as environment (environ is untouched). */
 	for (unsigned i = 0; i < n; i++) {

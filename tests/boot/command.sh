@@ -319,6 +319,53 @@ test_in_a_disk() {
 		fail "what was written is not on the disk"
 }
 
+# The disk's own init is process 1. One that says nothing is waited for until it begins no more
+# processes; then the guest ends as without it.
+test_init() {
+	tiny_tree "$vm_dir/tree"
+	mkdir "$vm_dir/tree/etc"
+	ln -sf ../bin/busybox "$vm_dir/tree/sbin/init"
+	printf '::sysinit:/etc/rc\n::respawn:/bin/sleep 1000\n' >"$vm_dir/tree/etc/inittab"
+	printf '#!/bin/sh\nfor i in 1 2 3 4 5; do /bin/sleep 1; done\necho up >/up\n' >"$vm_dir/tree/etc/rc"
+	echo 'worker:x:1234:50::/place:' >"$vm_dir/tree/etc/passwd"
+	chmod 755 "$vm_dir/tree/etc/rc"
+	"$here/mkimage" --size 32M --output "$vm_dir/root.img" "$vm_dir/tree" >/dev/null 2>"$vm_dir/mkimage.log" ||
+		fail "mkimage: $(cat "$vm_dir/mkimage.log")"
+	echo typed >"$vm_dir/in"
+	input=$vm_dir/in options=(-d "$vm_dir/root.img" --init)
+	# shellcheck disable=SC2016
+	runs 6 /bin/sh -c 'cat /proc/1/comm; cat /up; [ $$ != 1 ] && cat; echo kept >/kept; echo err >&2; exit 6'
+	out_is $'init\nup\ntyped'
+	err_is err
+	[ "$(PATH=$PATH:/sbin:/usr/sbin debugfs -R 'cat /kept' "$vm_dir/root.img" 2>/dev/null)" = kept ] ||
+		fail "what was written is not on the disk"
+	input=/dev/null options+=(--user worker)
+	runs 0 /bin/sh -c 'id -u'
+	out_is 1234
+	options=(-d "$vm_dir/root.img" --init --boot-timeout 3)
+	runs 125 /bin/sh -c 'echo ran'
+	out_is ''
+	told '^minivmm: --boot-timeout ran out before the command began'
+}
+
+# Debian: systemd has brought all up, and unmounts all at the end.
+test_init_debian_long() {
+	local image
+	image=$("$here/mkimage") || fail "mkimage"
+	kernel cloud
+	cp --reflink=auto --sparse=always "$image" "$vm_dir/root.img"
+	options=(-m 512 -d "$vm_dir/root.img" --init --boot-timeout 180 --stop-timeout 90)
+	# shellcheck disable=SC2016
+	runs 7 sh -c 'cat /proc/1/comm; systemctl is-system-running; systemctl is-active multi-user.target dbus
+tty; echo by its name >/dev/stdout; id -u; echo kept >/srv/kept; exit 7'
+	out_is $'systemd\nrunning\nactive\nactive\nnot a tty\nby its name\n0'
+	[ "$(PATH=$PATH:/sbin:/usr/sbin debugfs -R 'cat /srv/kept' "$vm_dir/root.img" 2>/dev/null)" = kept ] ||
+		fail "what was written is not on the disk"
+	if PATH=$PATH:/sbin:/usr/sbin dumpe2fs -h "$vm_dir/root.img" 2>/dev/null | grep -q needs_recovery; then
+		fail "the file system was not unmounted"
+	fi
+}
+
 # Each has its own status, and nothing is left of any.
 test_8_at_once() {
 	# shellcheck disable=SC2016

@@ -265,6 +265,15 @@ static void a_command_is_taken_word_by_word(void **state)
 	assert_string_equal(c.command.dir, "/");
 	vm_config_fini(&c);
 
+	assert_int_equal(parse("-kx", "-d", "d", "--init", "--", "ls"), CONFIG_RUN);
+	assert_true(c.command.init);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "-d", "d", "--", "ls"), CONFIG_RUN);
+	assert_false(c.command.init);
+	vm_config_fini(&c);
+
+	refused("--init: wants the --disk", "-kx", "--init", "--", "ls");
+	refused("--init: is for a command", "-kx", "-dd", "--init");
 	refused("--initrd: not with a command", "-kx", "-ii", "--", "ls");
 	refused("--root r: not together with --disk", "-kx", "-dd", "--root", "r", "--", "ls");
 	refused("--share /:/: the root of a command is given by --root", "-kx", "--share", "/:/",

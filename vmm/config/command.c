@@ -53,6 +53,12 @@ int command_set_rw(struct vm_config *c, const char *value, const struct origin *
 	return value ? option_on_off(&c->command.root_rw, value, o, e) : 0;
 }
 
+int command_set_init(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	c->command.init = true;
+	return value ? option_on_off(&c->command.init, value, o, e) : 0;
+}
+
 int command_set_dir(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
 {
 	char *copy;
@@ -260,6 +266,7 @@ static int refuse_without(const struct vm_config *c, struct err *e)
 	const struct command_config *cmd = &c->command;
 	const char *name = cmd->root                     ? "root"
 			   : cmd->root_rw                ? "rw"
+			   : cmd->init                   ? "init"
 			   : cmd->dir                    ? "workdir"
 			   : cmd->user || cmd->user_self ? "user"
 			   : cmd->env.n                  ? "env"
@@ -281,6 +288,10 @@ int command_complete(struct vm_config *c, struct err *e)
 	if (c->n_initrds)
 		return err_usage(e, -EINVAL,
 				 "--initrd: not with a command, which minivmm's own init runs");
+	if (c->command.init && !c->n_disks)
+		return err_usage(e, -EINVAL,
+				 "--init: wants the --disk whose system is to boot; without it, "
+				 "minivmm's own init runs the command");
 	err = complete_kernel(c, e);
 	if (!err)
 		err = complete_root(c, e);

@@ -82,6 +82,7 @@ struct command_config {
 	char *user;               /* USER[:GROUP] of the guest's, whose it is; NULL: root's, */
 	bool user_self;           /* or it has the numbers of whoever runs minivmm */
 	char *root;               /* the directory that is its root; NULL: a disk is */
+	bool init;                /* the disk's own init boots it first */
 	bool root_rw;             /* it writes there; else into a layer that is thrown away */
 	unsigned boot_timeout_s;  /* until the command starts; 0: none */
 	char *junit;              /* where its result goes as JUnit XML; NULL: nowhere */

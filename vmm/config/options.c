@@ -501,6 +501,10 @@ const struct option_def options[] = {
 	  "the command writes into it; else into a layer\n"
 	  "that is thrown away",
 	  .set = command_set_rw },
+	{ "init", KEY_INIT, NULL, "command",
+	  "with --disk: its own init boots first, and the\n"
+	  "command runs in that system",
+	  .set = command_set_init },
 	{ "workdir", KEY_WORKDIR, "DIR", "command",
 	  "where it starts (default: where you are)",
 	  .set = command_set_dir },

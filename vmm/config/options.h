@@ -67,6 +67,7 @@ enum {
 	KEY_LOG_FILE,
 	KEY_ROOT,
 	KEY_RW,
+	KEY_INIT,
 	KEY_WORKDIR,
 	KEY_USER,
 	KEY_ENV,
@@ -146,6 +147,7 @@ int share_set_key(struct share_config *s, const char *key, const char *value,
 /* The command: what is said of it in options; `word` is one of its own. */
 int command_set_root(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int command_set_rw(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+int command_set_init(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int command_set_dir(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int command_set_user(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int command_add_env(struct vm_config *c, const char *value, const struct origin *o, struct err *e);

@@ -24,6 +24,7 @@ enum {
 	COMMAND_USER = 'U',    /* USER[:GROUP], whose it is: names or numbers of the guest's */
 	COMMAND_IDS = 'I',     /* the same in numbers: "UID GID GROUP..."; neither: root's */
 	COMMAND_OVERLAY = 'O', /* the root gets a layer to write into */
+	COMMAND_INIT = 'S',    /* it runs in the system that the root's own init brings up */
 	/* Its stdin and stdout are a terminal, of a size: "ROWS COLUMNS"; with COMMAND_TTY_ERR
 	 * its stderr as well. */
 	COMMAND_TTY = 'T',

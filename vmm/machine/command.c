@@ -81,7 +81,10 @@ char *machine_pack_command(const struct machine *m, size_t *len)
 	if (c->root && !c->root_rw)
 		put(f, COMMAND_OVERLAY, "");
 	put_terminal(f);
-	for (unsigned i = 0; i < m->config->n_nets; i++)
+	if (c->init)
+		put(f, COMMAND_INIT, "");
+	/* A system of its own has its own way with networks. */
+	for (unsigned i = 0; i < m->config->n_nets && !c->init; i++)
 		put_net(f, &m->config->nets[i], m->nics[i].mac);
 	for (unsigned i = 0; i < c->env.n; i++)
 		put(f, COMMAND_ENV, c->env.strings[i]);
