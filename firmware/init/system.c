@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { AGAIN_MS = 250, QUIET_MS = 2000 };
+enum { AGAIN_MS = 250, QUIET_MS = 3000 };
 
 /* sd_booted(3). */
 static const char systemd_mark[] = "/run/systemd/system";
@@ -117,6 +117,24 @@ static long last_process(void)
 	return last ? strtol(last, NULL, 10) : 0;
 }
 
+/* Does one wait for a disk, as one that is being loaded? */
+static bool any_blocked(void)
+{
+	static const char key[] = "procs_blocked ";
+	FILE *f = fopen("/proc/stat", "re");
+	char *line = NULL;
+	size_t size = 0;
+	bool blocked = false;
+
+	while (f && getline(&line, &size, f) >= 0)
+		if (!strncmp(line, key, sizeof(key) - 1))
+			blocked = strtol(line + sizeof(key) - 1, NULL, 10) > 0;
+	free(line);
+	if (f)
+		fclose(f);
+	return blocked;
+}
+
 /* Any other init says nothing; but while it brings the system up, it begins processes. */
 static void await_quiet(void)
 {
@@ -124,9 +142,11 @@ static void await_quiet(void)
 
 	for (int quiet_ms = 0; quiet_ms < QUIET_MS; quiet_ms += AGAIN_MS) {
 		wait_ms(AGAIN_MS);
-		if (last_process() != before)
+		long last = last_process();
+
+		if (last != before || any_blocked())
 			quiet_ms = 0;
-		before = last_process();
+		before = last;
 	}
 }
 

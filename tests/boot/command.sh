@@ -5,11 +5,11 @@
 # runs STATUS WORD...: a command in a guest. Its output is in $vm_dir/out and err.
 runs() {
 	local want=$1 got=0; shift
-	timeout 200 "${vm_on[@]}" "$vm_binary" run --kernel "$kernel" "${options[@]}" -- "$@" \
+	timeout "$limit" "${vm_on[@]}" "$vm_binary" run --kernel "$kernel" "${options[@]}" -- "$@" \
 		<"$input" >"$vm_dir/out" 2>"$vm_dir/err" || got=$?
 	[ "$got" = "$want" ] || fail "$*: status $got, not $want"
 }
-options=() input=/dev/null
+options=() input=/dev/null limit=200
 out_is() { [ "$(cat "$vm_dir/out")" = "$1" ] || fail "stdout is: $(head -c 300 "$vm_dir/out")"; }
 err_is() { [ "$(cat "$vm_dir/err")" = "$1" ] || fail "stderr is: $(head -c 300 "$vm_dir/err")"; }
 
@@ -326,7 +326,7 @@ test_init() {
 	mkdir "$vm_dir/tree/etc"
 	ln -sf ../bin/busybox "$vm_dir/tree/sbin/init"
 	printf '::sysinit:/etc/rc\n::respawn:/bin/sleep 1000\n' >"$vm_dir/tree/etc/inittab"
-	printf '#!/bin/sh\nfor i in 1 2 3 4 5; do /bin/sleep 1; done\necho up >/up\n' >"$vm_dir/tree/etc/rc"
+	printf '#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8 9 10; do /bin/sleep 0.5; done\necho up >/up\n' >"$vm_dir/tree/etc/rc"
 	echo 'worker:x:1234:50::/place:' >"$vm_dir/tree/etc/passwd"
 	chmod 755 "$vm_dir/tree/etc/rc"
 	"$here/mkimage" --size 32M --output "$vm_dir/root.img" "$vm_dir/tree" >/dev/null 2>"$vm_dir/mkimage.log" ||
@@ -354,7 +354,7 @@ test_init_debian_long() {
 	image=$("$here/mkimage") || fail "mkimage"
 	kernel cloud
 	cp --reflink=auto --sparse=always "$image" "$vm_dir/root.img"
-	options=(-m 512 -d "$vm_dir/root.img" --init --boot-timeout 180 --stop-timeout 90)
+	options=(-m 512 -d "$vm_dir/root.img" --init --boot-timeout 500 --stop-timeout 90) limit=650
 	# shellcheck disable=SC2016
 	runs 7 sh -c 'cat /proc/1/comm; systemctl is-system-running; systemctl is-active multi-user.target dbus
 tty; echo by its name >/dev/stdout; id -u; echo kept >/srv/kept; exit 7'

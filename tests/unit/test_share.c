@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -471,6 +472,54 @@ static void test_made_by_the_caller(void **state)
 	assert_int_equal(st.st_gid, getegid());
 }
 
+/* A share of somebody who is not root, "shown" as theirs or as the guest's root's. Gives
+ * whether what the guest makes belongs, there and here, to whom it should. */
+static bool owner_is_right(bool shown)
+{
+	const struct share_options options = {.name = "share0",
+					      .writable = true,
+					      .fds_max = SHARE_FDS_MIN,
+					      .owners_shown = shown};
+	struct share_rig *r = malloc(sizeof(*r));
+	struct fuse_entry_out entry;
+	struct fuse_open_out out;
+	struct err e = {0};
+	struct stat st;
+
+	share_rig_init(r, true, SHARE_CACHE_AUTO, 0);
+	share_destroy(r->share);
+	assert_int_equal(share_open(&r->share, r->dir, &options, &e), 0);
+	assert_int_equal(share_rig_mount(r, 0), 0);
+	r->uid = shown ? geteuid() : 0;
+	assert_int_equal(
+		share_rig_create(r, 1, "made", O_RDWR | O_CREAT, S_IFREG | 0640, &entry, &out), 0);
+	assert_int_equal(stat(share_rig_path(r, "made"), &st), 0);
+	share_rig_fini(r);
+	free(r);
+	return st.st_uid == geteuid() && st.st_gid == getegid() &&
+	       entry.attr.uid == (shown ? geteuid() : 0) &&
+	       entry.attr.gid == (shown ? getegid() : 0);
+}
+
+static void test_whose_without_root(void **state)
+{
+	for (int shown = 0; shown < 2; shown++) {
+		int status = -1;
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (!pid) {
+			/* Whatever fails in there, this process ends here. */
+			if (!geteuid() &&
+			    (setresgid(54321, 54321, 54321) || setresuid(12345, 12345, 12345)))
+				_exit(2);
+			_exit(owner_is_right(shown) ? 0 : 1);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+}
+
 static void test_write_drops_suid(void **state)
 {
 	struct share_rig *r = *state;
@@ -556,6 +605,7 @@ int main(void)
 		T(test_long_names, setup),
 		T(test_statfs_access_syncfs, setup),
 		T(test_made_by_the_caller, setup),
+		cmocka_unit_test(test_whose_without_root),
 		T(test_write_drops_suid, setup),
 		T(test_readonly_refuses_each_change, setup_readonly),
 	};
