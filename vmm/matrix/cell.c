@@ -171,8 +171,20 @@ static void judge_end(struct cell *c, int wait_status)
 
 /* --- its process ----------------------------------------------------------------------- */
 
-/* In the child. */
-static _Noreturn void become(struct cell *c, pid_t parent, int output, int events)
+/* What the exec will do to them, before a signal can meet our handlers here: what they would
+ * note is not this process's any more. */
+static void forget_handlers(void)
+{
+	struct sigaction sa;
+
+	for (int signum = 1; signum < NSIG; signum++)
+		if (!sigaction(signum, NULL, &sa) && sa.sa_handler != SIG_IGN)
+			signal(signum, SIG_DFL);
+}
+
+/* In the child, with all signals blocked; `mask` was before. */
+static _Noreturn void become(struct cell *c, pid_t parent, const sigset_t *mask, int output,
+			     int events)
 {
 	struct rlimit core;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -190,6 +202,8 @@ static _Noreturn void become(struct cell *c, pid_t parent, int output, int event
 		core.rlim_cur = 0;
 		setrlimit(RLIMIT_CORE, &core);
 	}
+	forget_handlers();
+	sigprocmask(SIG_SETMASK, mask, NULL);
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
 	    dup2(output, STDERR_FILENO) < 0 || fcntl(events, F_SETFD, 0))
 		_exit(1);
@@ -234,6 +248,7 @@ static int start(struct cell *c, struct loop *loop)
 {
 	int output[2] = {-1, -1}, events[2] = {-1, -1};
 	pid_t parent = getpid();
+	sigset_t all, before;
 	int ret = open_pipe(output);
 
 	if (!ret)
@@ -243,10 +258,13 @@ static int start(struct cell *c, struct loop *loop)
 	if (!ret)
 		ret = listen_to(c, loop);
 	if (!ret) {
+		sigfillset(&all);
+		sigprocmask(SIG_SETMASK, &all, &before);
 		c->pid = fork();
 		if (!c->pid)
-			become(c, parent, output[1], events[1]);
+			become(c, parent, &before, output[1], events[1]);
 		ret = c->pid < 0 ? -errno : 0;
+		sigprocmask(SIG_SETMASK, &before, NULL);
 	}
 	fd_close(&output[1]);
 	fd_close(&events[1]);
