@@ -376,3 +376,29 @@ test_8_at_once() {
 	says '^none is left$'
 	err_is ''
 }
+
+# Run after run: each has its own status, and leaves no process, socket or file.
+in_a_row() { # in_a_row COUNT
+	mkdir "$vm_dir/temporary" "$vm_dir/row"
+	# shellcheck disable=SC2016
+	there timeout 1200 sh -c 'n=$1 TMPDIR=$2/temporary XDG_RUNTIME_DIR=$2/temporary; shift 2; export TMPDIR XDG_RUNTIME_DIR
+i=1; while [ $i -le $n ]; do
+	"$@" --append row=$i -- sh -c "echo out $i; echo err $i >&2; exit $i" </dev/null; echo "$i ends with $?"; i=$((i + 1))
+done; pgrep -f "row=[0-9]" || echo "none is left"' row "$1" "$vm_dir" "$vm_binary" run --kernel "$kernel" --workdir "$vm_dir/row" \
+		>"$vm_dir/out" 2>"$vm_dir/err"
+	[ "$(grep -cE '^([0-9]+) ends with \1$' "$vm_dir/out")" = "$1" ] || fail "$(grep ends "$vm_dir/out" | tr '\n' ';')"
+	[ "$(grep -c '^out ' "$vm_dir/out")" = "$1" ] && [ "$(grep -c '^err ' "$vm_dir/err")" = "$1" ] || fail "words are missing"
+	says '^none is left$'
+	[ -z "$(find "$vm_dir/temporary" "$vm_dir/row" -mindepth 1)" ] || fail "left: $(find "$vm_dir/temporary" "$vm_dir/row" -mindepth 1)"
+}
+test_5_in_a_row() { in_a_row 5; }
+test_50_in_a_row_long() { in_a_row 50; }
+
+# A project's own build and tests, this one's: from nothing, on the tree that is shared.
+test_own_tests_long() {
+	# shellcheck disable=SC2016
+	there timeout 7000 "$vm_binary" run --kernel "$kernel" -m 3G --workdir "$root" -- \
+		sh -c 'rm -rf build; scripts/test --quick' </dev/null >"$vm_dir/out" 2>"$vm_dir/err" || fail "$(tail -n 5 "$vm_dir/out" "$vm_dir/err")"
+	says '^[0-9]{2,} passed, 0 failed, '
+	[ -d "$root/build" ] || fail "the tree is not as it was"
+}
