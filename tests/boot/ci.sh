@@ -59,7 +59,7 @@ follow() {
 		</dev/null >"$vm_dir/out" 2>"$vm_dir/err" || fail "$(tail -n 5 "$vm_dir/err")"
 }
 
-test_recipe_for_a_module() {
+test_recipe_for_a_module_long() {
 	mkdir "$vm_dir/project"
 	echo 'obj-m := hello.o' >"$vm_dir/project/Kbuild"
 	cat >"$vm_dir/project/hello.c" <<-'SOURCE'
@@ -82,7 +82,7 @@ test_recipe_for_a_module() {
 		fail "module.xml: $(head -c 500 "$vm_dir/project/module.xml")"
 }
 
-test_recipe_for_bpf() {
+test_recipe_for_bpf_long() {
 	mkdir "$vm_dir/project"
 	cat >"$vm_dir/project/short.bpf.c" <<-'SOURCE'
 		#include <linux/bpf.h>

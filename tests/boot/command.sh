@@ -131,6 +131,17 @@ test_ends() {
 	out_is left
 }
 
+# The writable layer is the guest's memory: when it is full, that is the command's affair, and
+# nobody else's.
+test_full_layer() {
+	options=(-m 128)
+	# shellcheck disable=SC2016
+	runs 1 sh -c 'dd if=/dev/zero of=/var/tmp/full bs=1M 2>/dev/null && exit 9
+ls -l /var/tmp/full >&2; rm /var/tmp/full; echo after >/var/tmp/small && cat /var/tmp/small; exit 1'
+	out_is after
+	grep -q '/var/tmp/full$' "$vm_dir/err" || fail "stderr is: $(cat "$vm_dir/err")"
+}
+
 # SIGTERM and SIGINT are the command's.
 signalled() { # NAME
 	# shellcheck disable=SC2016
@@ -270,7 +281,7 @@ $sum"
 	[ "$(cat "$vm_dir/resolv")" = "nameserver 127.0.0.1" ] || fail "the host's resolv.conf was changed"
 }
 test_network() { network; }
-test_network_cloud() { kernel cloud; network -m 512; }
+test_network_cloud_long() { kernel cloud; network -m 512; }
 
 # Several, of which one has no server: that costs five seconds and a line. The root's resolv.conf
 # is a link to what is not there, as systemd has it, and stays one.
@@ -303,9 +314,10 @@ search lan.test
 stock() {
 	kernel "$1"
 	options=(-m 512)
-	runs 3 sh -c 'uname -r; cat; exit 3'
+	# shellcheck disable=SC2016
+	runs 3 sh -c 'uname -r; cat; [ -e /sys/kernel/tracing/events ] && [ -e /sys/kernel/debug/tracing ] && [ "$(stat -f -c %T /sys/fs/bpf)" = bpf_fs ] && echo traced; exit 3'
 	has_release=$("$here/fetch-kernel" --release "$1")
-	out_is "$has_release"
+	out_is "$has_release"$'\ntraced'
 }
 test_cloud() { stock cloud; }
 test_generic() { stock generic; }

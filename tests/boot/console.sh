@@ -40,7 +40,7 @@ echo "got $line, size $(stty size)"'
 }
 
 test_sysrq_on_the_serial_port() {
-	kernel cloud
+	kernel tuned
 	guest 'echo ready; while :; do sleep 1; done'
 	on_tty 200 expect=ready 'send=\x01sh' 'expect=sysrq: HELP' 'send=\x01ss' 'expect=sysrq: Emergency Sync' \
 		'send=\x01b' 'send=b' -- -k "$kernel" -i "$initrd" --append quiet
@@ -49,7 +49,7 @@ test_sysrq_on_the_serial_port() {
 }
 
 test_sysrq_on_hvc() {
-	kernel cloud
+	kernel tuned
 	tiny_disk "$vm_dir/root.img"
 	encoded 'echo ready; while :; do sleep 1; done'
 	on_tty 300 expect=ready 'send=\x01sh' 'expect=sysrq: HELP' 'send=\x01sb' -- \
@@ -58,7 +58,7 @@ test_sysrq_on_hvc() {
 }
 
 test_panic_on_hvc() {
-	kernel cloud
+	kernel tuned
 	tiny_disk "$vm_dir/root.img"
 	encoded 'rmmod pvpanic_mmio; echo c >/proc/sysrq-trigger'
 	boots 3 300 -k "$kernel" -d "$vm_dir/root.img" --hvc tty --append "quiet $run"
@@ -66,7 +66,7 @@ test_panic_on_hvc() {
 }
 
 test_nmi() {
-	kernel cloud
+	kernel tuned
 	guest 'echo ready; while :; do sleep 1; done'
 	on_tty 200 expect=ready 'send=\x01n' 'expect=NMI' -- \
 		-k "$kernel" -i "$initrd" -c 2 --append 'quiet unknown_nmi_panic'
@@ -84,7 +84,7 @@ test_power_button_key() {
 
 # ttyS1 by its own driver; the first port stays the console.
 test_second_serial_port() {
-	kernel cloud
+	kernel tuned
 	guest 'dmesg | grep ttyS; stty -F /dev/ttyS1 -opost; echo "from ttyS1" >/dev/ttyS1; echo sent'
 	boots 0 200 -k "$kernel" -i "$initrd" --serial2 file="$vm_dir/second" --append quiet
 	says 'ttyS0 at I/O 0x3f8 '
@@ -96,7 +96,7 @@ test_second_serial_port() {
 # A shell over a client's connection that begins when the guest is up, and again later.
 talks_over() { # talks_over KIND
 	local dial script
-	kernel cloud
+	kernel tuned
 	guest 'echo ready; while read line; do case $line in off) break ;; *) echo "got $line" ;; esac; done'
 	dial=$(dirname "$vm_binary")/tests/cli/dial
 	# shellcheck disable=SC2016

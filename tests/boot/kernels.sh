@@ -19,7 +19,7 @@ test_generic_initrd() {
 	says '^release .*[0-9]-amd64$'
 }
 
-test_vmlinux_initrd() {
+test_vmlinux_initrd_long() {
 	kernel vmlinux
 	guest "$hello"
 	boots 0 120 -k "$kernel" -i "$initrd" --append quiet

@@ -133,7 +133,7 @@ test_i686_wants_an_initrd() {
 # The last byte of each is not at a multiple of four, and the second is compressed.
 test_several_initrds() {
 	local i
-	kernel cloud
+	kernel tuned
 	guest 'cat /from/*'
 	for i in 1 2 3; do
 		mkdir -p "$vm_dir/$i/from"
@@ -163,7 +163,7 @@ grep ttyS0 /proc/interrupts; echo "@@ warnings"; warnings; sync; reboot -f'
 
 # Where there is ACPI too, Linux finds the table, takes nothing from it and says nothing else.
 test_mp_table_beside_acpi() {
-	kernel generic
+	kernel tuned
 	guest 'echo "cpus $(nproc)"; dmesg | grep -E "MP-table|MPTABLE|MultiProcessor"; echo "@@ warnings"; warnings'
 	boots 0 400 -k "$kernel" -i "$initrd" -c 2 --append quiet
 	says '^cpus 2$'

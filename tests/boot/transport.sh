@@ -16,9 +16,9 @@ for d in /sys/block/vd*; do echo "disk ${d##*/} $(cat $d/size) $(cat $d/serial)"
 grep virtio /proc/interrupts | sed "s/  */ /g;s/^/irq/"'
 
 # Ten disks and the rng: pins 16 to 26, and the I/O APIC has 24 unless more are needed.
-test_mmio_cloud_eleven_devices_in_order() {
+test_mmio_eleven_devices_in_order() {
 	local n disks=()
-	kernel cloud
+	kernel tuned
 	tiny_disk "$vm_dir/root.img"
 	for n in 1 2 3 4 5 6 7 8 9; do
 		truncate -s "${n}M" "$vm_dir/d$n"
@@ -29,7 +29,7 @@ for d in /dev/vd?; do dd if=\$d of=/dev/null bs=64k count=4 iflag=direct 2>/dev/
 dd if=/dev/hwrng of=/dev/null bs=16 count=1 2>/dev/null && echo rng
 echo '@@ warnings'; warnings"
 	mmio -k "$kernel" -d "$vm_dir/root.img" "${disks[@]}" --append "quiet $run"
-	says '^release .*cloud-amd64$'
+	says '^release .*-microvm$'
 	says '^pci 0$'
 	says '^root /dev/(vda|root) / ext4'
 	says '^virtio virtio0 type 0x0002 on LNRO0005:00 by virtio_blk'

@@ -72,7 +72,7 @@ cloud_socks() { # TRANSPORT
 	sock_boot 4294967294 --transport "$1" -k "$kernel" -d "$vm_dir/root.img" --vsock "$sock,cid=4294967294"
 }
 test_cloud_pci() { cloud_socks pci; }
-test_cloud_mmio() { cloud_socks mmio; }
+test_cloud_mmio_long() { cloud_socks mmio; }
 
 # The command's streams and sockets of its own by the same device.
 test_with_a_command() {
