@@ -66,7 +66,7 @@ test_panic_on_hvc() {
 }
 
 test_nmi() {
-	kernel tuned
+	kernel cloud
 	guest 'echo ready; while :; do sleep 1; done'
 	on_tty 200 expect=ready 'send=\x01n' 'expect=NMI' -- \
 		-k "$kernel" -i "$initrd" -c 2 --append 'quiet unknown_nmi_panic'
@@ -76,7 +76,7 @@ test_nmi() {
 
 test_power_button_key() {
 	kernel tuned # the button's driver is a module of the others
-	guest 'echo ready; grep -l PNP0C0C /sys/bus/acpi/devices/*/hid; cat /proc/bus/input/devices; while :; do sleep 1; done'
+	guest 'grep -l PNP0C0C /sys/bus/acpi/devices/*/hid; cat /proc/bus/input/devices; echo ready; while :; do sleep 1; done'
 	on_tty 200 expect=ready 'send=\x01p' signal=TERM -- -k "$kernel" -i "$initrd" --stop-timeout 1 --append quiet
 	ends_with 'status 143'
 	says 'Power Button'

@@ -51,7 +51,7 @@ test_cells_interrupted() {
 	# shellcheck disable=SC2016
 	"${vm_on[@]}" timeout 200 sh -c '"$0" matrix "$1/t.ini" -j 2 --json "$1/j.json" >"$1/out" 2>"$1/err" & pid=$!
 		sleep 20; kill -TERM $pid; wait $pid; echo "status $?"
-		pgrep -f "^minivmm run" || echo "none is left"' "$vm_binary" "$vm_dir" >"$vm_dir/ended" 2>&1 || true
+		pgrep -f "config $1/t.ini" || echo "none is left"' "$vm_binary" "$vm_dir" >"$vm_dir/ended" 2>&1 || true
 	grep -q '^status 143$' "$vm_dir/ended" || fail "$(cat "$vm_dir/ended")"
 	grep -q '^none is left$' "$vm_dir/ended" || fail "$(cat "$vm_dir/ended")"
 	cells_hold '[.cells[].message] == ["interrupted", "interrupted", "not begun"]'

@@ -15,7 +15,7 @@ entered() { told "^minivmm: entry: $1\$"; }
 test_vmlinux_pvh() {
 	kernel vmlinux
 	guest "$machine_is"
-	boots 0 400 -v -k "$kernel" --boot pvh -i "$initrd" -c 2 -m 512M --append quiet
+	boots 0 180 -v -k "$kernel" --boot pvh -i "$initrd" -c 2 -m 512M --append quiet
 	entered pvh
 	says '^release .*cloud-amd64$'
 	says '^cpus 2$'
@@ -27,7 +27,7 @@ test_vmlinux_pvh() {
 test_vmlinux_linux64() {
 	kernel vmlinux
 	guest "$machine_is"
-	boots 0 400 -v -k "$kernel" -i "$initrd" -c 2 -m 512M --append quiet
+	boots 0 180 -v -k "$kernel" -i "$initrd" -c 2 -m 512M --append quiet
 	entered linux64
 	says '^release .*cloud-amd64$'
 	says '^cpus 2$'
@@ -40,7 +40,7 @@ test_vmlinux_pvh_disk() {
 	tiny_disk "$vm_dir/root.img"
 	kernel vmlinux
 	encoded "$machine_is"
-	boots 0 400 -v -k "$kernel" --boot pvh -d "$vm_dir/root.img" -m 4G --append "quiet $run"
+	boots 0 180 -v -k "$kernel" --boot pvh -d "$vm_dir/root.img" -m 4G --append "quiet $run"
 	entered pvh
 	says '^blocks .*vda'
 	[ "$(console | sed -n 's/^memory //p')" -gt $((3800 * 1024)) ] || fail "RAM above 4 GiB is missing"
@@ -51,7 +51,7 @@ test_vmlinux_pvh_disk() {
 test_bzimage_linux32() {
 	kernel cloud
 	guest "$machine_is"
-	boots 0 400 -v -k "$kernel" --boot linux32 -i "$initrd" -c 2 --append quiet
+	boots 0 180 -v -k "$kernel" --boot linux32 -i "$initrd" -c 2 --append quiet
 	entered linux32
 	says '^release .*cloud-amd64$'
 	says '^cpus 2$'
@@ -95,7 +95,7 @@ echo "on the disk: $(cat /mnt/word)"; echo written >/mnt/answer; umount /mnt
 	mkdir "$vm_dir/root"; echo lettuce >"$vm_dir/root/word"
 	"$here/mkimage" --size 32M --output "$vm_dir/disk.img" "$vm_dir/root" >/dev/null 2>"$vm_dir/mkimage.log" ||
 		fail "mkimage: $(cat "$vm_dir/mkimage.log")"
-	boots 0 400 -v -k "$kernel" -i "$initrd32" -i "$modules32" -d "$vm_dir/disk.img" -c 2 \
+	boots 0 180 -v -k "$kernel" -i "$initrd32" -i "$modules32" -d "$vm_dir/disk.img" -c 2 \
 		--append quiet
 	entered linux32
 	says '^release .*-686$'
@@ -112,7 +112,7 @@ test_i686_vmlinux_pvh() {
 	[ ${#vm_on[@]} = 0 ] || skip "the test host cannot run 32-bit guests with PAE (scripts/README.md)"
 	kernel=$("$here/fetch-kernel" --vmlinux i686-pae)
 	guest32 i686-pae "$machine_is"
-	boots 0 400 -v -k "$kernel" -i "$initrd32" -c 2 -m 512M --append quiet
+	boots 0 180 -v -k "$kernel" -i "$initrd32" -c 2 -m 512M --append quiet
 	entered pvh
 	says '^release .*-686-pae$'
 	says '^cpus 2$'
@@ -142,7 +142,7 @@ test_several_initrds() {
 	done
 	gzip -n "$vm_dir/i2"
 	[ $(($(stat -c %s "$vm_dir/i2.gz") % 4)) != 0 ] || printf '\0' >>"$vm_dir/i2.gz"
-	boots 0 400 -k "$kernel" -i "$vm_dir/i1,$vm_dir/i2.gz" -i "$initrd" -i "$vm_dir/i3" --append quiet
+	boots 0 180 -k "$kernel" -i "$vm_dir/i1,$vm_dir/i2.gz" -i "$initrd" -i "$vm_dir/i3" --append quiet
 	for i in 1 2 3; do says "^initrd $i\$"; done
 	says '^@@ end$'
 }
@@ -154,7 +154,7 @@ test_mp_table() {
 	kernel generic
 	guest 'echo "cpus $(nproc)"; echo "acpi $(ls /sys/firmware)"; echo "irq $(grep -c . /proc/interrupts)"
 grep ttyS0 /proc/interrupts; echo "@@ warnings"; warnings; sync; reboot -f'
-	boots 0 400 -k "$kernel" -i "$initrd" -c 3 --append 'acpi=off quiet'
+	boots 0 180 -k "$kernel" -i "$initrd" -c 3 --append 'acpi=off quiet'
 	says '^cpus 3$'
 	says_not '^acpi .*acpi'
 	says '^ *4: .*IO-APIC +4-edge +ttyS0'
@@ -165,7 +165,7 @@ grep ttyS0 /proc/interrupts; echo "@@ warnings"; warnings; sync; reboot -f'
 test_mp_table_beside_acpi() {
 	kernel tuned
 	guest 'echo "cpus $(nproc)"; dmesg | grep -E "MP-table|MPTABLE|MultiProcessor"; echo "@@ warnings"; warnings'
-	boots 0 400 -k "$kernel" -i "$initrd" -c 2 --append quiet
+	boots 0 180 -k "$kernel" -i "$initrd" -c 2 --append quiet
 	says '^cpus 2$'
 	says 'found SMP MP-table at \[mem 0x0009fc00'
 	says_not 'MPTABLE|MultiProcessor'
@@ -177,7 +177,7 @@ test_tuned_pvh() {
 	kernel=$("$here/build-kernel") || fail "build-kernel"
 	tiny_disk "$vm_dir/root.img"
 	encoded "$machine_is"
-	boots 0 400 -v -k "$kernel" --boot pvh -d "$vm_dir/root.img" -c 2 --append "quiet $run"
+	boots 0 180 -v -k "$kernel" --boot pvh -d "$vm_dir/root.img" -c 2 --append "quiet $run"
 	entered pvh
 	says '^cpus 2$'
 	says '^blocks .*vda'

@@ -153,7 +153,7 @@ exec </dev/console >/dev/console 2>&1
 mount -t tmpfs tmp /tmp
 cd /mnt
 git init -q repo && cd repo && mkdir n && cp /usr/share/doc/git/RelNotes/2.2* n 2>/dev/null; cp /etc/passwd /etc/fstab . 2>/dev/null
-i=0; while [ $i -lt 60 ]; do mkdir -p d$i; echo $i >d$i/f; i=$((i + 1)); done
+i=0; while [ $i -lt 25 ]; do mkdir -p d$i; echo $i >d$i/f; i=$((i + 1)); done
 git add -A && git -c user.name=me -c user.email=me@here commit -qm first && git status --porcelain | wc -l | sed 's/^/changed /'
 echo more >d3/f; git status --porcelain; git checkout -q d3/f; git fsck 2>&1 | tail -n 1; git log --oneline | wc -l | sed 's/^/commits /'
 cd ..
