@@ -124,29 +124,6 @@ static const struct vsock_backend_ops backend_ops = {
 
 /* --- pumps ---------------------------------------------------------------------------- */
 
-static bool write_all(struct pump *p, size_t len)
-{
-	const uint8_t *bytes = p->bytes;
-
-	while (len) {
-		ssize_t n = write(p->to, bytes, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		/* Somebody else has made it non-blocking. */
-		if (n < 0 && errno == EAGAIN) {
-			poll(&(struct pollfd){p->to, POLLOUT, 0}, 1, -1);
-			continue;
-		}
-		if (n < 0)
-			return false;
-		bytes += n;
-		len -= (size_t)n;
-		atomic_fetch_add(&p->moved, (uint64_t)n);
-	}
-	return true;
-}
-
 /* Wait for input; false: the guest wants no more of it. */
 static bool await_input(struct pump *p)
 {
@@ -173,7 +150,7 @@ static void *pump_main(void *arg)
 		n = read(p->from, p->bytes, sizeof(p->bytes));
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (n <= 0 || !write_all(p, (size_t)n))
+		if (n <= 0 || fd_write_moving(p->to, p->bytes, (size_t)n, &p->moved))
 			break;
 	}
 	/* The end of the input, behind all of it; or what the guest sends and nobody reads any

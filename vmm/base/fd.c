@@ -2,6 +2,8 @@
 #include "vmm/base/fd.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -67,6 +69,26 @@ int fd_write_full(int fd, const void *buf, size_t len)
 			return -errno;
 		p += n;
 		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int fd_write_moving(int fd, const void *buf, size_t len, _Atomic uint64_t *moved)
+{
+	const char *p = buf;
+
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EAGAIN)
+			poll(&(struct pollfd){fd, POLLOUT, 0}, 1, -1);
+		else if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n < 0)
+			continue;
+		p += n;
+		len -= (size_t)n;
+		atomic_fetch_add(moved, (uint64_t)n);
 	}
 	return 0;
 }

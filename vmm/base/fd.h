@@ -27,6 +27,9 @@ static inline int fd_take(int *fd)
 int fd_pread_full(int fd, void *buf, size_t len, uint64_t off);
 int fd_pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
 int fd_write_full(int fd, const void *buf, size_t len);
+/* The last, of a descriptor that others share and may have made non-blocking: then it waits.
+ * *moved counts the bytes, for whoever wants to know whether it is stuck. */
+int fd_write_moving(int fd, const void *buf, size_t len, _Atomic uint64_t *moved);
 
 /* Close `first` and all above it, in a child before it becomes somebody else. */
 void fd_close_from(unsigned first);

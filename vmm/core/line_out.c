@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/core/line_out.h"
 
+#include "vmm/base/fd.h"
 #include "vmm/base/sigbus.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -68,27 +68,6 @@ static void leave(struct line_out *o)
 	free(o);
 }
 
-static bool write_line(struct line_out *o, const char *line)
-{
-	for (size_t left = strlen(line); left;) {
-		ssize_t n = write(o->fd, line, left);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		/* Somebody else has made it non-blocking. */
-		if (n < 0 && errno == EAGAIN) {
-			poll(&(struct pollfd){o->fd, POLLOUT, 0}, 1, -1);
-			continue;
-		}
-		if (n < 0)
-			return false;
-		line += n;
-		left -= (size_t)n;
-		atomic_fetch_add(&o->moved, (uint64_t)n);
-	}
-	return true;
-}
-
 static void *writer_main(void *arg)
 {
 	struct line_out *o = arg;
@@ -104,7 +83,7 @@ static void *writer_main(void *arg)
 
 		if (!o->gone) {
 			pthread_mutex_unlock(&o->lock);
-			bool written = write_line(o, line);
+			bool written = !fd_write_moving(o->fd, line, strlen(line), &o->moved);
 
 			pthread_mutex_lock(&o->lock);
 			o->gone = !written;
