@@ -37,9 +37,8 @@
 enum {
 	NETS_MAX = 8,
 	/* RFC 2131 4.1 has seconds here, for networks of many. This one begins at our host. */
-	AGAIN_MS = 250,
-	AGAIN_MAX_MS = 1000,
-	REQUESTS = 4, /* before the offer is given up */
+	AGAIN_MS = 250, /* and twice as long two times */
+	REQUESTS = 4,   /* before the offer is given up */
 	LINKS_MAX = 40,
 };
 
@@ -225,7 +224,7 @@ static void send_query(struct network *n, uint64_t now, uint64_t began)
 	if (n->query.type == DHCPREQUEST && n->tries == REQUESTS)
 		discover(n);
 	n->tries++;
-	n->next_ms = now + (wait < AGAIN_MAX_MS ? wait : AGAIN_MAX_MS);
+	n->next_ms = now + wait;
 	n->query.secs = (uint16_t)((now - began) / 1000);
 	memset(address.sll_addr, 0xff, ETH_ALEN);
 	dhcp_write(packet, &n->query);
