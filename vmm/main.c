@@ -68,6 +68,7 @@ static int run_machines(const struct vm_config *c, struct events *events, struct
 		int ret = machine_run(m, end, e);
 
 		machine_destroy(m);
+		events_mark(events, EVENT_TORN_DOWN);
 		if (ret)
 			return report(e, c->command.wanted);
 		machine_end_log(end);
@@ -79,20 +80,20 @@ static int run_machines(const struct vm_config *c, struct events *events, struct
 }
 
 /* ... and tell programs of it. */
-static int run(const struct vm_config *c, uint64_t began_ns, struct err *e)
+static int run(const struct vm_config *c, const struct process_start *start, struct err *e)
 {
 	struct machine_end end = {0};
 	struct events *events;
 	struct err lost = {0};
 	int status;
 
-	if (command_junit_check(c, e) || events_open(&events, c, began_ns, e))
+	if (command_junit_check(c, e) || events_open(&events, c, start, e))
 		return report(e, c->command.wanted);
 	status = run_machines(c, events, &end, e);
 	const char *why = e->kind ? e->text : NULL;
 
 	/* A command that passed and is in no report has not passed. */
-	if (command_junit_write(c, &end, why, clock_monotonic_ns(&clock_host) - began_ns, &lost)) {
+	if (command_junit_write(c, &end, why, clock_monotonic_ns(&clock_host) - start->ns, &lost)) {
 		int failed = report(&lost, true);
 
 		status = status ? status : failed;
@@ -123,7 +124,7 @@ int main(int argc, char **argv)
 	struct err e = {0};
 	struct vm_config config;
 	bool command = config_has_command(argc, argv);
-	const uint64_t began_ns = clock_monotonic_ns(&clock_host);
+	const struct process_start start = {clock_monotonic_ns(&clock_host), clock_process_ns()};
 	int status = 0;
 
 	fill_standard_fds();
@@ -138,7 +139,7 @@ int main(int argc, char **argv)
 			status = describe(&config, &e);
 		else
 			status = start_log(&config, &e) ? report(&e, command)
-							: run(&config, began_ns, &e);
+							: run(&config, &start, &e);
 		break;
 	case CONFIG_DOCTOR:
 		status = examine(config.json, &e);

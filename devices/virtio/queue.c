@@ -150,12 +150,13 @@ int virtq_restart(struct virtq *q, struct guest_mem *gm, uint64_t features)
 
 void virtq_stop(struct virtq *q)
 {
-	*q = (struct virtq){.config = q->config, .size_max = q->size_max};
+	*q = (struct virtq){.config = q->config, .size_max = q->size_max, .counts = q->counts};
 }
 
 void virtq_reset(struct virtq *q)
 {
-	*q = (struct virtq){.config.size = q->size_max, .size_max = q->size_max};
+	*q = (struct virtq){
+		.config.size = q->size_max, .size_max = q->size_max, .counts = q->counts};
 }
 
 /* --- popping -------------------------------------------------------------------- */
@@ -256,6 +257,7 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 	q->busy[c->head / 64] |= 1ull << (c->head % 64);
 	q->in_flight++;
 	q->last_avail++;
+	q->counts.from_guest += c->read_len;
 	return 1;
 }
 
@@ -283,6 +285,8 @@ void virtq_push(struct virtq *q, uint16_t head, uint32_t written)
 	q->busy[head / 64] &= ~(1ull << (head % 64));
 	q->in_flight--;
 	q->used_next++;
+	q->counts.requests++;
+	q->counts.to_guest += written;
 }
 
 bool virtq_publish(struct virtq *q)

@@ -44,9 +44,20 @@ struct virtq_config {
 	uint64_t desc, avail, used; /* gpa */
 };
 
+/* What went through a queue since it was made; reset and stop leave it alone. Its owner's
+ * to read and write. */
+struct virtq_counts {
+	uint64_t kicks;      /* doorbells heard */
+	uint64_t requests;   /* chains given back */
+	uint64_t from_guest; /* bytes that the device was to read, */
+	uint64_t to_guest;   /* and bytes that it has written */
+	uint64_t interrupts;
+};
+
 struct virtq {
 	struct virtq_config config;
 	uint16_t size_max; /* what the device offers; 0: no such queue */
+	struct virtq_counts counts;
 
 	/* Below: valid between virtq_start() and virtq_stop(). */
 	bool running;

@@ -43,12 +43,12 @@ static void ring(int fd)
 	(void)n;
 }
 
-static void unring(int fd)
+/* Gives how often it rang. */
+static uint64_t unring(int fd)
 {
 	uint64_t count;
-	ssize_t n = read(fd, &count, sizeof(count));
 
-	(void)n;
+	return read(fd, &count, sizeof(count)) == (ssize_t)sizeof(count) ? count : 0;
 }
 
 /* --- creation -------------------------------------------------------------------- */
@@ -273,7 +273,7 @@ static void on_doorbell(void *ctx, int events)
 {
 	struct virtio_doorbell *d = ctx;
 
-	unring(d->fd);
+	d->v->queues[d->index].counts.kicks += unring(d->fd);
 	if (!d->v->failed)
 		d->v->ops->queue_ready(d->v->dev, d->index);
 }
@@ -398,8 +398,10 @@ bool virtio_pop(struct virtio *v, unsigned index, unsigned *taken, struct virtq_
 
 void virtio_publish(struct virtio *v, unsigned index)
 {
-	if (!v->failed && virtq_publish(&v->queues[index]))
-		notify_queue(v, index);
+	if (v->failed || !virtq_publish(&v->queues[index]))
+		return;
+	v->queues[index].counts.interrupts++;
+	notify_queue(v, index);
 }
 
 /* --- the driver's registers ----------------------------------------------------------- */

@@ -45,6 +45,7 @@ struct fixture {
 	uint8_t eoi_vector;
 	unsigned hooked;
 	uint32_t hook_reason;
+	struct exit_access hook_access; /* zeroes: it was none */
 	unsigned hook_cpu;
 };
 
@@ -84,13 +85,14 @@ static void on_eoi(void *ctx, uint8_t vector)
 	f->eoi_vector = vector;
 }
 
-static void on_exit_seen(void *ctx, unsigned cpu, uint32_t reason)
+static void on_exit_seen(void *ctx, unsigned cpu, uint32_t reason, const struct exit_access *access)
 {
 	struct fixture *f = ctx;
 
 	f->hooked++;
 	f->hook_cpu = cpu;
 	f->hook_reason = reason;
+	f->hook_access = access ? *access : (struct exit_access){0};
 }
 
 #define PORT  0x510
@@ -179,6 +181,10 @@ static void out_of_each_size(void **state)
 	assert_int_equal(f->hooked, 3);
 	assert_int_equal(f->hook_cpu, 5);
 	assert_int_equal(f->hook_reason, KVM_EXIT_IO);
+	assert_ptr_equal(f->hook_access.bus, &f->pio);
+	assert_int_equal(f->hook_access.addr, PORT + 4);
+	assert_int_equal(f->hook_access.size, 4);
+	assert_true(f->hook_access.write);
 	assert_int_equal(f->stops, 0);
 }
 
@@ -323,8 +329,12 @@ static void mmio_of_nobody_reads_all_ones(void **state)
 		set_mmio(f, false, gpas[i], 8);
 		assert_int_equal(exit_dispatch(&f->v), EXIT_RESUME);
 		assert_memory_equal(f->run->mmio.data, "\xff\xff\xff\xff\xff\xff\xff\xff", 8);
+		assert_false(f->hook_access.write);
 		set_mmio(f, true, gpas[i], 8);
 		assert_int_equal(exit_dispatch(&f->v), EXIT_RESUME);
+		assert_ptr_equal(f->hook_access.bus, &f->mmio);
+		assert_true(f->hook_access.addr == gpas[i]);
+		assert_true(f->hook_access.write);
 	}
 	assert_int_equal(f->n, 0);
 }

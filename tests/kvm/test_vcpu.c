@@ -313,7 +313,7 @@ static void on_eoi(void *ctx, uint8_t vector)
 	ioapic_eoi(ctx, vector);
 }
 
-static void on_exit_seen(void *ctx, unsigned cpu, uint32_t reason)
+static void on_exit_seen(void *ctx, unsigned cpu, uint32_t reason, const struct exit_access *access)
 {
 	((struct fixture *)ctx)->hooked++;
 }

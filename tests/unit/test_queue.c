@@ -118,6 +118,26 @@ static void test_used_ring(void **state)
 	assert_int_equal(len, 9);
 }
 
+static void test_counts(void **state)
+{
+	struct fixture *f = *state;
+	const struct vd_buf bufs[] = {{DATA, 16, false}, {DATA + 64, 512, true}};
+	const struct virtq_counts *c = &f->q.counts;
+
+	for (unsigned i = 1; i <= 3; i++) {
+		virtq_driver_offer(&f->d, bufs, 2);
+		assert_int_equal(virtq_pop(&f->q, &f->c), 1);
+		virtq_push(&f->q, f->c.head, 100);
+		assert_true(c->requests == i);
+		assert_true(c->from_guest == i * 16u);
+		assert_true(c->to_guest == i * 100u);
+	}
+	virtq_stop(&f->q);
+	virtq_reset(&f->q);
+	assert_true(c->requests == 3 && c->from_guest == 48 && c->to_guest == 300);
+	configure(f, SIZE);
+}
+
 /* The bytes of a chain are the same however it is cut up. */
 static void test_any_framing(void **state)
 {
@@ -573,6 +593,7 @@ int main(void)
 		T(test_empty),
 		T(test_direct_chain),
 		T(test_used_ring),
+		T(test_counts),
 		T(test_any_framing),
 		T(test_indirect_ignores_write_flag),
 		T(test_direct_then_indirect),

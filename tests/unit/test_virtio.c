@@ -204,6 +204,8 @@ static void test_served_and_one_interrupt_a_batch(void **state)
 	/* Spurious doorbells do nothing. */
 	echo_rig_kick(f, 1);
 	assert_int_equal(fake_transport_irqs(&f->t, 1), 1);
+	assert_true(f->e.v.queues[1].counts.kicks == 2);
+	assert_true(f->e.v.queues[1].counts.interrupts == 1);
 }
 
 static void test_one_queue_does_not_starve_the_other(void **state)

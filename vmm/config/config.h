@@ -178,6 +178,8 @@ struct vm_config {
 
 	/* logs */
 	struct events_config events;
+	bool timing; /* tell at the end what took how long, */
+	bool stats;  /* and what was counted */
 	enum log_level log_level;
 	char *log_file; /* NULL: stderr */
 };

@@ -307,6 +307,17 @@ static int set_transport(struct vm_config *c, const char *value, const struct or
 	return 0;
 }
 
+/* One that is on when it is there. */
+static int set_flag(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
+{
+	bool *flag = FIELD(c, o, bool);
+
+	if (value)
+		return option_on_off(flag, value, o, e);
+	*flag = true;
+	return 0;
+}
+
 static int set_rng(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
 {
 	return option_on_off(&c->rng, value, o, e);
@@ -541,6 +552,14 @@ const struct option_def options[] = {
 	  "tell what happens, for programs: a JSON object\n"
 	  "a line (vmm/machine/EVENTS.md)",
 	  .set = events_set },
+	{ "timing", KEY_TIMING, NULL, "log",
+	  "tell at the end what took how long, from the\n"
+	  "exec to the machine torn down",
+	  .set = set_flag, AT(timing) },
+	{ "stats", KEY_STATS, NULL, "log",
+	  "tell at the end what was counted: exits by\n"
+	  "reason and device, and what each queue carried",
+	  .set = set_flag, AT(stats) },
 	{ "log-file", KEY_LOG_FILE, "FILE", "log",
 	  "write messages there instead of stderr",
 	  .set = set_path, AT(log_file) },

@@ -114,3 +114,10 @@ bool bus_write(struct bus *b, uint64_t addr, unsigned size, uint64_t val)
 	r.ops->write(r.dev, addr - r.base, size, val & size_mask(size));
 	return true;
 }
+
+const char *bus_name_at(struct bus *b, uint64_t addr, unsigned size)
+{
+	struct bus_region r;
+
+	return find(b, addr, size, &r) ? r.name : NULL;
+}

@@ -59,4 +59,7 @@ int bus_remove(struct bus *b, uint64_t base, const void *dev);
 bool bus_read(struct bus *b, uint64_t addr, unsigned size, uint64_t *val);
 bool bus_write(struct bus *b, uint64_t addr, unsigned size, uint64_t val);
 
+/* The name of who would answer an access of `size` at `addr`, or NULL: nobody. */
+const char *bus_name_at(struct bus *b, uint64_t addr, unsigned size);
+
 #endif

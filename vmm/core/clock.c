@@ -22,3 +22,8 @@ static int64_t host_wall_ns(void *ctx)
 }
 
 const struct clock clock_host = {host_monotonic_ns, host_wall_ns, NULL};
+
+uint64_t clock_process_ns(void)
+{
+	return (uint64_t)now_ns(CLOCK_PROCESS_CPUTIME_ID);
+}

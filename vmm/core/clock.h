@@ -24,4 +24,8 @@ static inline int64_t clock_wall_ns(const struct clock *c)
 /* The host's clock; any thread. */
 extern const struct clock clock_host;
 
+/* How much processor time this process has had since it was made, in nanoseconds: its
+ * fork and exec are part of it. Any thread. */
+uint64_t clock_process_ns(void);
+
 #endif

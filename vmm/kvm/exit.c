@@ -246,12 +246,33 @@ const char *exit_name(uint32_t reason)
 	return "an exit reason newer than minivmm";
 }
 
+static void show_hook(const struct vcpu *v, uint32_t reason)
+{
+	const struct kvm_run *run = v->run;
+	struct exit_access access;
+
+	switch (reason) {
+	case KVM_EXIT_IO:
+		access = (struct exit_access){v->env->pio, run->io.port, run->io.size,
+					      run->io.direction == KVM_EXIT_IO_OUT};
+		break;
+	case KVM_EXIT_MMIO:
+		access = (struct exit_access){v->env->mmio, run->mmio.phys_addr, run->mmio.len,
+					      run->mmio.is_write};
+		break;
+	default:
+		v->env->hook(v->env->hook_ctx, v->index, reason, NULL);
+		return;
+	}
+	v->env->hook(v->env->hook_ctx, v->index, reason, &access);
+}
+
 enum exit_verdict exit_dispatch(struct vcpu *v)
 {
 	uint32_t reason = v->run->exit_reason;
 
 	if (v->env->hook)
-		v->env->hook(v->env->hook_ctx, v->index, reason);
+		show_hook(v, reason);
 	if (reason < ARRAY_LEN(exits) && exits[reason].handle)
 		return exits[reason].handle(v);
 	return exit_unexpected(v);

@@ -14,6 +14,14 @@
 
 struct vcpu;
 
+/* What an exit for a device is about: one instruction, that may move several values. */
+struct exit_access {
+	struct bus *bus;
+	uint64_t addr;
+	unsigned size;
+	bool write;
+};
+
 /* Where exits lead; one for all vCPUs, immutable while they run. */
 struct exit_env {
 	struct bus *pio, *mmio;
@@ -24,8 +32,8 @@ struct exit_env {
 	void (*ioapic_eoi)(void *ctx, uint8_t vector);
 	void *ioapic;
 	/* Sees every exit before it is handled (statistics, traces); may be NULL.
-	 * Called on the vCPU's thread. */
-	void (*hook)(void *ctx, unsigned cpu, uint32_t reason);
+	 * `access` is NULL where the exit is none. Called on the vCPU's thread. */
+	void (*hook)(void *ctx, unsigned cpu, uint32_t reason, const struct exit_access *access);
 	void *hook_ctx;
 };
 

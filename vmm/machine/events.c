@@ -2,13 +2,15 @@
 #include "vmm/machine/events.h"
 
 #include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
 #include "vmm/base/utf8.h"
 #include "vmm/core/clock.h"
 #include "vmm/core/line_out.h"
+#include "vmm/machine/stats.h"
+#include "vmm/machine/timing.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +20,12 @@
 enum { FORMAT = 1, PATIENCE_MS = 2000 };
 
 struct events {
-	struct line_out *out;
+	struct line_out *out; /* NULL: no program wants to know */
 	bool running;
-	uint64_t began_ns;
+	bool timing, stats; /* a person wants to */
+	struct process_start start;
+	uint64_t machine_ns;  /* when this machine began: 0, or when the one before rebooted */
+	json_t *counted;      /* of the last machine; NULL: nothing was */
 	pthread_mutex_t lock; /* of all below */
 	bool let_go;
 	uint64_t let_go_ns;
@@ -28,6 +33,7 @@ struct events {
 	unsigned dropped;
 };
 
+/* NULL: it has no line. */
 static const char *const names[N_EVENTS] = {
 	[EVENT_STARTED] = "started",
 	[EVENT_FIRST_INSTRUCTION] = "first-instruction",
@@ -63,7 +69,7 @@ static const char *reason_name(enum stop_reason reason)
 
 static uint64_t now(const struct events *ev)
 {
-	return clock_monotonic_ns(&clock_host) - ev->began_ns;
+	return clock_monotonic_ns(&clock_host) - ev->start.ns;
 }
 
 /* Text of any bytes, as JSON has it; NULL for want of memory. */
@@ -96,11 +102,16 @@ static char *compose(struct events *ev, enum event what, uint64_t ns, json_t *fi
 	return line;
 }
 
+/* Takes `fields` over. */
 static void put(struct events *ev, enum event what, uint64_t ns, json_t *fields)
 {
+	ev->times[what] = ns;
+	if (!ev->out || !names[what]) {
+		json_decref(fields);
+		return;
+	}
 	char *line = compose(ev, what, ns, fields);
 
-	ev->times[what] = ns;
 	if (line && line_out_put(ev->out, line))
 		ev->dropped = 0;
 	else
@@ -160,13 +171,34 @@ void events_let_go(struct events *ev)
 	pthread_mutex_unlock(&ev->lock);
 }
 
+void events_stats(struct events *ev, json_t *stats)
+{
+	if (!ev) {
+		json_decref(stats);
+		return;
+	}
+	json_decref(ev->counted);
+	ev->counted = stats;
+}
+
+/* A machine is gone. */
+static void tell_people(const struct events *ev)
+{
+	if (ev->timing)
+		timing_print(ev->times, ev->machine_ns, ev->machine_ns ? 0 : ev->start.exec_ns);
+	if (ev->stats)
+		stats_print(ev->counted);
+}
+
 void events_restarted(struct events *ev)
 {
 	if (!ev)
 		return;
+	tell_people(ev);
 	pthread_mutex_lock(&ev->lock);
-	put(ev, EVENT_RESTARTED, now(ev), NULL);
-	for (unsigned i = EVENT_FIRST_INSTRUCTION; i < EVENT_RESTARTED; i++)
+	ev->machine_ns = now(ev);
+	put(ev, EVENT_RESTARTED, ev->machine_ns, NULL);
+	for (unsigned i = 0; i < EVENT_RESTARTED; i++)
 		ev->times[i] = 0;
 	ev->let_go = false;
 	pthread_mutex_unlock(&ev->lock);
@@ -205,32 +237,48 @@ static int open_fd(int fd, struct err *e)
 
 static json_t *described(const struct events *ev, const struct vm_config *c)
 {
-	return json_pack("{s:i, s:i, s:I, s:o, s:i, s:I, s:b}", "format", FORMAT, "pid",
-			 (int)getpid(), "monotonic_ns", (json_int_t)ev->began_ns, "kernel",
-			 text(c->kernel), "cpus", (int)c->cpus, "memory", (json_int_t)c->memory,
-			 "command", c->command.wanted);
+	return json_pack("{s:i, s:i, s:I, s:I, s:o, s:i, s:I, s:b}", "format", FORMAT, "pid",
+			 (int)getpid(), "monotonic_ns", (json_int_t)ev->start.ns, "exec_ns",
+			 (json_int_t)ev->start.exec_ns, "kernel", text(c->kernel), "cpus",
+			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
+			 c->command.wanted);
 }
 
-int events_open(struct events **out, const struct vm_config *c, uint64_t began_ns, struct err *e)
+static int open_out(struct events *ev, const struct vm_config *c, struct err *e)
 {
-	struct events *ev;
-	int fd;
+	int fd = c->events.path ? open_path(c->events.path, e) : open_fd(c->events.fd, e);
 
-	*out = NULL;
-	if (!c->events.path && !c->events.fd)
-		return 0;
-	fd = c->events.path ? open_path(c->events.path, e) : open_fd(c->events.fd, e);
 	if (fd < 0)
 		return e->code;
+	ev->out = line_out_create(fd);
+	if (ev->out)
+		return 0;
+	close(fd);
+	return err_host(e, -ENOMEM, "--events: out of memory");
+}
+
+int events_open(struct events **out, const struct vm_config *c, const struct process_start *start,
+		struct err *e)
+{
+	bool lines = c->events.path || c->events.fd;
+	bool stats = c->stats || log_enabled(LOG_DEBUG);
+	struct events *ev;
+
+	*out = NULL;
+	if (!lines && !c->timing && !stats)
+		return 0;
 	ev = calloc(1, sizeof(*ev));
-	if (ev)
-		ev->out = line_out_create(fd);
-	if (!ev || !ev->out) {
+	if (!ev)
+		return err_host(e, -ENOMEM, "out of memory");
+	int ret = lines ? open_out(ev, c, e) : 0;
+
+	if (ret) {
 		free(ev);
-		close(fd);
-		return err_host(e, -ENOMEM, "--events: out of memory");
+		return ret;
 	}
-	ev->began_ns = began_ns;
+	ev->timing = c->timing;
+	ev->stats = stats;
+	ev->start = *start;
 	pthread_mutex_init(&ev->lock, NULL);
 	say(ev, EVENT_STARTED, described(ev, c));
 	*out = ev;
@@ -239,12 +287,13 @@ int events_open(struct events **out, const struct vm_config *c, uint64_t began_n
 
 int events_start(struct events *ev, struct err *e)
 {
-	int ret = ev && !ev->running ? line_out_start(ev->out) : 0;
+	if (!ev || !ev->out || ev->running)
+		return 0;
+	int ret = line_out_start(ev->out);
 
 	if (ret)
 		return err_host(e, ret, "--events: cannot start a thread: %s", strerror(-ret));
-	if (ev)
-		ev->running = true;
+	ev->running = true;
 	return 0;
 }
 
@@ -254,12 +303,19 @@ static json_t *timings(const struct events *ev)
 		enum event what;
 		const char *key;
 	} all[] = {
+		{EVENT_FILES_OPENED, "files_opened_ns"},
+		{EVENT_RAM_MAPPED, "ram_mapped_ns"},
+		{EVENT_VM_MADE, "vm_made_ns"},
+		{EVENT_KERNEL_LOADED, "kernel_loaded_ns"},
+		{EVENT_DEVICES_MADE, "devices_made_ns"},
 		{EVENT_FIRST_INSTRUCTION, "first_instruction_ns"},
 		{EVENT_KERNEL_START, "kernel_start_ns"},
 		{EVENT_INIT, "init_ns"},
 		{EVENT_COMMAND_STARTED, "command_started_ns"},
 		{EVENT_COMMAND_ENDED, "command_ended_ns"},
 		{EVENT_PANIC, "panic_ns"},
+		{EVENT_ENDED, "ended_ns"},
+		{EVENT_TORN_DOWN, "torn_down_ns"},
 	};
 	json_t *o = json_object();
 
@@ -280,6 +336,8 @@ static json_t *ended(const struct events *ev, const struct machine_end *end, int
 
 	if (*detail)
 		json_object_set_new(o, "detail", text(detail));
+	if (!why && ev->counted)
+		json_object_set(o, "stats", ev->counted);
 	if (!why && end->signum)
 		json_object_set_new(o, "signal", json_integer(end->signum));
 	if (!why && end->command)
@@ -292,8 +350,13 @@ void events_close(struct events *ev, const struct machine_end *end, int status, 
 {
 	if (!ev)
 		return;
-	line_out_close(ev->out, compose(ev, EVENT_STOPPED, now(ev), ended(ev, end, status, why)),
-		       PATIENCE_MS);
+	if (ev->out)
+		line_out_close(ev->out,
+			       compose(ev, EVENT_STOPPED, now(ev), ended(ev, end, status, why)),
+			       PATIENCE_MS);
+	if (!why)
+		tell_people(ev);
+	json_decref(ev->counted);
 	pthread_mutex_destroy(&ev->lock);
 	free(ev);
 }

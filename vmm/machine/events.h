@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * events: what becomes of a run, as it happens, for programs (--events): one JSON object a
- * line. What each event and field means, and what can be relied on, is said in one place:
- * vmm/machine/EVENTS.md.
+ * events: what becomes of a run, as it happens: for programs a JSON object a line
+ * (--events), and for people, at the end, what took how long (--timing) and what was
+ * counted (--stats, -vv). What each event and field means, and what can be relied on, is
+ * said in one place: vmm/machine/EVENTS.md.
  *
  * All functions but events_open() take NULL: nobody wants to know. An event that comes once
  * in a machine's life is told once, whoever says it again.
@@ -14,27 +15,44 @@
 #include "vmm/config/config.h"
 #include "vmm/machine/machine.h"
 
+#include <jansson.h>
 #include <stdint.h>
 
 struct events;
 
+/* In the order in which they come. */
 enum event {
 	EVENT_STARTED,
+	/* These have no line of their own; their times are told in the last one. */
+	EVENT_FILES_OPENED,
+	EVENT_RAM_MAPPED,
+	EVENT_VM_MADE,
+	EVENT_KERNEL_LOADED,
+	EVENT_DEVICES_MADE,
 	EVENT_FIRST_INSTRUCTION,
 	EVENT_KERNEL_START,
 	EVENT_INIT,
 	EVENT_COMMAND_STARTED,
 	EVENT_COMMAND_ENDED,
 	EVENT_PANIC,
+	EVENT_ENDED,     /* it is known why the guest ends; no line of its own, */
+	EVENT_TORN_DOWN, /* nor has this */
 	EVENT_RESTARTED,
 	EVENT_STOPPED,
 	N_EVENTS,
 };
 
-/* Open what --events names and tell that we have started; *out is NULL without --events.
- * `began_ns`: of the host's monotonic clock, what all times are counted from. 0, or a
- * negative errno with *e filled. Main thread, as all where nothing else is said. */
-int events_open(struct events **out, const struct vm_config *c, uint64_t began_ns, struct err *e);
+/* When main() began, of the host's monotonic clock: all times are counted from then. And
+ * how much processor time the process had had by then, for its exec and its libraries. */
+struct process_start {
+	uint64_t ns, exec_ns;
+};
+
+/* Open what --events names and tell that we have started; *out is NULL if nobody wants to
+ * know anything. 0, or a negative errno with *e filled. Main thread, as all where nothing
+ * else is said. */
+int events_open(struct events **out, const struct vm_config *c, const struct process_start *start,
+		struct err *e);
 
 /* Start to write, by a thread; until then events wait. Harmless when called again. */
 int events_start(struct events *ev, struct err *e);
@@ -49,6 +67,9 @@ void events_mark(struct events *ev, enum event what);
 void events_kernel_start(struct events *ev, const char *release);
 void events_panic(struct events *ev, const char *detail);
 void events_command_ended(struct events *ev, int status);
+
+/* What was counted of the machine, or NULL; takes `stats` over. */
+void events_stats(struct events *ev, json_t *stats);
 
 /* The guest reboots into a machine of its own. */
 void events_restarted(struct events *ev);

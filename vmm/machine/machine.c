@@ -24,23 +24,8 @@ static void on_stop(void *ctx, enum stop_reason reason, const char *detail)
 			strncpy(m->end.detail, detail, sizeof(m->end.detail) - 1);
 	}
 	pthread_mutex_unlock(&m->end_lock);
+	events_mark(m->events, EVENT_ENDED);
 	loop_stop(m->loop);
-}
-
-/* Every exit, by reason, for -vv. */
-static void count_exit(void *ctx, unsigned cpu, uint32_t reason)
-{
-	struct machine *m = ctx;
-
-	if (reason < EXIT_COUNTS)
-		__atomic_fetch_add(&m->exit_counts[reason], 1, __ATOMIC_RELAXED);
-}
-
-static void log_exits(const struct machine *m)
-{
-	for (uint32_t i = 0; i < EXIT_COUNTS; i++)
-		if (m->exit_counts[i])
-			log_debug("%-24s %lu", exit_name(i), m->exit_counts[i]);
 }
 
 /* What lies where, before anything is there. */
@@ -70,8 +55,10 @@ static int make_vm(struct machine *m, struct err *e)
 		ret = plan_board(m, m->cpuid.address_bits, e);
 	if (!ret)
 		ret = machine_map_ram(m, e);
-	if (!ret)
-		ret = kvm_vm_attach_ram(&m->vm, &m->ram, e);
+	if (ret)
+		return ret;
+	events_mark(m->events, EVENT_RAM_MAPPED);
+	ret = kvm_vm_attach_ram(&m->vm, &m->ram, e);
 	if (!ret)
 		ret = irqchip_init(&m->irqchip, &m->vm, e);
 	if (!ret)
@@ -96,10 +83,6 @@ static struct machine *begin(const struct vm_config *config, bool dry, struct er
 	m->stop = (struct stop_sink){on_stop, m};
 	m->exits = (struct exit_env){
 		.pio = &m->pio, .mmio = &m->mmio, .ram = &m->ram, .stop = m->stop};
-	if (log_enabled(LOG_DEBUG)) {
-		m->exits.hook = count_exit;
-		m->exits.hook_ctx = m;
-	}
 	pthread_mutex_init(&m->end_lock, NULL);
 	bus_init(&m->pio, "pio");
 	bus_init(&m->mmio, "mmio");
@@ -140,24 +123,31 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 
 	if (ret)
 		goto fail;
+	events_mark(events, EVENT_FILES_OPENED);
 
 	/* Make the virtual machine and put the guest into its RAM: whatever does not
 	 * fit shows here. */
 	ret = make_vm(m, e);
-	if (!ret)
-		ret = machine_load_guest(m, e);
+	if (ret)
+		goto fail;
+	events_mark(events, EVENT_VM_MADE);
+	ret = machine_load_guest(m, e);
 	if (!ret)
 		ret = machine_await_nets(m, e);
 	if (ret)
 		goto fail;
+	events_mark(events, EVENT_KERNEL_LOADED);
 
 	/* Now what leaves traces: the consoles' files and sockets, the terminal's guardian
 	 * (a fork, so before threads), and the devices with their threads. */
 	ret = machine_open_consoles(m, e);
 	if (!ret)
 		ret = make_devices(m, e);
+	if (!ret && (config->stats || log_enabled(LOG_DEBUG)) && stats_begin(m))
+		ret = err_host(e, -ENOMEM, "--stats: out of memory");
 	if (ret)
 		goto fail;
+	events_mark(events, EVENT_DEVICES_MADE);
 
 	/* Whoever is to be confined is confined here, before vCPUs exist: nothing
 	 * is opened from now on. */
@@ -200,7 +190,7 @@ void machine_destroy(struct machine *m)
 	if (!m)
 		return;
 	vcpus_quit(&m->vcpus);
-	log_exits(m);
+	stats_end(m->stats);
 	if (m->stuck) {
 		/* A thread of ours is inside a system call that may never return, with
 		 * the guest's RAM as its buffer. It ends with the process. */

@@ -41,6 +41,7 @@
 #include "vmm/machine/console.h"
 #include "vmm/machine/events.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/stats.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -98,8 +99,6 @@ struct vsock {
 	struct virtio_slot slot;
 };
 
-enum { EXIT_COUNTS = 64 }; /* KVM's exit reasons end well below */
-
 /* The ports at which a person or a program can talk to the guest. */
 enum { CONSOLE_SERIAL, CONSOLE_SERIAL2, CONSOLE_HVC, N_CONSOLES };
 
@@ -132,7 +131,7 @@ struct machine {
 	uint64_t initrd, initrd_len; /* where it lies in RAM */
 	struct irqchip irqchip;
 	struct exit_env exits;
-	uint64_t exit_counts[EXIT_COUNTS]; /* with -vv */
+	struct stats *stats; /* NULL: exits are not counted */
 	struct vcpu_group vcpus;
 
 	/* its devices */
@@ -147,8 +146,9 @@ struct machine {
 	struct pvpanic pvpanic;
 	struct pci_host pci; /* not with --transport mmio */
 	struct pci_conf1 conf1;
-	unsigned n_plugged;         /* virtio devices so far, of board.n_virtio */
-	struct io_thread *light_io; /* serves the devices that are no burden */
+	unsigned n_plugged;                       /* virtio devices so far, of board.n_virtio, */
+	struct virtio *plugged[BOARD_VIRTIO_MAX]; /* which are these */
+	struct io_thread *light_io;               /* serves the devices that are no burden */
 	struct virtio_rng rng;
 	struct virtio_slot rng_slot;
 	struct virtio_console hvc;

@@ -251,6 +251,7 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 	if (m->end.reason == STOP_PANIC)
 		events_panic(m->events, m->end.detail);
 	drain(m);
+	events_stats(m->events, stats_collect(m));
 	if (m->command)
 		end_command(m);
 	unlisten(&r);

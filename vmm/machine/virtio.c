@@ -98,7 +98,7 @@ int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, 
 
 	/* As machine_list_virtio() has told the guest. */
 	assert(m->n_plugged < m->board.n_virtio && !strcmp(place->name, v->name));
-	m->n_plugged++;
+	m->plugged[m->n_plugged++] = v;
 	int ret = m->board.virtio_mmio ? plug_mmio(m, &slot->mmio, v, place)
 				       : plug_pci(m, &slot->pci, v, place);
 
