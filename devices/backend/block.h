@@ -3,9 +3,10 @@
  * block: what a disk talks to on the host, as an asynchronous interface.
  *
  * A request is submitted on the disk's loop thread and ends in exactly one call
- * of its `done`, on the same thread: at once, inside submit, or later, in any
- * order. A backend that reaps later reaps many at a time, so it ends each such
- * group, even of one, with block_batch_end(); what ends inside submit needs none.
+ * of its `done`, on the same thread: at once, inside submit or kick, or later, in any
+ * order. Whoever submits calls block_kick() after the last of a batch: a backend may
+ * begin none before. One that reaps later reaps many at a time, so it ends each such
+ * group, even of one, with block_batch_end(); what ends inside submit or kick needs none.
  * Memory is the caller's: a backend allocates nothing for a request.
  */
 #ifndef DEVICES_BACKEND_BLOCK_H
@@ -31,12 +32,15 @@ struct block_req {
 	/* `result`: 0 or a negative errno; a read or write is whole or failed. */
 	void (*done)(struct block_req *req, int result);
 	void *ctx;
+	struct block_req *next; /* the backend's, until done */
 };
 
 struct block;
 
 struct block_ops {
 	void (*submit)(struct block *b, struct block_req *req);
+	/* A batch is complete. NULL: submit has begun everything. */
+	void (*kick)(struct block *b);
 	/* The loop that requests will come from: on its thread, before the first
 	 * submit. `detach` undoes it, with nothing in flight; then comes `destroy`, or
 	 * another `attach`. Both may be NULL. */
@@ -64,6 +68,12 @@ static inline void block_submit(struct block *b, struct block_req *req)
 	b->ops->submit(b, req);
 }
 
+static inline void block_kick(struct block *b)
+{
+	if (b->ops->kick)
+		b->ops->kick(b);
+}
+
 static inline void block_batch_end(struct block *b)
 {
 	b->batch_end(b->batch_ctx);
@@ -78,8 +88,10 @@ static inline void block_destroy(struct block *b)
 
 /* Open a raw file or block device: the format is never guessed from its bytes.
  * A disk opened for writing is locked against a second writer and against
- * readers, of this process and of others; read-only disks may be shared. Errors
- * begin "--disk PATH: ". On success *out is owned by the caller. */
-int block_raw_open(struct block **out, const char *path, bool read_only, struct err *e);
+ * readers, of this process and of others; read-only disks may be shared. `direct`:
+ * past the host's page cache (O_DIRECT), which may make blocks larger. Errors begin "--disk PATH:
+ * ". On success *out is owned by the caller. */
+int block_raw_open(struct block **out, const char *path, bool read_only, bool direct,
+		   struct err *e);
 
 #endif

@@ -22,7 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SECTOR = 512 };
+enum { SECTOR = 512, DIRECT_ALIGN_MAX = 4096 };
 
 static int host_discard(int fd, uint64_t off, uint64_t len)
 {
@@ -37,6 +37,7 @@ static const struct block_raw_sys host_sys = {
 	.fdatasync = fdatasync,
 	.fallocate = fallocate,
 	.discard = host_discard,
+	.ring = true,
 };
 
 static int check_kind(const char *path, mode_t mode, struct err *e)
@@ -161,24 +162,149 @@ static int measure(struct block_raw *b, const struct stat *st, const char *path,
 	return 0;
 }
 
+/* --- the way of a request --------------------------------------------------------------- */
+
+/* Does it wait for the end of its batch, to go through the ring with the others? A write into
+ * the page cache is a copy, which is done sooner than handed over; and ranges are rare. */
+static bool for_ring(const struct block_raw *b, const struct block_req *req)
+{
+	if (!b->loop || b->no_ring || (b->block.read_only && req->op == BLOCK_FLUSH))
+		return false;
+	if (req->op == BLOCK_FLUSH)
+		return true;
+	return (req->op == BLOCK_READ ||
+		(req->op == BLOCK_WRITE && b->direct_align && !b->block.read_only)) &&
+	       block_raw_aligned(b, req->iov, req->n_iov);
+}
+
 static void raw_submit(struct block *block, struct block_req *req)
 {
 	struct block_raw *b = container_of(block, struct block_raw, block);
 
-	req->done(req, block_raw_execute(b, req));
+	if (!for_ring(b, req)) {
+		req->done(req, block_raw_execute(b, req));
+		return;
+	}
+	req->next = NULL;
+	*b->last = req;
+	b->last = &req->next;
+}
+
+static struct block_req *take_batch(struct block_raw *b)
+{
+	struct block_req *batch = b->first;
+
+	b->first = NULL;
+	b->last = &b->first;
+	return batch;
+}
+
+/* A ring costs a little to make, so a disk of which never more than one thing is wanted at a
+ * time has none: there is nothing to gain but for direct I/O, which waits for the disk. */
+static bool wants_ring(struct block_raw *b)
+{
+	if (!b->ring && !b->no_ring && (b->first->next || b->direct_align)) {
+		b->ring = block_ring_create(b);
+		b->no_ring = !b->ring;
+	}
+	return b->ring;
+}
+
+static void raw_kick(struct block *block)
+{
+	struct block_raw *b = container_of(block, struct block_raw, block);
+	bool ring = b->first && wants_ring(b);
+	struct block_req *batch = take_batch(b), *next;
+
+	if (ring && !block_ring_begin(b->ring, batch, &batch)) {
+		block_ring_destroy(b->ring);
+		b->ring = NULL;
+		b->no_ring = true;
+		ring = false;
+	}
+	for (; batch && !ring; batch = next) {
+		next = batch->next;
+		batch->done(batch, block_raw_execute(b, batch));
+	}
+}
+
+static int raw_attach(struct block *block, struct loop *loop)
+{
+	struct block_raw *b = container_of(block, struct block_raw, block);
+
+	b->loop = loop;
+	b->no_ring = !b->sys->ring;
+	take_batch(b);
+	return 0;
+}
+
+static void raw_detach(struct block *block)
+{
+	struct block_raw *b = container_of(block, struct block_raw, block);
+
+	block_ring_destroy(b->ring);
+	b->ring = NULL;
+	b->loop = NULL;
 }
 
 static void raw_destroy(struct block *block)
 {
 	struct block_raw *b = container_of(block, struct block_raw, block);
 
+	free(b->bounce);
 	fd_close(&b->fd);
 	free(b);
 }
 
-static const struct block_ops raw_ops = {.submit = raw_submit, .destroy = raw_destroy};
+static const struct block_ops raw_ops = {
+	.submit = raw_submit,
+	.kick = raw_kick,
+	.attach = raw_attach,
+	.detach = raw_detach,
+	.destroy = raw_destroy,
+};
 
-int block_raw_open_sys(struct block **out, const char *path, bool read_only,
+/* What does direct I/O want offsets, lengths and addresses to be multiples of? The kernel has
+ * only learned to say so lately (statx, Linux 6.1); what it refuses it has always said. */
+static int find_align(struct block_raw *b, const char *path, struct err *e)
+{
+	uint64_t align = b->block.block_size;
+
+	for (; align <= DIRECT_ALIGN_MAX; align *= 2) {
+		if (pread(b->fd, b->bounce + align, align, 0) >= 0)
+			break;
+		if (errno != EINVAL)
+			return err_host(e, -errno, "--disk %s: cache=none: %s", path,
+					strerror(errno));
+	}
+	if (align > DIRECT_ALIGN_MAX)
+		return err_usage(e, -EINVAL, "--disk %s: no direct I/O; leave cache=none away",
+				 path);
+	if (b->block.size % align)
+		return err_usage(e, -EINVAL,
+				 "--disk %s: its size, %lu bytes, is not a multiple of %lu, as "
+				 "direct I/O needs it here; leave cache=none away",
+				 path, b->block.size, align);
+	b->direct_align = align;
+	b->block.block_size = (uint32_t)align;
+	return 0;
+}
+
+static int make_direct(struct block_raw *b, const char *path, struct err *e)
+{
+	int flags = fcntl(b->fd, F_GETFL);
+
+	if (posix_memalign((void **)&b->bounce, DIRECT_ALIGN_MAX, BLOCK_BOUNCE))
+		return err_host(e, -ENOMEM, "--disk %s: out of memory", path);
+	if (flags < 0 || fcntl(b->fd, F_SETFL, flags | O_DIRECT))
+		return err_usage(e, -errno,
+				 "--disk %s: its file system has no direct I/O; leave cache=none "
+				 "away",
+				 path);
+	return find_align(b, path, e);
+}
+
+int block_raw_open_sys(struct block **out, const char *path, bool read_only, bool direct,
 		       const struct block_raw_sys *sys, struct err *e)
 {
 	struct block_raw *b = calloc(1, sizeof(*b));
@@ -191,6 +317,7 @@ int block_raw_open_sys(struct block **out, const char *path, bool read_only,
 	b->block.read_only = read_only;
 	b->block.can_write_zeroes = !read_only;
 	b->sys = sys;
+	take_batch(b);
 	ret = b->fd = open_checked(path, read_only, &st, e);
 	if (ret < 0)
 		goto fail;
@@ -198,6 +325,8 @@ int block_raw_open_sys(struct block **out, const char *path, bool read_only,
 	if (ret)
 		goto fail;
 	ret = lock_disk(b->fd, path, read_only, e);
+	if (!ret && direct)
+		ret = make_direct(b, path, e);
 	if (ret)
 		goto fail;
 	if (read_only)
@@ -209,7 +338,7 @@ fail:
 	return ret;
 }
 
-int block_raw_open(struct block **out, const char *path, bool read_only, struct err *e)
+int block_raw_open(struct block **out, const char *path, bool read_only, bool direct, struct err *e)
 {
-	return block_raw_open_sys(out, path, read_only, &host_sys, e);
+	return block_raw_open_sys(out, path, read_only, direct, &host_sys, e);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a raw disk does with a request, by plain system calls on the caller's
- * thread. The rules:
+ * thread, or with what a ring has done of one. The rules:
  *
  * - A read or write is whole or failed: short counts go on where they stopped,
  *   EINTR repeats the call, everything else is the request's error.
@@ -9,6 +9,8 @@
  *   sync would succeed and lie. The first error therefore stands for good.
  * - A host that lacks a call says EOPNOTSUPP; it is asked once, and from then on
  *   the next best way is taken: hole, zeroed range, zeroes written.
+ * - What direct I/O cannot take as it lies in memory goes by way of a buffer of ours. Not
+ *   through the page cache: a direct write beside it in the same page would be lost.
  */
 #include "devices/backend/block_raw.h"
 #include "vmm/base/bytes.h"
@@ -20,7 +22,7 @@
 
 enum { ZERO_CHUNK = 64 * 1024, ZERO_IOV = 16 };
 
-static const uint8_t zeroes[ZERO_CHUNK];
+static _Alignas(4096) const uint8_t zeroes[ZERO_CHUNK];
 
 /* What is left of a transfer. */
 struct rest {
@@ -44,10 +46,67 @@ static void rest_advance(struct rest *r, size_t done)
 	}
 }
 
+bool block_raw_aligned(const struct block_raw *b, const struct iovec *iov, int n)
+{
+	uintptr_t all = 0;
+
+	for (int i = 0; i < n && b->direct_align; i++)
+		all |= (uintptr_t)iov[i].iov_base | iov[i].iov_len;
+	return !b->direct_align || !(all & (b->direct_align - 1));
+}
+
+/* The beginning of what is left, as much as there is room for in the bounce buffer. */
+static struct iovec bounced(const struct block_raw *b, const struct rest *r)
+{
+	return (struct iovec){b->bounce, r->len < BLOCK_BOUNCE ? r->len : BLOCK_BOUNCE};
+}
+
+/* Copy `len` bytes between the bounce buffer and where they lie. */
+static void bounce(const struct block_raw *b, const struct rest *r, size_t len, bool out)
+{
+	uint8_t *at = b->bounce;
+
+	for (int i = 0; i < r->n && len; i++) {
+		size_t n = r->iov[i].iov_len < len ? r->iov[i].iov_len : len;
+
+		if (out)
+			memcpy(at, r->iov[i].iov_base, n);
+		else
+			memcpy(r->iov[i].iov_base, at, n);
+		at += n;
+		len -= n;
+	}
+}
+
+/* As preadv(2) of what is left. */
+static ssize_t read_some(struct block_raw *b, const struct rest *r)
+{
+	if (block_raw_aligned(b, r->iov, r->n))
+		return b->sys->preadv(b->fd, r->iov, r->n, (off_t)r->off);
+
+	struct iovec iov = bounced(b, r);
+	ssize_t got = b->sys->preadv(b->fd, &iov, 1, (off_t)r->off);
+
+	if (got > 0)
+		bounce(b, r, (size_t)got, false);
+	return got;
+}
+
+static ssize_t write_some(struct block_raw *b, const struct rest *r, int flags)
+{
+	if (block_raw_aligned(b, r->iov, r->n))
+		return b->sys->pwritev2(b->fd, r->iov, r->n, (off_t)r->off, flags);
+
+	struct iovec iov = bounced(b, r);
+
+	bounce(b, r, iov.iov_len, true);
+	return b->sys->pwritev2(b->fd, &iov, 1, (off_t)r->off, flags);
+}
+
 static int read_all(struct block_raw *b, struct rest *r)
 {
 	while (r->len) {
-		ssize_t got = b->sys->preadv(b->fd, r->iov, r->n, (off_t)r->off);
+		ssize_t got = read_some(b, r);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -64,7 +123,7 @@ static int read_all(struct block_raw *b, struct rest *r)
 static int write_all(struct block_raw *b, struct rest *r, int flags)
 {
 	while (r->len) {
-		ssize_t put = b->sys->pwritev2(b->fd, r->iov, r->n, (off_t)r->off, flags);
+		ssize_t put = write_some(b, r, flags);
 
 		if (put < 0 && errno == EINTR)
 			continue;
@@ -213,4 +272,34 @@ int block_raw_execute(struct block_raw *b, struct block_req *req)
 		return write_zeroes(b, req);
 	}
 	return -EOPNOTSUPP;
+}
+
+/* A flush that the kernel has carried out. */
+static int conclude_flush(struct block_raw *b, int res)
+{
+	if (res < 0 && !b->sync_error)
+		b->sync_error = res;
+	return b->sync_error;
+}
+
+int block_raw_conclude(struct block_raw *b, struct block_req *req, int res)
+{
+	struct rest r = {req->iov, req->n_iov, req->offset, req->len};
+
+	/* Not done, and for no fault of the disk: again, by plain calls. */
+	if (res == -EINTR || res == -EAGAIN || res == -EOPNOTSUPP || res == -EINVAL)
+		return block_raw_execute(b, req);
+	if (req->op == BLOCK_FLUSH)
+		return conclude_flush(b, res);
+	/* As in write_stable(). */
+	if (req->stable && res == -EIO && !b->sync_error)
+		b->sync_error = res;
+	if (req->stable && b->sync_error)
+		return b->sync_error;
+	if (res <= 0)
+		return res ? res : -EIO;
+	rest_advance(&r, (size_t)res);
+	if (req->op == BLOCK_READ)
+		return read_all(b, &r);
+	return !r.len ? 0 : req->stable ? write_stable(b, &r) : write_all(b, &r, 0);
 }

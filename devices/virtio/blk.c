@@ -332,6 +332,7 @@ static void queue_ready(void *dev, unsigned index)
 		b->in_flight++;
 		block_submit(b->backend, &r->io);
 	}
+	block_kick(b->backend);
 	publish(b);
 }
 

@@ -170,8 +170,8 @@ static struct block *open_disk(struct fixture *f, bool read_only, const struct b
 {
 	struct block *b = NULL;
 	struct err e = {0};
-	int ret = sys ? block_raw_open_sys(&b, f->path, read_only, sys, &e)
-		      : block_raw_open(&b, f->path, read_only, &e);
+	int ret = sys ? block_raw_open_sys(&b, f->path, read_only, false, sys, &e)
+		      : block_raw_open(&b, f->path, read_only, false, &e);
 
 	if (ret)
 		print_error("%s\n", e.text);
@@ -240,7 +240,7 @@ static void refused(const char *path, bool read_only, int code, const char *caus
 	char begin[128];
 
 	snprintf(begin, sizeof(begin), "--disk %s: ", path);
-	assert_int_equal(block_raw_open(&b, path, read_only, &e), code);
+	assert_int_equal(block_raw_open(&b, path, read_only, false, &e), code);
 	assert_null(b);
 	assert_int_equal(e.kind, ERR_USAGE);
 	assert_memory_equal(e.text, begin, strlen(begin));

@@ -265,6 +265,13 @@ static void a_command_is_taken_word_by_word(void **state)
 	assert_string_equal(c.command.dir, "/");
 	vm_config_fini(&c);
 
+	/* Unless another is named: then it is a disk like others. */
+	assert_int_equal(parse("-kx", "-d", "d", "--root", "/", "--", "ls"), CONFIG_RUN);
+	assert_int_equal(c.n_disks, 1);
+	assert_int_equal(c.n_shares, 1);
+	assert_string_equal(c.shares[0].mountpoint, "/");
+	vm_config_fini(&c);
+
 	assert_int_equal(parse("-kx", "-d", "d", "--init", "--", "ls"), CONFIG_RUN);
 	assert_true(c.command.init);
 	vm_config_fini(&c);
@@ -275,7 +282,8 @@ static void a_command_is_taken_word_by_word(void **state)
 	refused("--init: wants the --disk", "-kx", "--init", "--", "ls");
 	refused("--init: is for a command", "-kx", "-dd", "--init");
 	refused("--initrd: not with a command", "-kx", "-ii", "--", "ls");
-	refused("--root r: not together with --disk", "-kx", "-dd", "--root", "r", "--", "ls");
+	refused("--init: not together with --root", "-kx", "-dd", "--root", "/r", "--init", "--",
+		"ls");
 	refused("--share /:/: the root of a command is given by --root", "-kx", "--share", "/:/",
 		"--", "ls");
 	refused("--root: is for a command", "-kx", "--root", "r");
@@ -592,6 +600,7 @@ static void disks(void **state)
 	assert_string_equal(c.disks[1].id, "disk1");
 	assert_string_equal(c.disks[1].serial, "disk1");
 	assert_int_equal(c.disks[1].queues, 0);
+	assert_false(c.disks[1].direct);
 	assert_false(c.disks[1].readonly);
 	assert_string_equal(c.disks[2].path, "c");
 	assert_string_equal(c.disks[2].serial, "a,b");
@@ -608,6 +617,11 @@ static void bad_disks(void **state)
 	refused("--disk format: unknown key; a disk has path", "-kx", "-d", "a,format=qcow2");
 	refused("--disk a,path=b: has path twice", "-kx", "-d", "a,path=b");
 	refused("--disk a,id=b,id=c: has id twice", "-kx", "-d", "a,id=b,id=c");
+	assert_int_equal(parse("-kx", "-d", "a,cache=none", "-d", "b,cache=writeback"), CONFIG_RUN);
+	assert_true(c.disks[0].direct);
+	assert_false(c.disks[1].direct);
+	vm_config_fini(&c);
+	refused("--disk cache=off: give writeback or none", "-kx", "-d", "a,cache=off");
 	refused("--disk queues=0: not a number of queues; give 1 to 16", "-kx", "-d", "a,queues=0");
 	refused("--disk queues=17: not a number of queues", "-kx", "-d", "a,queues=17");
 	refused("--disk queues=4294967297: not", "-kx", "-d", "a,queues=4294967297");

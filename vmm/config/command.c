@@ -229,17 +229,13 @@ static int complete_kernel(struct vm_config *c, struct err *e)
 	return 0;
 }
 
-/* The root is a share like others, the first. */
+/* The root is a share like others, the first; or, unless --root says otherwise, a disk. */
 static int complete_root(struct vm_config *c, struct err *e)
 {
 	struct command_config *cmd = &c->command;
 	struct share_config root = {.rw = cmd->root_rw};
 
-	if (c->n_disks && cmd->root)
-		return err_usage(e, -EINVAL,
-				 "--root %s: not together with --disk, which is the root",
-				 cmd->root);
-	if (c->n_disks)
+	if (c->n_disks && !cmd->root)
 		return 0;
 	for (unsigned i = 0; i < c->n_shares; i++)
 		if (c->shares[i].mountpoint && !strcmp(c->shares[i].mountpoint, "/"))
@@ -288,6 +284,11 @@ int command_complete(struct vm_config *c, struct err *e)
 	if (c->n_initrds)
 		return err_usage(e, -EINVAL,
 				 "--initrd: not with a command, which minivmm's own init runs");
+	if (c->command.init && c->command.root)
+		return err_usage(
+			e, -EINVAL,
+			"--init: not together with --root; give the --disk whose system is "
+			"to boot, alone");
 	if (c->command.init && !c->n_disks)
 		return err_usage(e, -EINVAL,
 				 "--init: wants the --disk whose system is to boot; without it, "

@@ -33,6 +33,7 @@ struct disk_config {
 	char *serial; /* what GET_ID answers, 20 bytes at most; default: the id */
 	bool readonly;
 	unsigned queues; /* 1 to 16; 0: as many as CPUs, 4 at most */
+	bool direct;     /* past the host's page cache */
 };
 
 enum net_kind { NET_NONE, NET_USER, NET_TAP, NET_FD };

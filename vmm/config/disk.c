@@ -59,14 +59,28 @@ static int set_queues(void *thing, const char *value, const struct origin *o, st
 	return 0;
 }
 
+static int set_cache(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	struct disk_config *d = thing;
+
+	d->direct = !strcmp(value, "none");
+	if (!d->direct && strcmp(value, "writeback"))
+		return option_refuse(o, value, -EINVAL, e, "give writeback or none");
+	return 0;
+}
+
 static const struct spec_key keys[] = {
-	{.name = "path", .set = set_path},     {.name = "readonly", .set = set_readonly},
-	{.name = "id", .set = set_id},         {.name = "serial", .set = set_serial},
-	{.name = "queues", .set = set_queues}, {.name = NULL},
+	{.name = "path", .set = set_path},
+	{.name = "readonly", .set = set_readonly},
+	{.name = "id", .set = set_id},
+	{.name = "serial", .set = set_serial},
+	{.name = "queues", .set = set_queues},
+	{.name = "cache", .set = set_cache},
+	{.name = NULL},
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a disk has path, readonly, id, serial and queues",
+	.keys_text = "a disk has path, readonly, id, serial, queues and cache",
 	.bare_text = "write a comma within a value as \",,\"",
 	.first_is_value = true,
 };

@@ -464,8 +464,9 @@ const struct option_def options[] = {
 
 	{ "disk", 'd', "PATH[,KEY=VALUE]...", "devices",
 	  "a raw disk image; repeatable. Keys:\n"
-	  "readonly=on|off id=NAME serial=TEXT queues=N;\n"
-	  "a comma within a value is written twice",
+	  "readonly=on|off id=NAME serial=TEXT queues=N\n"
+	  "cache=writeback|none (none: past the host's\n"
+	  "page cache). A comma in a value is doubled",
 	  .set = disk_set_spec, .clear = disk_clear_all, .no_env = true },
 	{ "net", 'n', "user|tap=NAME|fd=N[,...]", "devices",
 	  "a network: the host's, by passt; a tap; a tap\n"
@@ -506,7 +507,7 @@ const struct option_def options[] = {
 
 	{ "root", KEY_ROOT, "DIR", "command",
 	  "the directory that is the guest's root, instead\n"
-	  "of / (without a --disk)",
+	  "of /; a --disk is then a disk and not the root",
 	  .set = command_set_root },
 	{ "rw", KEY_RW, NULL, "command",
 	  "the command writes into it; else into a layer\n"

@@ -166,7 +166,7 @@ int machine_open_files(struct machine *m, struct err *e)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_disks && !ret; i++)
 		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path, c->disks[i].readonly,
-				     e);
+				     c->disks[i].direct, e);
 	if (!ret)
 		ret = machine_open_shares(m, e);
 	if (!ret)

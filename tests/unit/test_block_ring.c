@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A raw disk in batches, through io_uring and without: real files, random requests beside a
+ * model of them, at every alignment, with and without the page cache. */
+#include "devices/backend/block_raw.h"
+#include "tests/lib/virtq_driver.h"
+#include "vmm/base/bytes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { DISK = 1024 * 1024, BATCH = 200, ARENA = 8 * 1024 * 1024, IOV = 6 };
+
+static struct block_raw_sys sys;
+
+struct item {
+	struct block_req req;
+	struct iovec iov[IOV], whole[IOV]; /* the backend may change the first */
+	int n;
+	unsigned done;
+	int result;
+};
+
+struct fixture {
+	char path[64];
+	struct loop *loop;
+	struct block *b;
+	struct block_raw *raw;
+	uint8_t *arena, *model;
+	struct item items[BATCH];
+	unsigned done, batches;
+	unsigned seed;
+};
+
+static unsigned chance(struct fixture *f, unsigned n)
+{
+	return (unsigned)rand_r(&f->seed) % n;
+}
+
+static void on_batch_end(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	f->batches++;
+}
+
+static void on_done(struct block_req *req, int result)
+{
+	struct item *i = container_of(req, struct item, req);
+	struct fixture *f = req->ctx;
+
+	i->done++;
+	i->result = result;
+	f->done++;
+}
+
+/* The host's own calls: in block_raw.c they are nobody's to have. */
+static int real_discard(int fd, uint64_t off, uint64_t len)
+{
+	errno = EOPNOTSUPP;
+	return -1;
+}
+
+static void open_disk(struct fixture *f, bool direct, bool ring)
+{
+	struct err e = {0};
+
+	sys = (struct block_raw_sys){preadv, pwritev2, fdatasync, fallocate, real_discard, ring};
+	assert_int_equal(block_raw_open_sys(&f->b, f->path, false, direct, &sys, &e), 0);
+	f->raw = container_of(f->b, struct block_raw, block);
+	f->b->batch_end = on_batch_end;
+	f->b->batch_ctx = f;
+	assert_int_equal(f->b->ops->attach(f->b, f->loop), 0);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	int fd;
+
+	/* Beside the program: /tmp may be a file system without direct I/O. */
+	strcpy(f->path, "block-ring.XXXXXX");
+	fd = mkstemp(f->path);
+	assert_true(fd >= 0);
+	f->model = malloc(DISK);
+	for (size_t i = 0; i < DISK; i++)
+		f->model[i] = (uint8_t)(i * 13 + i / 512);
+	assert_int_equal(write(fd, f->model, DISK), DISK);
+	close(fd);
+	f->arena = mmap(NULL, ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(f->arena != MAP_FAILED);
+	f->loop = loop_create();
+	assert_non_null(f->loop);
+	f->seed = 1;
+	*state = f;
+	return 0;
+}
+
+static void close_disk(struct fixture *f)
+{
+	f->b->ops->detach(f->b);
+	block_destroy(f->b);
+	f->b = NULL;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	if (f->b)
+		close_disk(f);
+	loop_destroy(f->loop);
+	munmap(f->arena, ARENA);
+	unlink(f->path);
+	free(f->model);
+	free(f);
+	return 0;
+}
+
+/* Memory for `len` bytes at item `n`'s part of the arena: in up to IOV pieces, aligned or not. */
+static void lay_out(struct fixture *f, struct item *i, unsigned n, uint64_t len)
+{
+	uint8_t *at = f->arena + (uint64_t)n * (ARENA / BATCH / 4096 * 4096);
+	bool aligned = chance(f, 2);
+
+	at += aligned ? 0 : chance(f, 64);
+	i->n = 0;
+	while (len) {
+		uint64_t piece = aligned ? 512 * (1 + chance(f, 8)) : 1 + chance(f, 3000);
+
+		if (piece > len || i->n == IOV - 1)
+			piece = len;
+		i->whole[i->n] = i->iov[i->n] = (struct iovec){at, piece};
+		i->n++;
+		at += piece + (aligned ? 0 : chance(f, 9));
+		len -= piece;
+	}
+}
+
+/* Requests of one batch may be done in any order, so they do not overlap. */
+static void random_batch(struct fixture *f, unsigned n)
+{
+	uint64_t slice = DISK / BATCH / 512 * 512;
+
+	for (unsigned k = 0; k < n; k++) {
+		struct item *i = &f->items[k];
+		uint64_t sectors = slice / 512, first = chance(f, (unsigned)sectors);
+		uint64_t len = 512 * (1 + chance(f, (unsigned)(sectors - first)));
+		unsigned kind = chance(f, 8);
+
+		*i = (struct item){.result = 1};
+		lay_out(f, i, k, len);
+		i->req = (struct block_req){
+			.op = kind == 0  ? BLOCK_FLUSH
+			      : kind < 4 ? BLOCK_WRITE
+					 : BLOCK_READ,
+			.stable = kind == 1,
+			.offset = k * slice + first * 512,
+			.len = len,
+			.iov = i->iov,
+			.n_iov = i->n,
+			.done = on_done,
+			.ctx = f,
+		};
+		if (i->req.op == BLOCK_FLUSH)
+			i->req.offset = i->req.len = 0;
+		for (int v = 0; v < i->n && i->req.op == BLOCK_WRITE; v++)
+			for (size_t at = 0; at < i->whole[v].iov_len; at++)
+				((uint8_t *)i->whole[v].iov_base)[at] = (uint8_t)chance(f, 256);
+	}
+}
+
+static void check(struct fixture *f, const struct item *i)
+{
+	uint64_t off = i->req.offset;
+
+	assert_int_equal(i->done, 1);
+	assert_int_equal(i->result, 0);
+	for (int v = 0; v < i->n && i->req.op != BLOCK_FLUSH; v++) {
+		if (i->req.op == BLOCK_WRITE)
+			memcpy(f->model + off, i->whole[v].iov_base, i->whole[v].iov_len);
+		else
+			assert_memory_equal(f->model + off, i->whole[v].iov_base,
+					    i->whole[v].iov_len);
+		off += i->whole[v].iov_len;
+	}
+}
+
+static void submit(struct fixture *f, unsigned n)
+{
+	f->done = 0;
+	for (unsigned k = 0; k < n; k++)
+		block_submit(f->b, &f->items[k].req);
+	block_kick(f->b);
+	for (unsigned turns = 0; f->done < n && turns < 10000; turns++) {
+		loop_settle(f->loop);
+		if (f->done < n)
+			usleep(1000);
+	}
+	assert_int_equal(f->done, n);
+}
+
+static void check_file(struct fixture *f)
+{
+	uint8_t *now = malloc(DISK);
+	int fd = open(f->path, O_RDONLY);
+
+	assert_int_equal(read(fd, now, DISK), DISK);
+	assert_memory_equal(now, f->model, DISK);
+	close(fd);
+	free(now);
+}
+
+static struct item *one(struct fixture *f, enum block_op op, uint64_t offset, uint64_t len)
+{
+	struct item *i = &f->items[0];
+
+	*i = (struct item){.n = 1};
+	i->whole[0] = i->iov[0] = (struct iovec){f->arena, len};
+	i->req = (struct block_req){.op = op,
+				    .offset = offset,
+				    .len = len,
+				    .iov = i->iov,
+				    .n_iov = 1,
+				    .done = on_done,
+				    .ctx = f};
+	return i;
+}
+
+/* Of a host that has one, but maybe not for us: containers often forbid it. */
+static bool host_has_ring(struct fixture *f)
+{
+	open_disk(f, true, true);
+	one(f, BLOCK_READ, 0, 512);
+	submit(f, 1);
+	bool has = f->raw->ring;
+
+	close_disk(f);
+	return has;
+}
+
+/* A host that moves a sector at a time. */
+static ssize_t short_preadv(int fd, const struct iovec *iov, int n, off_t off)
+{
+	return pread(fd, iov->iov_base, iov->iov_len < 512 ? iov->iov_len : 512, off);
+}
+
+static ssize_t short_pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	const struct iovec first = {iov->iov_base, iov->iov_len < 512 ? iov->iov_len : 512};
+
+	return pwritev2(fd, &first, 1, off, flags);
+}
+
+static void random_rounds(struct fixture *f, bool direct, bool ring, bool shortly)
+{
+	if (ring && !host_has_ring(f)) {
+		print_message("this host has no io_uring for us\n");
+		skip();
+	}
+	open_disk(f, direct, ring);
+	if (shortly) {
+		sys.preadv = short_preadv;
+		sys.pwritev2 = short_pwritev2;
+	}
+	for (unsigned round = 0; round < (shortly ? 5 : 60); round++) {
+		unsigned n = 1 + chance(f, BATCH);
+
+		random_batch(f, n);
+		submit(f, n);
+		for (unsigned k = 0; k < n; k++)
+			check(f, &f->items[k]);
+	}
+	assert_int_equal(!!f->raw->ring, ring);
+	/* Those that had to wait for the disk came by the loop. */
+	assert_true(direct && ring ? f->batches > 0 : ring || !f->batches);
+	close_disk(f);
+	check_file(f);
+}
+
+static void test_cached_by_calls(void **state)
+{
+	random_rounds(*state, false, false, false);
+}
+
+static void test_cached_by_ring(void **state)
+{
+	random_rounds(*state, false, true, false);
+}
+
+static void test_direct_by_calls(void **state)
+{
+	random_rounds(*state, true, false, false);
+}
+
+static void test_cached_and_short(void **state)
+{
+	random_rounds(*state, false, false, true);
+}
+
+static void test_direct_and_short(void **state)
+{
+	random_rounds(*state, true, false, true);
+}
+
+static void test_direct_by_ring(void **state)
+{
+	random_rounds(*state, true, true, false);
+}
+
+/* A disk of which one thing at a time is wanted needs no ring, and gets none. */
+static void test_no_ring_for_one_at_a_time(void **state)
+{
+	struct fixture *f = *state;
+
+	if (!host_has_ring(f))
+		skip();
+	open_disk(f, false, true);
+	for (unsigned k = 0; k < 3; k++) {
+		struct item *i = one(f, BLOCK_READ, k * 4096, 4096);
+
+		submit(f, 1);
+		check(f, i);
+	}
+	assert_null(f->raw->ring);
+	random_batch(f, 20);
+	submit(f, 20);
+	assert_non_null(f->raw->ring);
+	/* With it, a new driver begins without. */
+	f->b->ops->detach(f->b);
+	assert_null(f->raw->ring);
+	assert_int_equal(f->b->ops->attach(f->b, f->loop), 0);
+	random_batch(f, 20);
+	submit(f, 20);
+}
+
+/* What the kernel says of a request, and what that means: each, with the disk as it is. */
+static void test_conclusions(void **state)
+{
+	struct fixture *f = *state;
+	struct item *i;
+
+	open_disk(f, false, false);
+	/* Not done, for no fault of the disk: done here. */
+	for (unsigned k = 0; k < 4; k++) {
+		const int again[] = {-EAGAIN, -EINTR, -EOPNOTSUPP, -EINVAL};
+
+		i = one(f, BLOCK_READ, 4096, 8192);
+		memset(f->arena, 0, 8192);
+		assert_int_equal(block_raw_conclude(f->raw, &i->req, again[k]), 0);
+		assert_memory_equal(f->arena, f->model + 4096, 8192);
+	}
+	/* A part of it: the rest is read here, and what was read is left alone. */
+	i = one(f, BLOCK_READ, 4096, 8192);
+	memset(f->arena, 0xee, 8192);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 5000), 0);
+	for (unsigned k = 0; k < 5000; k++)
+		assert_int_equal(f->arena[k], 0xee);
+	assert_memory_equal(f->arena + 5000, f->model + 4096 + 5000, 8192 - 5000);
+	/* Likewise of a write. */
+	i = one(f, BLOCK_WRITE, 0, 1024);
+	memset(f->arena, 0x55, 1024);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 1000), 0);
+	memset(f->model + 1000, 0x55, 24);
+	check_file(f);
+	/* Nothing at all: the file was cut short. And whatever else is said is the result. */
+	i = one(f, BLOCK_READ, 0, 512);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 0), -EIO);
+	i = one(f, BLOCK_READ, 0, 512);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, -ENOSPC), -ENOSPC);
+	assert_int_equal(f->raw->sync_error, 0);
+}
+
+/* An error of a flush stands, for the flushes that the kernel says succeeded, too. */
+static void test_a_failed_flush_stays_failed(void **state)
+{
+	struct fixture *f = *state;
+	struct item *i;
+
+	open_disk(f, false, false);
+	i = one(f, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 0), 0);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, -EIO), -EIO);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 0), -EIO);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, -ENOSPC), -EIO);
+	i = one(f, BLOCK_WRITE, 0, 512);
+	i->req.stable = true;
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 512), -EIO);
+	/* What promises nothing is as it was. */
+	i = one(f, BLOCK_WRITE, 0, 512);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 512), 0);
+	i = one(f, BLOCK_READ, 0, 512);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 512), 0);
+}
+
+static void test_a_failed_stable_write_is_a_failed_flush(void **state)
+{
+	struct fixture *f = *state;
+	struct item *i;
+
+	open_disk(f, false, false);
+	i = one(f, BLOCK_WRITE, 0, 512);
+	i->req.stable = true;
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, -EIO), -EIO);
+	i = one(f, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, 0), -EIO);
+}
+
+static void cut_short(struct fixture *f, bool ring)
+{
+	open_disk(f, false, ring);
+	random_batch(f, 20);
+	submit(f, 20);
+	assert_int_equal(truncate(f->path, 6144), 0);
+	struct item *i = one(f, BLOCK_READ, 4096, 4096);
+
+	submit(f, 1);
+	assert_int_equal(i->result, -EIO);
+	i = one(f, BLOCK_READ, 2048, 4096);
+	submit(f, 1);
+	assert_int_equal(i->result, 0);
+}
+
+static void test_cut_short(void **state)
+{
+	cut_short(*state, false);
+}
+
+static void test_cut_short_by_ring(void **state)
+{
+	cut_short(*state, true);
+}
+
+/* As a container's filter does it. In a process of its own, which never gets rid of it. */
+static void forbid_ring(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {ARRAY_LEN(code), code};
+
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+static void test_forbidden(void **state)
+{
+	struct fixture *f = *state;
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		forbid_ring();
+		open_disk(f, true, true);
+		random_batch(f, 50);
+		submit(f, 50);
+		for (unsigned k = 0; k < 50; k++)
+			check(f, &f->items[k]);
+		_exit(f->raw->no_ring && !f->raw->ring ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_cached_by_calls),
+		T(test_cached_by_ring),
+		T(test_direct_by_calls),
+		T(test_direct_by_ring),
+		T(test_cached_and_short),
+		T(test_direct_and_short),
+		T(test_no_ring_for_one_at_a_time),
+		T(test_conclusions),
+		T(test_a_failed_flush_stays_failed),
+		T(test_a_failed_stable_write_is_a_failed_flush),
+		T(test_cut_short),
+		T(test_cut_short_by_ring),
+		T(test_forbidden),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
