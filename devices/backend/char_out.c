@@ -18,12 +18,11 @@
 
 #include "devices/backend/char_ring.h"
 #include "vmm/base/log.h"
-#include "vmm/base/sigbus.h"
+#include "vmm/base/thread.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -31,6 +30,7 @@
 
 enum {
 	CHUNK = 16 * 1024,
+	STACK_BYTES = 256 * 1024,
 	LINGER_NS = 500 * 1000,
 	GOODBYE_MS = 200, /* how long destroy waits for a writer to come out of write(2) */
 };
@@ -184,8 +184,6 @@ static void *writer_main(void *arg)
 {
 	struct char_out_fd *o = arg;
 
-	/* Its own name is one prctl; another thread's is a file in /proc. */
-	pthread_setname_np(pthread_self(), "console-out");
 	pthread_mutex_lock(&o->lock);
 	while (!o->stop) {
 		/* A mark alone can wait: it belongs before the bytes that follow. */
@@ -218,24 +216,6 @@ static void *writer_main(void *arg)
 
 /* --- life -------------------------------------------------------------------- */
 
-static int start_thread(struct char_out_fd *o)
-{
-	sigset_t all, before;
-	pthread_attr_t attr;
-
-	/* Signals are the main loop's. SIGTTOU blocked also means that the kernel lets
-	 * a background process write, and SIGPIPE blocked that it becomes EPIPE. */
-	sigbus_fill_mask(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 * 1024);
-	int ret = pthread_create(&o->thread, &attr, writer_main, o);
-
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -ret;
-}
-
 struct char_out_fd *char_out_create(int fd, struct err *e)
 {
 	struct char_out_fd *o = calloc(1, sizeof(*o));
@@ -260,7 +240,9 @@ struct char_out_fd *char_out_create(int fd, struct err *e)
 	pthread_cond_init(&o->wake, &monotonic);
 	pthread_cond_init(&o->moved, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	ret = start_thread(o);
+	/* Its signals are blocked: with SIGTTOU the kernel lets a background process write, and
+	 * without SIGPIPE a reader that left is EPIPE. */
+	ret = thread_start(&o->thread, "console-out", STACK_BYTES, writer_main, o);
 	if (ret) {
 		err_host(e, ret, "console output: cannot start a thread: %s", strerror(-ret));
 		release(o);

@@ -5,7 +5,7 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/le.h"
 #include "vmm/base/log.h"
-#include "vmm/base/sigbus.h"
+#include "vmm/base/thread.h"
 #include "vmm/core/command_wire.h"
 
 #include <errno.h>
@@ -145,7 +145,6 @@ static void *pump_main(void *arg)
 	struct pump *p = arg;
 	ssize_t n;
 
-	pthread_setname_np(pthread_self(), p->to_guest ? "stdin" : "stdout");
 	while (await_input(p)) {
 		n = read(p->from, p->bytes, sizeof(p->bytes));
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
@@ -163,8 +162,6 @@ static void *pump_main(void *arg)
 static int start_pump(struct command *c, unsigned stream, int from, int to, struct err *e)
 {
 	struct pump *p = calloc(1, sizeof(*p)); /* with a clear flag */
-	sigset_t all, before;
-	pthread_attr_t attr;
 	int ret;
 
 	if (!p)
@@ -172,16 +169,10 @@ static int start_pump(struct command *c, unsigned stream, int from, int to, stru
 	p->from = from;
 	p->to = to;
 	p->to_guest = stream == IN;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, PUMP_STACK);
-	sigbus_fill_mask(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = pthread_create(&p->thread, &attr, pump_main, p);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
+	ret = thread_start(&p->thread, p->to_guest ? "stdin" : "stdout", PUMP_STACK, pump_main, p);
 	if (ret) {
 		free(p);
-		return err_host(e, -ret, "cannot start a thread: %s", strerror(ret));
+		return err_host(e, ret, "cannot start a thread: %s", strerror(-ret));
 	}
 	c->pumps[stream] = p;
 	/* The socket goes with the thread. */

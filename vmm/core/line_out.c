@@ -2,7 +2,7 @@
 #include "vmm/core/line_out.h"
 
 #include "vmm/base/fd.h"
-#include "vmm/base/sigbus.h"
+#include "vmm/base/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -72,7 +72,6 @@ static void *writer_main(void *arg)
 {
 	struct line_out *o = arg;
 
-	pthread_setname_np(pthread_self(), "lines");
 	pthread_mutex_lock(&o->lock);
 	for (;;) {
 		while (!o->n && !o->closing)
@@ -99,19 +98,10 @@ static void *writer_main(void *arg)
 
 int line_out_start(struct line_out *o)
 {
-	sigset_t all, before;
-	pthread_attr_t attr;
-	int ret;
+	int ret = thread_start(&o->thread, "lines", STACK_BYTES, writer_main, o);
 
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	sigbus_fill_mask(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = pthread_create(&o->thread, &attr, writer_main, o);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
 	o->started = !ret;
-	return -ret;
+	return ret;
 }
 
 /* With the lock held. */

@@ -10,7 +10,7 @@
 #include "vmm/core/loop.h"
 
 #include "vmm/base/fd.h"
-#include "vmm/base/sigbus.h"
+#include "vmm/base/thread.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -324,18 +324,17 @@ void loop_signal_del(struct loop_signal *s)
 
 /* --- I/O threads ------------------------------------------------------------- */
 
+enum { STACK_BYTES = 256 * 1024 };
+
 struct io_thread {
 	struct loop *loop;
 	pthread_t thread;
-	char name[16];
 };
 
 static void *io_main(void *arg)
 {
 	struct io_thread *t = arg;
 
-	/* Its own name is one prctl; another thread's is a file in /proc. */
-	pthread_setname_np(pthread_self(), t->name);
 	loop_run(t->loop);
 	return NULL;
 }
@@ -343,28 +342,18 @@ static void *io_main(void *arg)
 struct io_thread *io_thread_create(const char *name, int *err_out)
 {
 	struct io_thread *t = calloc(1, sizeof(*t));
-	sigset_t all, before;
-	pthread_attr_t attr;
 
 	if (!t || !(t->loop = loop_create())) {
 		*err_out = -errno;
 		free(t);
 		return NULL;
 	}
-	snprintf(t->name, sizeof(t->name), "%s", name);
-	/* Signals are the main loop's; a new thread inherits the mask. */
-	sigbus_fill_mask(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 * 1024);
-	int ret = pthread_create(&t->thread, &attr, io_main, t);
+	int ret = thread_start(&t->thread, name, STACK_BYTES, io_main, t);
 
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (ret) {
 		loop_destroy(t->loop);
 		free(t);
-		*err_out = -ret;
+		*err_out = ret;
 		return NULL;
 	}
 	return t;

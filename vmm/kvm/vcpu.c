@@ -3,10 +3,11 @@
 
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
-#include "vmm/base/sigbus.h"
+#include "vmm/base/thread.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,10 +166,12 @@ static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
 	struct vcpu_group *g = v->group;
-	char name[16];
+	sigset_t kick;
 
-	snprintf(name, sizeof(name), "vcpu%u", v->index);
-	pthread_setname_np(pthread_self(), name);
+	/* One that came before has stated its wish already: run_guest() sees it. */
+	sigemptyset(&kick);
+	sigaddset(&kick, VCPU_KICK);
+	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 	run_guest(v);
 	pthread_mutex_lock(&g->lock);
 	g->alive--;
@@ -184,33 +187,26 @@ static void on_kick(int signum)
 int vcpus_start(struct vcpu_group *g, struct err *e)
 {
 	struct sigaction kick = {.sa_handler = on_kick};
-	sigset_t others, before;
-	pthread_attr_t attr;
+	char name[THREAD_NAME_BYTES];
 	int ret = 0;
 
 	/* No SA_RESTART: the signal's only purpose is that KVM_RUN gives EINTR. */
 	sigaction(VCPU_KICK, &kick, NULL);
-	sigbus_fill_mask(&others);
-	sigdelset(&others, VCPU_KICK);
-	pthread_sigmask(SIG_SETMASK, &others, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	pthread_mutex_lock(&g->lock);
 	for (unsigned i = 0; i < g->n && !ret; i++) {
 		struct vcpu *v = &g->vcpus[i];
 
-		ret = pthread_create(&v->thread, &attr, vcpu_main, v);
+		snprintf(name, sizeof(name), "vcpu%u", i);
+		ret = thread_start(&v->thread, name, STACK_BYTES, vcpu_main, v);
 		if (ret)
 			break;
 		v->started = true;
 		g->alive++;
 	}
 	pthread_mutex_unlock(&g->lock);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (ret)
-		return err_host(e, -ret, "--cpus %u: cannot start a thread: %s", g->n,
-				strerror(ret));
+		return err_host(e, ret, "--cpus %u: cannot start a thread: %s", g->n,
+				strerror(-ret));
 	return 0;
 }
 

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/base/thread.h"
+
+#include "vmm/base/sigbus.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What a new thread is to do: its own to free. */
+struct start {
+	char name[THREAD_NAME_BYTES];
+	void *(*body)(void *);
+	void *arg;
+};
+
+static void *begin(void *arg)
+{
+	struct start s = *(struct start *)arg;
+
+	free(arg);
+	/* Its own name is one prctl; another thread's is a file in /proc. */
+	pthread_setname_np(pthread_self(), s.name);
+	return s.body(s.arg);
+}
+
+int thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*body)(void *),
+		 void *arg)
+{
+	struct start *s = malloc(sizeof(*s));
+	pthread_attr_t attr;
+	sigset_t mask;
+	int ret;
+
+	if (!s)
+		return -ENOMEM;
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	s->body = body;
+	s->arg = arg;
+	sigbus_fill_mask(&mask);
+	pthread_attr_init(&attr);
+	ret = pthread_attr_setstacksize(&attr, stack_bytes);
+	if (!ret)
+		ret = pthread_attr_setsigmask_np(&attr, &mask);
+	if (!ret)
+		ret = pthread_create(thread, &attr, begin, s);
+	pthread_attr_destroy(&attr);
+	if (ret)
+		free(s);
+	return -ret;
+}
