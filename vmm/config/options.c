@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* options: the table, and the setters that its lines name. See options.h. */
+/* options: the table, and the setters of what has no keys of its own. See options.h. */
 #include "vmm/config/options.h"
 
 #include "vmm/base/bytes.h"
 #include "vmm/config/size.h"
-#include "vmm/config/text.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,226 +14,11 @@
 /* A year; what is longer was a slip, and milliseconds of it must fit everywhere. */
 enum { SECONDS_MAX = 366 * 24 * 3600 };
 
-/* How much of a refused value an error line repeats. */
-enum { SHOWN_MAX = 80 };
-
-void option_env_name(const struct option_def *def, char buf[ENV_NAME_MAX])
-{
-	snprintf(buf, ENV_NAME_MAX, "MINIVMM_%s", def->name);
-	for (char *p = buf; *p; p++)
-		*p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
-}
-
-/* Where the value came from, as the user would point at it. */
-static void describe(const struct origin *o, const char *value, char *buf, size_t size)
-{
-	char env[ENV_NAME_MAX];
-	size_t n = 0;
-
-	if (o->level->kind == LEVEL_ENV)
-		option_env_name(o->def, env);
-	if (o->level->kind == LEVEL_FILE)
-		n = (size_t)snprintf(buf, size, "%.200s [%.60s]%s%s", o->level->file, o->section,
-				     o->def ? " " : "", o->def ? o->def->name : "");
-	else if (o->level->kind == LEVEL_ENV)
-		n = (size_t)snprintf(buf, size, "%s", env);
-	else
-		n = (size_t)snprintf(buf, size, "--%s", o->def->name);
-	if (o->part)
-		n += (size_t)snprintf(buf + n, size - n, " %.60s", o->part);
-	if (value)
-		snprintf(buf + n, size - n, "%s%.*s%s",
-			 o->level->kind != LEVEL_CLI ? ": "
-			 : o->part                   ? "="
-						     : " ",
-			 SHOWN_MAX, *value ? value : "\"\"",
-			 strlen(value) > SHOWN_MAX ? "..." : "");
-}
-
-int option_refuse(const struct origin *o, const char *value, int code, struct err *e,
-		  const char *fmt, ...)
-{
-	char where[400], why[256];
-	va_list ap;
-
-	describe(o, value, where, sizeof(where));
-	va_start(ap, fmt);
-	vsnprintf(why, sizeof(why), fmt, ap);
-	va_end(ap);
-	return err_usage(e, code, "%s: %s", where, why);
-}
-
-int option_nomem(const struct origin *o, struct err *e)
-{
-	char where[400];
-
-	describe(o, NULL, where, sizeof(where));
-	return err_host(e, -ENOMEM, "%s: out of memory", where);
-}
-
-int option_path(char **out, const char *value, const struct origin *o, struct err *e)
-{
-	const char *dir = *value == '/' || !o->level->dir ? "" : o->level->dir;
-	char *path;
-
-	if (!*value)
-		return option_refuse(o, value, -EINVAL, e, "an empty path; name a file");
-	if (asprintf(&path, "%s%s", dir, value) < 0)
-		return option_nomem(o, e);
-	free(*out);
-	*out = path;
-	return 0;
-}
-
-int option_on_off(bool *out, const char *value, const struct origin *o, struct err *e)
-{
-	bool on = strcmp(value, "on") == 0;
-
-	if (!on && strcmp(value, "off") != 0)
-		return option_refuse(o, value, -EINVAL, e, "give on or off");
-	*out = on;
-	return 0;
-}
-
 #define FIELD(c, o, type) ((type *)((char *)(c) + (o)->def->field))
 
 static int set_path(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
 {
 	return option_path(FIELD(c, o, char *), value, o, e);
-}
-
-static void clear_initrds(struct vm_config *c)
-{
-	for (unsigned i = 0; i < c->n_initrds; i++)
-		free(c->initrds[i]);
-	c->n_initrds = 0;
-}
-
-static int add_initrd(struct vm_config *c, const char *path, const struct origin *o, struct err *e)
-{
-	char *whole = NULL;
-	int err;
-
-	if (c->n_initrds == CONFIG_INITRDS_MAX)
-		return option_refuse(o, path, -E2BIG, e, "more than %d of them; join some",
-				     CONFIG_INITRDS_MAX);
-	err = option_path(&whole, path, o, e);
-	if (!err)
-		c->initrds[c->n_initrds++] = whole;
-	return err;
-}
-
-/* A list in one word, for a file and the environment have no way to repeat a key.
- * As in --disk, a comma that belongs to a name is doubled. */
-static int set_initrd(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
-{
-	char *word = strdup(value);
-	size_t n = 0;
-	int err = 0;
-
-	if (!word)
-		return option_nomem(o, e);
-	for (const char *p = value;; p++) {
-		if (p[0] == ',' && p[1] == ',') {
-			word[n++] = *p++;
-		} else if (*p && *p != ',') {
-			word[n++] = *p;
-		} else {
-			word[n] = '\0';
-			err = add_initrd(c, word, o, e);
-			n = 0;
-			if (err || !*p)
-				break;
-		}
-	}
-	free(word);
-	return err;
-}
-
-/* "none" says that there are none to look for; ./none names a folder of that name. */
-static int set_modules(struct vm_config *c, const char *value, const struct origin *o,
-		       struct err *e)
-{
-	struct level here = {.kind = o->level->kind, .file = o->level->file};
-	struct origin unmoved = *o;
-
-	unmoved.level = &here;
-	return option_path(&c->modules, value, strcmp(value, "none") == 0 ? &unmoved : o, e);
-}
-
-static int set_cmdline(struct vm_config *c, const char *value, const struct origin *o,
-		       struct err *e)
-{
-	char *copy = strdup(value);
-
-	if (!copy)
-		return option_nomem(o, e);
-	free(c->cmdline);
-	c->cmdline = copy;
-	c->cmdline_option = "--cmdline";
-	return 0;
-}
-
-static int set_cmdline_file(struct vm_config *c, const char *value, const struct origin *o,
-			    struct err *e)
-{
-	char *path = NULL, *text = NULL;
-	struct err why = {0};
-	int err = option_path(&path, value, o, e);
-
-	if (err)
-		return err;
-	err = text_read(path, &text, &why);
-	free(path);
-	if (err)
-		return option_refuse(o, value, err, e, "%s", why.text);
-	/* People wrap long lines; the kernel knows one line only. */
-	for (char *p = text; *p; p++) {
-		if (*p == '\n' || *p == '\r' || *p == '\t')
-			*p = ' ';
-	}
-	for (size_t n = strlen(text); n && text[n - 1] == ' ';)
-		text[--n] = '\0';
-	free(c->cmdline);
-	c->cmdline = text;
-	c->cmdline_option = "--cmdline-file";
-	return 0;
-}
-
-static int set_append(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
-{
-	char *joined;
-
-	if (asprintf(&joined, "%s%s%s", c->append ? c->append : "", c->append ? " " : "", value) <
-	    0)
-		return option_nomem(o, e);
-	free(c->append);
-	c->append = joined;
-	return 0;
-}
-
-static void clear_append(struct vm_config *c)
-{
-	free(c->append);
-	c->append = NULL;
-}
-
-static int set_boot(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
-{
-	static const char *const names[] = {
-		[BOOT_CHOICE_AUTO] = "auto",
-		[BOOT_CHOICE_LINUX64] = "linux64",
-		[BOOT_CHOICE_LINUX32] = "linux32",
-		[BOOT_CHOICE_PVH] = "pvh",
-	};
-
-	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
-		if (strcmp(value, names[i]) == 0) {
-			c->boot = (enum boot_choice)i;
-			return 0;
-		}
-	}
-	return option_refuse(o, value, -EINVAL, e, "give auto, linux64, linux32 or pvh");
 }
 
 /* Splits "N[,max=M]" in *copy. Gives false for anything else behind a comma. */
@@ -429,24 +211,24 @@ const struct option_def options[] = {
 	{ "initrd", 'i', "FILE[,FILE]...", "boot",
 	  "its initramfs; repeatable. Without one, a small\n"
 	  "one is made if its disks' drivers are modules",
-	  .set = set_initrd, .clear = clear_initrds },
+	  .set = boot_set_initrd, .clear = boot_clear_initrds },
 	{ "modules", KEY_MODULES, "DIR|none", "boot",
 	  "the kernel's modules, if not where they are\n"
 	  "usually installed; none: all is built in",
-	  .set = set_modules },
+	  .set = boot_set_modules },
 	{ "append", KEY_APPEND, "TEXT", "boot",
 	  "add to the default command line; repeatable",
-	  .set = set_append, .clear = clear_append },
+	  .set = boot_set_append, .clear = boot_clear_append },
 	{ "cmdline", KEY_CMDLINE, "TEXT", "boot",
 	  "replace the default command line",
-	  .set = set_cmdline, .excludes = "cmdline-file" },
+	  .set = boot_set_cmdline, .excludes = "cmdline-file" },
 	{ "cmdline-file", KEY_CMDLINE_FILE, "FILE", "boot",
 	  "the same, read from a file",
-	  .set = set_cmdline_file, .excludes = "cmdline" },
+	  .set = boot_set_cmdline_file, .excludes = "cmdline" },
 	{ "boot", KEY_BOOT, "ENTRY", "boot",
 	  "auto (default), linux64, linux32 or pvh: which\n"
 	  "of the kernel's entries to take",
-	  .set = set_boot },
+	  .set = boot_set_boot },
 
 	{ "cpus", 'c', "N[,max=M]", "machine",
 	  "1 to 64 CPUs (default 1)",

@@ -117,6 +117,18 @@ int option_nomem(const struct origin *o, struct err *e);
 int option_path(char **out, const char *value, const struct origin *o, struct err *e);
 int option_on_off(bool *out, const char *value, const struct origin *o, struct err *e);
 
+/* Boot: `value` of initrd is PATH[,PATH]..., where `,,` is a comma within a name; all are added. */
+int boot_set_initrd(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+void boot_clear_initrds(struct vm_config *c);
+int boot_set_modules(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+/* The command line as a whole, from a word or from a file; and what is added to the default one. */
+int boot_set_cmdline(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+int boot_set_cmdline_file(struct vm_config *c, const char *value, const struct origin *o,
+			  struct err *e);
+int boot_set_append(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+void boot_clear_append(struct vm_config *c);
+int boot_set_boot(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+
 /* Memory: `spec` is SIZE[,key=value]... */
 int memory_set_spec(struct vm_config *c, const char *spec, const struct origin *o, struct err *e);
 
