@@ -55,8 +55,7 @@ static int start_log(const struct vm_config *c, struct err *e)
 	return 0;
 }
 
-/* One machine after the other, as long as the guest reboots and that means so. A
- * guest that was asked to power off and reboots instead is not started again. */
+/* One machine after the other, as long as the guest reboots and that means so. */
 static int run_machines(const struct vm_config *c, struct events *events, struct machine_end *end,
 			struct err *e)
 {
@@ -72,8 +71,7 @@ static int run_machines(const struct vm_config *c, struct events *events, struct
 		if (ret)
 			return report(e, c->command.wanted);
 		machine_end_log(end);
-		if (end->reason != STOP_RESET || end->signum || end->command ||
-		    c->on_reboot != ON_REBOOT_RESTART)
+		if (!machine_end_restarts(end, c))
 			return machine_end_status(end);
 		events_restarted(events);
 	}

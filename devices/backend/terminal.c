@@ -22,6 +22,7 @@
 #include "devices/backend/terminal.h"
 
 #include "devices/backend/tty_guard.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
 
@@ -42,7 +43,7 @@ struct terminal {
 	int fd;
 	bool readable;           /* there is more to read, as far as we know */
 	struct tty_guard *guard; /* NULL: not a terminal */
-	sigset_t mask_before;
+	sigset_t blocked;        /* by us, of job control's signals */
 	struct terminal_config c;
 
 	int epoll; /* -1: read without waiting */
@@ -388,10 +389,22 @@ static int watch_fd(struct terminal *t, struct err *e)
 	return t->watch ? 0 : err_host(e, -ENOMEM, "standard input: out of memory");
 }
 
+static void block_job_control(struct terminal *t)
+{
+	static const int signals[] = {SIGTTIN, SIGTTOU};
+	sigset_t before;
+
+	sigemptyset(&t->blocked);
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
+	for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
+		if (!sigismember(&before, signals[i]))
+			sigaddset(&t->blocked, signals[i]);
+	pthread_sigmask(SIG_BLOCK, &t->blocked, NULL);
+}
+
 struct terminal *terminal_create(int fd, struct err *e)
 {
 	struct terminal *t = calloc(1, sizeof(*t));
-	sigset_t job_control;
 
 	if (!t) {
 		err_host(e, -ENOMEM, "terminal: out of memory");
@@ -405,13 +418,10 @@ struct terminal *terminal_create(int fd, struct err *e)
 	if (!isatty(fd))
 		return t;
 	/* Before the guardian looks at the terminal, and for all threads to come. */
-	sigemptyset(&job_control);
-	sigaddset(&job_control, SIGTTIN);
-	sigaddset(&job_control, SIGTTOU);
-	pthread_sigmask(SIG_BLOCK, &job_control, &t->mask_before);
+	block_job_control(t);
 	t->guard = tty_guard_create(fd, e);
 	if (!t->guard) {
-		pthread_sigmask(SIG_SETMASK, &t->mask_before, NULL);
+		pthread_sigmask(SIG_UNBLOCK, &t->blocked, NULL);
 		free(t);
 		return NULL;
 	}
@@ -454,7 +464,7 @@ void terminal_destroy(struct terminal *t)
 	if (t->guard) {
 		log_set_raw_tty(false);
 		tty_guard_destroy(t->guard);
-		pthread_sigmask(SIG_SETMASK, &t->mask_before, NULL);
+		pthread_sigmask(SIG_UNBLOCK, &t->blocked, NULL);
 	}
 	fd_close(&t->epoll);
 	free(t);

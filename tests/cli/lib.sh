@@ -17,6 +17,7 @@
 #   guest WORD...           the guest of the runs that follow, and what it does
 #   is GOT WANT WHAT;  says REGEX [FILE];  says_not REGEX [FILE];  fail WHY
 #   only_messages FILE      no other lines than minivmm's own
+#   boots                   how often the guest `reset` has said that it resets
 set -u
 export LC_ALL=C
 # shellcheck source=../lib/wait.sh
@@ -49,6 +50,7 @@ is() { [ "$1" = "$2" ] || fail "$3 is '$1', not '$2'"; }
 says() { has "$1" "${2:-out}" || fail "${2:-out} does not say: $1"; }
 says_not() { ! has "$1" "${2:-out}" || fail "${2:-out} says: $1"; }
 lines_of() { wc -l <"$1"; }
+boots() { grep -c '^resetting' out; }
 only_messages() { ! grep -qv "^minivmm: " "$1" || fail "$1 has other lines than minivmm's"; }
 
 guest() { guest=(-k "$elf" --append "do=$*"); }

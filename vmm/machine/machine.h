@@ -14,6 +14,7 @@
 #include "vmm/config/config.h"
 #include "vmm/core/stop.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,6 +32,9 @@ struct machine_end {
 	/* Host clock at the start of the first machine; kept from run to run when the
 	 * guest restarts, so zero means that there was none before. */
 	uint64_t began_ns;
+	/* Signals that ask to stop, blocked from this machine's end to the run of the one that
+	 * follows: what comes between is for that one to hear. */
+	sigset_t held;
 	char *console; /* for --junit: the console's last lines, the caller's to free; or NULL */
 };
 
@@ -46,9 +50,14 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 int machine_describe(const struct vm_config *config, FILE *out, struct err *e);
 
 /* Run the guest until something ends it, and say what. `end` is zeroes for the
- * first machine, and for a restarted one what the one before left there. A failure to
- * start gives a negative errno with *e filled. Once per machine. */
+ * first machine, and for a restarted one what the one before left there: if a signal has
+ * asked to stop since then, the guest is down and stays so, and the end is a reboot with that
+ * signal. A failure to start gives a negative errno with *e filled. Once per machine. */
 int machine_run(struct machine *m, struct machine_end *end, struct err *e);
+
+/* Does another machine follow this end, as the guest rebooted and that means so? A guest that
+ * was asked to power off and reboots instead is not started again. */
+bool machine_end_restarts(const struct machine_end *end, const struct vm_config *config);
 
 /* Everything that machine_create() did, in reverse. NULL is fine. */
 void machine_destroy(struct machine *m);

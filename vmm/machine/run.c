@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { ECHO_NS = 200000000, IMPATIENT_NS = 1000000000 };
@@ -160,19 +161,23 @@ static int listen(struct run *r, struct err *e)
 }
 
 /* Back to the signals' defaults, and none is lost between: what libuv has caught is
- * heard now, what comes meanwhile waits, and then ends us or the next machine. */
+ * heard now, what comes meanwhile waits, and then ends us; or it waits for the next machine. */
 static void unlisten(struct run *r)
 {
-	sigset_t stops, before;
+	struct machine_end *end = &r->m->end;
+	sigset_t before;
 
-	sigemptyset(&stops);
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
+	sigemptyset(&end->held);
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++)
-		sigaddset(&stops, stop_signals[i]);
-	pthread_sigmask(SIG_BLOCK, &stops, &before);
+		if (r->signals[i] && !sigismember(&before, stop_signals[i]))
+			sigaddset(&end->held, stop_signals[i]);
+	pthread_sigmask(SIG_BLOCK, &end->held, NULL);
 	loop_poll(r->m->loop);
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++)
 		loop_signal_del(r->signals[i]);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!machine_end_restarts(end, r->m->config))
+		pthread_sigmask(SIG_UNBLOCK, &end->held, NULL);
 	loop_timer_del(r->boot_timeout);
 	loop_timer_del(r->timeout);
 	loop_timer_del(r->stop_timer);
@@ -235,13 +240,32 @@ static int start_guest(struct machine *m, struct err *e)
 	return ret;
 }
 
+/* Has a signal come between the machine before and this one? The guest has come down for its
+ * reboot: there is nobody to ask, and nothing to lose. The signals stay blocked, as we end: the
+ * echo of the one that came would end us before we have told it. */
+static bool stopped_between(struct machine_end *end)
+{
+	const struct timespec at_once = {0};
+	int signum = sigtimedwait(&end->held, NULL, &at_once);
+
+	if (signum <= 0)
+		return false;
+	end->signum = signum;
+	snprintf(end->detail, sizeof(end->detail), "it is not started again, for a signal came");
+	return true;
+}
+
 int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 {
 	struct run r = {.m = m, .first = !end->began_ns};
 
+	if (!r.first && stopped_between(end))
+		return 0;
 	m->end.began_ns = r.first ? clock_monotonic_ns(&clock_host) : end->began_ns;
 	int ret = listen(&r, e);
 
+	if (!ret && !r.first)
+		pthread_sigmask(SIG_UNBLOCK, &end->held, NULL);
 	if (!ret)
 		ret = start_guest(m, e);
 	if (!ret)
