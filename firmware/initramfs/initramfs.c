@@ -108,9 +108,10 @@ static int make_plan(struct plan *p, struct initramfs *out, const struct initram
 		return err_usage(
 			e, -EINVAL,
 			"%s=%s on the kernel's command line: not understood; give a device "
-			"(/dev/vda), UUID=, LABEL=, PARTUUID= or PARTLABEL=, or an --initrd",
+			"(/dev/vda), UUID=, LABEL=, PARTUUID= or PARTLABEL=%s",
 			p->options.too_long ? p->options.too_long : "root",
-			p->options.too_long ? "..." : p->options.root);
+			p->options.too_long ? "..." : p->options.root,
+			req->command ? "" : ", or an --initrd");
 	disk_probe(&p->disks, req->disks, req->n_disks);
 	if (p->spec.kind == ROOT_ANY) {
 		root = likely_root(&p->disks);
@@ -272,6 +273,11 @@ static int write_archive(struct initramfs *out, const struct modules *m,
 
 static int refuse_32bit(const struct initramfs_request *req, struct err *e)
 {
+	if (req->command)
+		return err_usage(e, -ENOEXEC,
+				 "--kernel %s: a 32-bit kernel: minivmm's own init, which runs the "
+				 "command, is a 64-bit program; give a 64-bit kernel",
+				 req->kernel);
 	return err_usage(e, -ENOEXEC,
 			 "--kernel %s: a 32-bit kernel: minivmm cannot make an initramfs for it; "
 			 "give an --initrd, or --modules none and root=/dev/... if its drivers are "
@@ -283,6 +289,10 @@ static int refuse_32bit(const struct initramfs_request *req, struct err *e)
 static int find_modules(struct modules *m, const struct plan *p,
 			const struct initramfs_request *req, struct err *e)
 {
+	/* A command is run by our init, so no other initramfs will do. */
+	const char *instead = req->command ? "give a --kernel that has all of them built in, as "
+					     "scripts/build-kernel makes one"
+					   : "give an --initrd";
 	struct err why = {0};
 	int rc;
 
@@ -290,7 +300,7 @@ static int find_modules(struct modules *m, const struct plan *p,
 	m->dir = -1;
 	if ((req->modules && !strcmp(req->modules, "none")) || !req->version || !req->version[0])
 		return 0;
-	rc = modules_open(m, req->kernel, req->version, req->modules, &why);
+	rc = modules_open(m, req->kernel, req->version, req->modules, instead, &why);
 	if (!rc) {
 		/* 32-bit modules are none to us: whatever is wrong with them, they are
 		 * needed. */

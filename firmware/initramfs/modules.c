@@ -145,9 +145,9 @@ static int check_vermagic(struct walk *w, const struct modinfo *info, const char
 		return err_usage(
 			w->e, -EINVAL,
 			"--kernel %s: is release %s, but the module %s in %s is of %.*s; name "
-			"the right modules with --modules DIR, or give an --initrd",
+			"the right modules with --modules DIR, or %s",
 			w->m->kernel, w->m->version, name, w->m->path, (int)(n > 80 ? 80 : n),
-			magic);
+			magic, w->m->instead);
 	return 0;
 }
 
@@ -169,11 +169,10 @@ static int missing(struct walk *w, const char *name)
 {
 	return err_usage(w->e, -ENOENT,
 			 "--kernel %s: needs the module %s%s%s%s, which is not in %s; install that "
-			 "kernel's package, or name its modules with --modules DIR, or give an "
-			 "--initrd",
+			 "kernel's package, or name its modules with --modules DIR, or %s",
 			 w->m->kernel, name, strcmp(name, w->top) ? " (for " : "",
 			 strcmp(name, w->top) ? w->top : "", strcmp(name, w->top) ? ")" : "",
-			 w->m->path);
+			 w->m->path, w->m->instead);
 }
 
 static const char *why(int rc)

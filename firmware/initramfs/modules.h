@@ -35,7 +35,7 @@ struct module {
 struct module_entry;
 
 struct modules {
-	const char *kernel, *version; /* borrowed */
+	const char *kernel, *version, *instead; /* borrowed */
 	char *path;
 	int dir;
 	char *texts[2]; /* the index files, which the entries point into */
@@ -48,7 +48,9 @@ struct modules {
 };
 
 /* Find the modules of the kernel file `kernel` with release `version` and read
- * their index. `option` is --modules DIR or NULL. On success modules_fini frees.
+ * their index. `option` is --modules DIR or NULL. On success modules_fini frees. `instead`
+ * is what errors offer besides other modules: "give an --initrd". It and the two names are
+ * borrowed as long as *m is used.
  *
  *	with --modules DIR: DIR, DIR/VERSION, DIR/lib/modules/VERSION, no other
  *	else: next to the kernel (an unpacked package, a build tree), then
@@ -57,7 +59,7 @@ struct modules {
  * Next to the kernel comes first: an unpacked package can have the release of an
  * installed kernel and yet be another build. Gives 0, or -ENOENT with *e filled. */
 int modules_open(struct modules *m, const char *kernel, const char *version, const char *option,
-		 struct err *e);
+		 const char *instead, struct err *e);
 void modules_fini(struct modules *m);
 
 /* Append `name` to the list, after all that it depends on, unless it is there

@@ -247,7 +247,7 @@ static bool version_is_sane(const char *version)
 }
 
 int modules_open(struct modules *m, const char *kernel, const char *version, const char *option,
-		 struct err *e)
+		 const char *instead, struct err *e)
 {
 	int rc;
 
@@ -255,6 +255,7 @@ int modules_open(struct modules *m, const char *kernel, const char *version, con
 	m->dir = -1;
 	m->kernel = kernel;
 	m->version = version;
+	m->instead = instead;
 	if (!version_is_sane(version))
 		return err_usage(e, -ENOENT, "--kernel %s: its release '%s' names no modules",
 				 kernel, version);
@@ -276,12 +277,11 @@ int modules_open(struct modules *m, const char *kernel, const char *version, con
 	if (rc == -ENOENT)
 		rc = try_dir(m, e, "/lib/modules/%s", version);
 	if (rc == -ENOENT)
-		err_usage(
-			e, rc,
-			"--kernel %s: no modules of %s in /lib/modules/%s nor next to it in "
-			"../lib/modules; install that kernel's package, or name its modules with "
-			"--modules DIR (none: all that it needs is built in), or give an --initrd",
-			kernel, version, version);
+		err_usage(e, rc,
+			  "--kernel %s: no modules of %s in /lib/modules/%s nor next to it in "
+			  "../lib/modules; install that kernel's package, or name its modules with "
+			  "--modules DIR (none: all that it needs is built in), or %s",
+			  kernel, version, version, instead);
 	return rc;
 }
 

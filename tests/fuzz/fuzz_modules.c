@@ -87,7 +87,7 @@ void fuzz_one(struct fuzz_in *in)
 		scratch_write(&s, name, bytes, len);
 		free(bytes);
 	}
-	ret = modules_open(m, "/nonexistent/kernel", "6.1.0-test", s.path, &e);
+	ret = modules_open(m, "/nonexistent/kernel", "6.1.0-test", s.path, "", &e);
 	fuzz_check(ret ? ret < 0 && *e.text : e.kind == ERR_NONE);
 	for (unsigned i = 0; i < FILES && !ret; i++) {
 		e = (struct err){0};

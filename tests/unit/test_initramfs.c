@@ -31,7 +31,7 @@ struct fixture {
 	unsigned n;
 	struct err e;
 	char kernel[256], disks[3][256];
-	bool only_32bit;
+	bool only_32bit, command;
 	const struct initramfs_mount *mounts;
 	unsigned n_mounts;
 };
@@ -148,6 +148,8 @@ static int pack_with(struct fixture *f, const char *version, const char *modules
 		.disks = disks,
 		.n_disks = n_disks,
 		.only_32bit = f->only_32bit,
+		.command = f->command ? "c" : NULL,
+		.command_len = f->command,
 		.mounts = f->mounts,
 		.n_mounts = f->n_mounts,
 	};
@@ -488,6 +490,37 @@ static void test_driver_missing(void **state)
 	expect_error(f, "lib/modules/" V "; install that kernel's package");
 }
 
+static void expect_no_initrd(struct fixture *f)
+{
+	if (strstr(f->e.text, "--initrd"))
+		fail_msg("%s: offers an --initrd", f->e.text);
+}
+
+/* An --initrd is refused with a command. */
+static void test_no_initrd_for_a_command(void **state)
+{
+	static const char built_in[] = "give a --kernel that has all of them built in";
+	struct fixture *f = *state;
+
+	f->command = true;
+	disk(f, 0, fake_ext4, "rootfs");
+	assert_int_equal(pack(f, "root=/dev/vda", 1), -ENOENT); /* no modules to be found */
+	expect_error(f, built_in);
+	expect_no_initrd(f);
+	modular_kernel(f);
+	put(f, "ext4", "jbd2");
+	assert_int_equal(pack(f, "root=/dev/vda", 1), -ENOENT);
+	expect_error(f, "needs the module jbd2 (for ext4)");
+	expect_error(f, built_in);
+	expect_no_initrd(f);
+	assert_int_equal(pack(f, "root=vda", 1), -EINVAL);
+	expect_no_initrd(f);
+	f->only_32bit = true;
+	assert_int_equal(pack(f, "root=/dev/vda", 1), -ENOEXEC);
+	expect_error(f, "give a 64-bit kernel");
+	expect_no_initrd(f);
+}
+
 static void test_root_not_understood(void **state)
 {
 	struct fixture *f = *state;
@@ -530,10 +563,10 @@ int main(void)
 		T(test_init_alone),      T(test_no_disk_nothing),
 		T(test_version_unknown), T(test_modules_none),
 		T(test_modules_nowhere), T(test_vmlinux_alone),
-		T(test_driver_missing),  T(test_root_not_understood),
-		T(test_32bit_kernel),    T(test_hostile_disks),
+		T(test_driver_missing),  T(test_no_initrd_for_a_command),
+		T(test_32bit_kernel),    T(test_root_not_understood),
 		T(test_share_as_root),   T(test_share_as_root_built_in),
-		T(test_mounts),
+		T(test_hostile_disks),   T(test_mounts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,7 +72,8 @@ static void put_text(struct fixture *f, const char *file, const char *text)
 static int open_beside(struct fixture *f)
 {
 	scratch_text(&f->s, "boot/vmlinuz", "");
-	return modules_open(&f->m, scratch_path(&f->s, "boot/vmlinuz"), V, NULL, &f->e);
+	return modules_open(&f->m, scratch_path(&f->s, "boot/vmlinuz"), V, NULL, "give an --initrd",
+			    &f->e);
 }
 
 static void expect_list(struct fixture *f, const char *expected)
@@ -232,7 +233,8 @@ static void test_modules_option(void **state)
 	put_text(f, "modules.order", usual_order);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(modules_open(&f->m, "/nowhere/vmlinuz", V,
-					      scratch_path(&f->s, forms[i]), &f->e),
+					      scratch_path(&f->s, forms[i]), "give an --initrd",
+					      &f->e),
 				 0);
 		assert_int_equal(modules_add(&f->m, "virtio", true, &f->e), 0);
 		modules_fini(&f->m);
@@ -241,7 +243,7 @@ static void test_modules_option(void **state)
 	scratch_text(&f->s, "boot/vmlinuz", "");
 	scratch_text(&f->s, "empty/file", "");
 	assert_int_equal(modules_open(&f->m, scratch_path(&f->s, "boot/vmlinuz"), V,
-				      scratch_path(&f->s, "empty"), &f->e),
+				      scratch_path(&f->s, "empty"), "give an --initrd", &f->e),
 			 -ENOENT);
 	expect_error(f, "--modules ");
 	expect_error(f, "lib/modules/" V);
@@ -255,7 +257,7 @@ static void test_kernel_among_its_modules(void **state)
 	put_text(f, "modules.order", usual_order);
 	put_text(f, "vmlinuz", "");
 	assert_int_equal(modules_open(&f->m, scratch_path(&f->s, "lib/modules/" V "/vmlinuz"), V,
-				      NULL, &f->e),
+				      NULL, "give an --initrd", &f->e),
 			 0);
 }
 
@@ -268,8 +270,9 @@ static void test_link_to_the_kernel(void **state)
 	scratch_text(&f->s, "boot/vmlinuz", "");
 	scratch_text(&f->s, "elsewhere/x", "");
 	assert_int_equal(symlink("../boot/vmlinuz", scratch_path(&f->s, "elsewhere/vmlinuz")), 0);
-	assert_int_equal(
-		modules_open(&f->m, scratch_path(&f->s, "elsewhere/vmlinuz"), V, NULL, &f->e), 0);
+	assert_int_equal(modules_open(&f->m, scratch_path(&f->s, "elsewhere/vmlinuz"), V, NULL,
+				      "give an --initrd", &f->e),
+			 0);
 }
 
 /* A kernel's build tree: modules are not below kernel/, and listed as .o. */
@@ -286,7 +289,7 @@ static void test_build_tree(void **state)
 	scratch_text(&f->s, "linux/include/config/kernel.release", V "\n");
 	scratch_text(&f->s, "linux/arch/x86/boot/bzImage", "");
 	assert_int_equal(modules_open(&f->m, scratch_path(&f->s, "linux/arch/x86/boot/bzImage"), V,
-				      NULL, &f->e),
+				      NULL, "give an --initrd", &f->e),
 			 0);
 	assert_int_equal(modules_add(&f->m, "ext4", true, &f->e), 0);
 	assert_int_equal(modules_add(&f->m, "virtio_blk", true, &f->e), 0);
@@ -310,7 +313,8 @@ static void test_hostile_version(void **state)
 	struct fixture *f = *state;
 
 	for (unsigned i = 0; i < 5; i++) {
-		assert_int_equal(modules_open(&f->m, "/vmlinuz", versions[i], NULL, &f->e),
+		assert_int_equal(modules_open(&f->m, "/vmlinuz", versions[i], NULL,
+					      "give an --initrd", &f->e),
 				 -ENOENT);
 		modules_fini(&f->m);
 	}
