@@ -314,46 +314,47 @@ unsigned share_raise_limit(unsigned n)
 }
 
 /* `code` is what looking at it came to. */
-static int explain_open(const char *path, int code, struct err *e)
+static int explain_open(const char *option, const char *path, int code, struct err *e)
 {
 	if (code == -ENOENT)
-		return err_usage(e, code, "--share %s: does not exist; correct the path", path);
+		return err_usage(e, code, "%s %s: does not exist; correct the path", option, path);
 	if (code == -ENOTDIR)
 		return err_usage(e, code,
-				 "--share %s: is not a directory; give one, or give a file "
+				 "%s %s: is not a directory; give one, or give a file "
 				 "as --disk",
-				 path);
-	return err_usage(e, code, "--share %s: cannot be opened: %s", path, strerror(-code));
+				 option, path);
+	return err_usage(e, code, "%s %s: cannot be opened: %s", option, path, strerror(-code));
 }
 
-static int check_dir(const struct share *s, const char *path, struct err *e)
+static int check_dir(const struct share *s, const char *option, const char *path, struct err *e)
 {
 	struct statfs fs;
 
 	if (!fstatfs(s->dir, &fs) && fs.f_type == PROC_SUPER_MAGIC)
 		return err_usage(e, -EINVAL,
-				 "--share %s: the kernel's own files are not for sharing; give a "
+				 "%s %s: the kernel's own files are not for sharing; give a "
 				 "directory of yours",
-				 path);
+				 option, path);
 	if (faccessat(s->dir, ".", R_OK | X_OK, AT_EACCESS))
-		return err_usage(e, -errno, "--share %s: no permission to read it; see 'ls -ld'",
+		return err_usage(e, -errno, "%s %s: no permission to read it; see 'ls -ld'", option,
 				 path);
 	if (s->writable && faccessat(s->dir, ".", W_OK, AT_EACCESS))
 		return err_usage(e, -errno,
-				 "--share %s: cannot be written (%s); leave rw away, or make it "
+				 "%s %s: cannot be written (%s); leave rw away, or make it "
 				 "writable",
-				 path, strerror(errno));
+				 option, path, strerror(errno));
 	return 0;
 }
 
 int share_open(struct share **out, const char *path, const struct share_options *options,
 	       struct err *e)
 {
+	const char *option = options->option ? options->option : "--share";
 	struct share *s = calloc(1, sizeof(*s));
 	int ret;
 
 	if (!s)
-		return err_host(e, -ENOMEM, "--share %s: out of memory", path);
+		return err_host(e, -ENOMEM, "%s %s: out of memory", option, path);
 	*s = (struct share){
 		.name = options->name,
 		.writable = options->writable,
@@ -371,15 +372,15 @@ int share_open(struct share **out, const char *path, const struct share_options 
 	s->dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	ret = s->dir < 0 ? -errno : share_stat(s->dir, "", &s->root);
 	if (ret) {
-		explain_open(path, ret, e);
+		explain_open(option, path, ret, e);
 		goto fail;
 	}
-	ret = check_dir(s, path, e);
+	ret = check_dir(s, option, path, e);
 	if (ret)
 		goto fail;
 	s->proc = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (s->proc < 0) {
-		ret = err_host(e, -errno, "--share %s: wants /proc on this host: %s", path,
+		ret = err_host(e, -errno, "%s %s: wants /proc on this host: %s", option, path,
 			       strerror(errno));
 		goto fail;
 	}

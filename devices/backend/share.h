@@ -44,7 +44,8 @@ enum share_cache {
 };
 
 struct share_options {
-	const char *name; /* for log lines, borrowed */
+	const char *name;   /* for log lines, borrowed */
+	const char *option; /* what errors of opening begin with; NULL: "--share" */
 	bool writable;
 	enum share_cache cache;
 	/* Not run by root: what is ours appears as ours, not as the guest's root's. */

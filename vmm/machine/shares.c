@@ -29,6 +29,7 @@ int machine_open_shares(struct machine *m, struct err *e)
 	for (unsigned i = 0; i < c->n_shares && !ret; i++) {
 		const struct share_options options = {
 			.name = c->shares[i].tag,
+			.option = !i && c->command.root ? "--root" : NULL,
 			.writable = c->shares[i].rw,
 			.cache = caches[c->shares[i].cache],
 			/* The command is no root there, but the same user. */
