@@ -120,7 +120,7 @@ test_no_such_root() {
 # it, and reads them again; then its own program of this side finds the same in the files.
 verified() {
 	local dir job=(--rw=randwrite --size=8M --bsrange=512-64k --blockalign=512 --randseed=7 --verify=crc32c
-		--verify_fatal=1 --minimal)
+		--verify_fatal=1 --verify_state_save=0 --minimal)
 	command -v fio >/dev/null || fail "fio is missing; run scripts/setup"
 	dir=$(there mktemp -d /var/tmp/minivmm-fio.XXXXXX)
 	on_exit there rm -rf "$dir"

@@ -2,6 +2,7 @@
 #include "tests/lib/net_rig.h"
 
 #include "vmm/base/bytes.h"
+#include "vmm/base/le.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -150,4 +151,36 @@ bool net_rig_send_plain(struct net_rig *r, uint32_t len)
 	static const uint8_t header[VIRTIO_NET_HDR_LEN];
 
 	return net_rig_send(r, header, len);
+}
+
+int net_rig_setup(void **state)
+{
+	*state = net_rig_create(NET_RIG_ALL_OFFLOADS, 0);
+	return 0;
+}
+
+int net_rig_teardown(void **state)
+{
+	net_rig_destroy(*state);
+	return 0;
+}
+
+bool net_rig_holds(const uint8_t *p, size_t len, uint8_t seed)
+{
+	for (size_t i = 0; i < len; i++)
+		if (p[i] != (uint8_t)(seed + i))
+			return false;
+	return true;
+}
+
+void net_rig_put_header(uint8_t h[VIRTIO_NET_HDR_LEN], uint8_t flags, uint8_t gso, uint16_t hdr_len,
+			uint16_t gso_size, uint16_t csum_start, uint16_t csum_offset)
+{
+	memset(h, 0, VIRTIO_NET_HDR_LEN);
+	h[0] = flags;
+	h[1] = gso;
+	le16_put(h + 2, hdr_len);
+	le16_put(h + 4, gso_size);
+	le16_put(h + 6, csum_start);
+	le16_put(h + 8, csum_offset);
 }

@@ -44,6 +44,9 @@ struct net_rig {
 /* Its MAC is 52:54:00:00:01:02; `mtu` 0: none. */
 struct net_rig *net_rig_create(unsigned offloads, uint16_t mtu);
 void net_rig_destroy(struct net_rig *r);
+/* For cmocka: *state is a rig with all offloads and no MTU. */
+int net_rig_setup(void **state);
+int net_rig_teardown(void **state);
 
 void net_rig_go(struct net_rig *r, uint64_t features);
 /* Until it is complete; the rings are as new afterwards. */
@@ -63,5 +66,10 @@ uint16_t net_rig_give(struct net_rig *r, unsigned i, uint32_t len);
  * NET_RIG_TX, in two descriptors. Gives whether it is used at once. */
 bool net_rig_send(struct net_rig *r, const uint8_t header[VIRTIO_NET_HDR_LEN], uint32_t len);
 bool net_rig_send_plain(struct net_rig *r, uint32_t len);
+/* Fill a header [virtio 1.3 5.1.6]; its num_buffers is 0. */
+void net_rig_put_header(uint8_t h[VIRTIO_NET_HDR_LEN], uint8_t flags, uint8_t gso, uint16_t hdr_len,
+			uint16_t gso_size, uint16_t csum_start, uint16_t csum_offset);
+/* Are these `len` bytes seed, seed + 1, seed + 2, ...? */
+bool net_rig_holds(const uint8_t *p, size_t len, uint8_t seed);
 
 #endif

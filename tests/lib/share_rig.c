@@ -273,3 +273,38 @@ uint64_t share_rig_opened(struct share_rig *r, uint64_t node, int flags)
 	assert_int_equal(share_rig_open(r, FUSE_OPEN, node, flags, &out), 0);
 	return out.fh;
 }
+
+int share_rig_setup_beside_secret(void **state)
+{
+	struct share_rig *r = malloc(sizeof(*r));
+
+	share_rig_init(r, true, SHARE_CACHE_AUTO, 0);
+	scratch_text(&r->s, "secret", "secret");
+	scratch_text(&r->s, "outside/file", "secret");
+	scratch_text(&r->s, "dir/file", "text");
+	scratch_text(&r->s, "dir/sub/file", "text");
+	*state = r;
+	return 0;
+}
+
+static void assert_untouched(struct share_rig *r)
+{
+	static const char *const names[] = {"secret", "outside/file"};
+	char text[16] = "";
+
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		int fd = open(scratch_path(&r->s, names[i]), O_RDONLY | O_CLOEXEC);
+
+		assert_int_equal(read(fd, text, sizeof(text)), 6);
+		assert_memory_equal(text, "secret", 6);
+		close(fd);
+	}
+}
+
+int share_rig_teardown_beside_secret(void **state)
+{
+	assert_untouched(*state);
+	share_rig_fini(*state);
+	free(*state);
+	return 0;
+}

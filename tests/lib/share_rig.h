@@ -45,6 +45,10 @@ const char *share_rig_get(struct share_rig *r, const char *name);
 /* For cmocka: *state is a rig of its own. */
 int share_rig_setup(void **state, bool writable, enum share_cache cache, unsigned fds_max);
 int share_rig_teardown(void **state);
+/* The same with files in the directory and others beside it, which are a secret: that nobody has
+ * changed them is checked at the end. */
+int share_rig_setup_beside_secret(void **state);
+int share_rig_teardown_beside_secret(void **state);
 
 /* FUSE_INIT, with these flags; gives the answer's error. */
 int share_rig_mount(struct share_rig *r, uint32_t flags);
