@@ -290,3 +290,76 @@ void vcpus_log_crashed(const struct vcpu_group *g)
 		if (g->vcpus[i].crashed)
 			log_registers(&g->vcpus[i]);
 }
+
+/* The vectors in one of the local APIC's three 256-bit registers, in words
+ * [SDM 3A 11.8.4]: 32 bits in each 16 bytes. */
+static void append_vectors(const struct kvm_lapic_state *apic, unsigned reg, char *text,
+			   size_t size)
+{
+	size_t used = strlen(text);
+	bool none = true;
+
+	for (unsigned vector = 0; vector < 256 && used + 8 < size; vector++) {
+		unsigned byte = reg + vector / 32 * 16 + vector % 32 / 8;
+
+		if (!((uint8_t)apic->regs[byte] >> vector % 8 & 1))
+			continue;
+		used += (size_t)snprintf(text + used, size - used, " %#x", vector);
+		none = false;
+	}
+	if (none)
+		snprintf(text + used, size - used, " none");
+}
+
+/* When the TSC deadline would have come; nothing where there is none. */
+static void append_deadline(const struct vcpu *v, char *text, size_t size)
+{
+	enum { MSR_TSC = 0x10, MSR_TSC_DEADLINE = 0x6e0 };
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entries[2];
+	} msrs = {
+		.head.nmsrs = 2,
+		.entries = {{.index = MSR_TSC}, {.index = MSR_TSC_DEADLINE}},
+	};
+	uint32_t khz = vcpu_tsc_khz(v);
+	size_t used = strlen(text);
+
+	if (ioctl(v->fd, KVM_GET_MSRS, &msrs) != 2 || !msrs.entries[1].data || !khz)
+		return;
+	snprintf(text + used, size - used, "; its timer in %lld ms",
+		 (long long)(msrs.entries[1].data - msrs.entries[0].data) / khz);
+}
+
+static const char *activity(uint32_t mp_state)
+{
+	switch (mp_state) {
+	case KVM_MP_STATE_RUNNABLE:
+		return "running";
+	case KVM_MP_STATE_HALTED:
+		return "halted";
+	default:
+		return "not started";
+	}
+}
+
+void vcpus_log_stood(const struct vcpu_group *g)
+{
+	enum { APIC_IRR = 0x200, RFLAGS_IF = 1 << 9 };
+
+	for (unsigned i = 0; i < g->n && log_enabled(LOG_INFO); i++) {
+		const struct vcpu *v = &g->vcpus[i];
+		char text[256] = "; interrupts pending:";
+		struct kvm_lapic_state apic;
+		struct kvm_mp_state mp;
+		struct kvm_regs r;
+
+		if (ioctl(v->fd, KVM_GET_REGS, &r) || ioctl(v->fd, KVM_GET_MP_STATE, &mp) ||
+		    ioctl(v->fd, KVM_GET_LAPIC, &apic))
+			continue;
+		append_vectors(&apic, APIC_IRR, text, sizeof(text));
+		append_deadline(v, text, sizeof(text));
+		log_info("CPU %u stood at %016llx, %s, interrupts %s%s", v->index, r.rip,
+			 activity(mp.mp_state), r.rflags & RFLAGS_IF ? "on" : "off", text);
+	}
+}

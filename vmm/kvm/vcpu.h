@@ -96,4 +96,8 @@ uint32_t vcpu_tsc_khz(const struct vcpu *v);
  * vcpus_quit, by a thread that may wait for the log's reader. */
 void vcpus_log_crashed(const struct vcpu_group *g);
 
+/* Where each of them stood and what could have woken it, a log line each at level info:
+ * for a guest that was ended from outside. As above. */
+void vcpus_log_stood(const struct vcpu_group *g);
+
 #endif

@@ -281,6 +281,8 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 	unlisten(&r);
 	/* Not earlier: a reader that does not read holds us up, but no signal to us. */
 	vcpus_log_crashed(&m->vcpus);
+	if (m->end.reason == STOP_TIMEOUT || m->end.reason == STOP_BOOT_TIMEOUT)
+		vcpus_log_stood(&m->vcpus);
 	*end = m->end;
 	return ret;
 }
