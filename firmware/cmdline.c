@@ -33,7 +33,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CMDLINE_ROOT_MAX = 64, DEVICE_MAX = 64 };
+enum { CMDLINE_ROOT_MAX = 64, CMDLINE_PCI_MAX = 32, DEVICE_MAX = 64 };
 
 int cmdline_check(const char *text, size_t len, const char *option, struct err *e)
 {
@@ -132,7 +132,7 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 {
 	const char *append = c->append ? c->append : "";
 	const char *option = c->cmdline_option ? c->cmdline_option : "--cmdline";
-	char root[CMDLINE_ROOT_MAX + 16] = "";
+	char root[CMDLINE_ROOT_MAX + 16] = "", pci[CMDLINE_PCI_MAX] = "";
 	int ret, len;
 
 	ret = cmdline_check(append, strlen(append), "--append", e);
@@ -144,13 +144,15 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 	if (c->root && !has_param(append, "root", NULL))
 		snprintf(root, sizeof(root), "%s%.*s %s", *c->root ? " root=" : "",
 			 CMDLINE_ROOT_MAX, c->root, c->root_readonly ? "ro" : "rw");
+	if (c->pci && !has_param(append, "pci", NULL))
+		snprintf(pci, sizeof(pci), " pci=%s", c->pci);
 	if (c->cmdline)
 		len = snprintf(buf, size, "%s%s%s", c->cmdline, *append ? " " : "", append);
 	else
-		len = snprintf(buf, size, "%s%s%spanic=-1 reboot=a%s%s%s%s",
+		len = snprintf(buf, size, "%s%s%spanic=-1 reboot=a%s%s%s%s%s",
 			       c->serial ? "console=ttyS0 " : "",
 			       c->serial2 ? "console=ttyS1 " : "", c->hvc ? "console=hvc0 " : "",
-			       c->quiet ? " quiet" : "", root, *append ? " " : "", append);
+			       pci, c->quiet ? " quiet" : "", root, *append ? " " : "", append);
 	if (len < 0)
 		return err_host(e, -EINVAL, "cannot format the kernel's command line");
 	if ((size_t)len < size && c->n_devices && wants_devices(buf))

@@ -5,7 +5,7 @@
  * comes once [82093AA 3.2.4].
  *
  * RUN:
- * EXPECT: 24 pins
+ * EXPECT: 16 pins
  * EXPECT: level: again until the cause is gone
  * EXPECT: masked: quiet
  * EXPECT: edge: once

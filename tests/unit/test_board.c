@@ -81,7 +81,7 @@ static void virtio_devices_have_places(void **state)
 		assert_int_equal(board_add_virtio(&b, "x", NULL), 0);
 		assert_int_equal(b.virtio[i].slot, i + 1);
 	}
-	assert_int_equal(board_ioapic_pins(&b), 24);
+	assert_int_equal(board_ioapic_pins(&b), 16);
 	assert_int_equal(board_add_virtio(&b, "one-more", &e), -ENOSPC);
 	assert_string_equal(e.text,
 			    "one-more: there is room for 31 virtio devices with --transport "
@@ -100,7 +100,7 @@ static void virtio_devices_have_places(void **state)
 		assert_true(b.virtio[i].gsi > LAYOUT_GSI_GED);
 		assert_true(i == 0 || b.virtio[i].gsi == b.virtio[i - 1].gsi + 1);
 		assert_true(b.virtio[i].gsi < board_ioapic_pins(&b));
-		assert_true(board_ioapic_pins(&b) >= 24 && board_ioapic_pins(&b) <= 64);
+		assert_true(board_ioapic_pins(&b) >= 16 && board_ioapic_pins(&b) <= 64);
 	}
 	assert_int_equal(board_ioapic_pins(&b), 64);
 	assert_int_equal(board_add_virtio(&b, "one-more", &e), -ENOSPC);

@@ -44,6 +44,11 @@ static void test_defaults(void **state)
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a root=/dev/vda ro");
 	c.root = "";
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a ro");
+	c.pci = "off";
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a pci=off ro");
+	/* Whoever says something of it, says all. */
+	c.append = "pci=nomsi";
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a ro pci=nomsi");
 }
 
 static void test_append(void **state)

@@ -138,7 +138,7 @@ static void test_cpus(void **state)
 		assert_int_equal(f.cpus, cpus);
 		assert_true(f.apic_ids == (cpus == 64 ? UINT64_MAX : (1ull << cpus) - 1));
 		assert_int_equal(f.pci, 1);
-		assert_int_equal(f.pins, 0xffffff);
+		assert_int_equal(f.pins, 0xffff);
 		guest_mem_fini(&gm);
 	}
 }

@@ -12,6 +12,7 @@
 
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
+#include "vmm/kvm/coalesced.h"
 #include "vmm/kvm/vcpu.h"
 
 #include <inttypes.h>
@@ -267,10 +268,17 @@ static void show_hook(const struct vcpu *v, uint32_t reason)
 	v->env->hook(v->env->hook_ctx, v->index, reason, &access);
 }
 
+void exit_settle(const struct exit_env *env)
+{
+	if (env->coalesced)
+		coalesced_drain(env->coalesced, env->pio, env->mmio);
+}
+
 enum exit_verdict exit_dispatch(struct vcpu *v)
 {
 	uint32_t reason = v->run->exit_reason;
 
+	exit_settle(v->env);
 	if (v->env->hook)
 		show_hook(v, reason);
 	if (reason < ARRAY_LEN(exits) && exits[reason].handle)

@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+struct coalesced;
 struct vcpu;
 
 /* What an exit for a device is about: one instruction, that may move several values. */
@@ -25,6 +26,8 @@ struct exit_access {
 /* Where exits lead; one for all vCPUs, immutable while they run. */
 struct exit_env {
 	struct bus *pio, *mmio;
+	/* Writes that wait for the next exit; may be NULL. */
+	struct coalesced *coalesced;
 	/* Where an access that nobody answers may be the host's fault; may be NULL. */
 	const struct guest_mem *ram;
 	struct stop_sink stop;
@@ -41,6 +44,9 @@ enum exit_verdict {
 	EXIT_RESUME, /* enter the guest again */
 	EXIT_LEAVE,  /* a stop was requested: this vCPU has run its last */
 };
+
+/* Carry out the writes that wait for an exit, so that devices are up to date. Any thread. */
+void exit_settle(const struct exit_env *env);
 
 /* Handle v->run after KVM_RUN came back with 0. On the vCPU's thread. */
 enum exit_verdict exit_dispatch(struct vcpu *v);

@@ -217,6 +217,8 @@ void vcpus_park(struct vcpu_group *g)
 	while (g->parked < g->alive)
 		pthread_cond_wait(&g->changed, &g->lock);
 	pthread_mutex_unlock(&g->lock);
+	if (g->n)
+		exit_settle(g->vcpus[0].env);
 }
 
 void vcpus_resume(struct vcpu_group *g)

@@ -76,7 +76,7 @@ int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n,
 int vcpus_start(struct vcpu_group *g, struct err *e);
 
 /* Get every vCPU out of the guest, with its last I/O completed so that its
- * state can be read, and wait until all stand. vcpus_resume lets them go. Park,
+ * state can be read, and the devices', and wait until all stand. vcpus_resume lets them go. Park,
  * resume and quit are for one controlling thread: the group holds a single wish. */
 void vcpus_park(struct vcpu_group *g);
 void vcpus_resume(struct vcpu_group *g);

@@ -70,6 +70,8 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 				     : NULL,
 		.root_readonly =
 			share_root ? share_root_readonly(c) : c->n_disks && c->disks[0].readonly,
+		/* There is none to be looked for; or none whose bugs want an early look. */
+		.pci = m->board.virtio_mmio ? "off" : "noearly",
 		.n_devices = m->board.virtio_mmio ? m->board.n_virtio : 0,
 		.devices = devices,
 	};

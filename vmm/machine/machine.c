@@ -65,7 +65,11 @@ static int make_vm(struct machine *m, struct err *e)
 		ret = regs_reserve_real_mode(&m->vm, m->cpuid.vendor);
 	if (!ret)
 		ret = vcpus_create(&m->vcpus, &m->vm, c->cpus, &m->exits, e);
-	return ret;
+	if (ret)
+		return ret;
+	coalesced_init(&m->coalesced, &m->vm, m->vcpus.vcpus[0].run);
+	m->exits.coalesced = &m->coalesced;
+	return 0;
 }
 
 /* A machine of nothing: machine_destroy() is fine from here on. */
@@ -199,6 +203,7 @@ void machine_destroy(struct machine *m)
 	}
 	device_list_fini(&m->devices);
 	machine_end_virtio(m);
+	coalesced_fini(&m->coalesced);
 	vcpus_destroy(&m->vcpus);
 	irqchip_fini(&m->irqchip);
 	cpuid_model_fini(&m->cpuid);

@@ -35,6 +35,7 @@
 #include "vmm/core/device.h"
 #include "vmm/core/guest_mem.h"
 #include "vmm/core/loop.h"
+#include "vmm/kvm/coalesced.h"
 #include "vmm/kvm/irqchip.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
@@ -131,6 +132,7 @@ struct machine {
 	uint64_t initrd, initrd_len; /* where it lies in RAM */
 	struct irqchip irqchip;
 	struct exit_env exits;
+	struct coalesced coalesced;
 	struct stats *stats; /* NULL: exits are not counted */
 	struct vcpu_group vcpus;
 

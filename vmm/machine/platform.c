@@ -35,6 +35,13 @@ static void make_uart(struct machine *m, unsigned i, unsigned gsi)
 	uart16550_init(&m->uarts[i], &irq, &out, &room);
 }
 
+/* The registers that only say which one the next access is about. */
+static void coalesce_indexes(struct machine *m)
+{
+	coalesced_add(&m->coalesced, false, LAYOUT_IOAPIC, sizeof(uint32_t));
+	coalesced_add(&m->coalesced, true, LAYOUT_CMOS, 1);
+}
+
 int machine_make_platform(struct machine *m, struct err *e)
 {
 	struct msi msi = irqchip_msi(&m->irqchip);
@@ -89,5 +96,6 @@ int machine_make_platform(struct machine *m, struct err *e)
 				      &m->uarts[CONSOLE_SERIAL2]);
 	if (ret)
 		return err_host(e, ret, "the board's chips do not fit: %s", strerror(-ret));
+	coalesce_indexes(m);
 	return 0;
 }

@@ -48,9 +48,7 @@ int board_add_virtio(struct board *b, const char *name, struct err *e)
 
 unsigned board_ioapic_pins(const struct board *b)
 {
-	unsigned used = LAYOUT_GSI_VIRTIO + (b->virtio_mmio ? b->n_virtio : 0);
-
-	return used > LAYOUT_IOAPIC_PINS ? used : LAYOUT_IOAPIC_PINS;
+	return LAYOUT_GSI_VIRTIO + (b->virtio_mmio ? b->n_virtio : 0);
 }
 
 int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e)

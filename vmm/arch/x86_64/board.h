@@ -49,7 +49,8 @@ int board_init(struct board *b, uint64_t memory, uint64_t memory_max, unsigned c
  * when the bus is full. */
 int board_add_virtio(struct board *b, const char *name, struct err *e);
 
-/* How many pins the I/O APIC has: at least LAYOUT_IOAPIC_PINS. */
+/* How many pins the I/O APIC has: the ISA's, and those of virtio-mmio devices. No more, as
+ * Linux programs each at every boot. */
 unsigned board_ioapic_pins(const struct board *b);
 
 /* Map the board's RAM. */

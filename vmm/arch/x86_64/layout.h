@@ -78,9 +78,8 @@ enum {
 	LAYOUT_GSI_COM2 = 3,
 	LAYOUT_GSI_COM1 = 4,
 	LAYOUT_GSI_GED = 5,
-	LAYOUT_GSI_VIRTIO = 16,  /* and on: one for each virtio-mmio device */
-	LAYOUT_IOAPIC_PINS = 24, /* as on a PC, or more if there are more such devices */
-	LAYOUT_IOAPIC_ID = 0,    /* its own number space in x2APIC and MADT */
+	LAYOUT_GSI_VIRTIO = 16, /* and on: one for each virtio-mmio device */
+	LAYOUT_IOAPIC_ID = 0,   /* its own number space in x2APIC and MADT */
 };
 
 #endif
