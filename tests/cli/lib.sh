@@ -73,7 +73,7 @@ start() {
 }
 
 await() {
-	local deadline=$((SECONDS + 20))
+	local deadline=$((SECONDS + 60))
 	until has "$1" "${2:-out}"; do
 		[ "$SECONDS" -lt "$deadline" ] || fail "${2:-out} does not say in time: $1"
 		sleep 0.02
