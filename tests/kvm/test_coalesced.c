@@ -59,6 +59,9 @@ VCPU_RIG_GUEST(guest_silent, "	mov $0xd0000000, %ebx\n"
 
 /* --- their device ---------------------------------------------------------------- */
 
+/* Any vCPU carries out what another has written. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
 struct indexed {
 	uint32_t index;
 	unsigned writes, skipped;
@@ -68,7 +71,11 @@ static uint64_t index_read(void *dev, uint64_t off, unsigned size)
 {
 	const struct indexed *d = dev;
 
-	return off == DATA ? ~d->index : 0;
+	pthread_mutex_lock(&lock);
+	uint32_t index = d->index;
+
+	pthread_mutex_unlock(&lock);
+	return off == DATA ? ~index : 0;
 }
 
 static void index_write(void *dev, uint64_t off, unsigned size, uint64_t val)
@@ -77,9 +84,11 @@ static void index_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 
 	if (off)
 		return;
+	pthread_mutex_lock(&lock);
 	d->writes++;
 	d->skipped += val != d->index + 1;
 	d->index = (uint32_t)val;
+	pthread_mutex_unlock(&lock);
 }
 
 static const struct io_ops index_ops = {index_read, index_write};
@@ -159,7 +168,7 @@ static void who_parks_finds_them_done(void **state)
 	const struct timespec a_while = {0, 10 * 1000 * 1000};
 
 	begin(f, 1, guest_silent, guest_silent_end);
-	for (unsigned i = 0; i < 500 && !devices[0].writes; i++) {
+	for (unsigned i = 0; i < 500; i++) {
 		nanosleep(&a_while, NULL);
 		vcpus_park(&f->cpus);
 		/* Here its state would be saved. */
