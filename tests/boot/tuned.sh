@@ -48,12 +48,13 @@ ip link set lo up; ping -c 1 127.0.0.1 >/dev/null && echo ping4; ping -6 -c 1 ::
 [ -c /dev/net/tun ] && [ -c /dev/vsock ] && [ -c /dev/fuse ] && echo nodes
 echo "jit $(cat /proc/sys/net/core/bpf_jit_enable)"; grep -c "^Seccomp_filters" /proc/self/status | sed "s/^/seccomp /"
 zcat /proc/config.gz | grep -c "^CONFIG_IO_URING=y" | sed "s/^/uring /"; echo "modules $(cat /proc/modules | wc -l)"
+echo 4194304 >/proc/sys/kernel/pid_max && echo "pids $(cat /proc/sys/kernel/pid_max)"
 echo "@@ warnings"; warnings'
 	boots 0 180 -k "$kernel" -i "$initrd" --append quiet
 	local word
 	for word in ext4 overlay virtiofs erofs tmpfs cgroup2 devtmpfs bpf hugetlbfs; do says "^fs $word\$"; done
 	for word in cpuset cpu io memory hugetlb pids; do says "^controllers .*\\b$word\\b"; done
-	for word in overlaid inside 'outside guest' veth ping4 ping6 nodes 'jit 1' 'seccomp 1' 'uring 1' 'modules 0'; do says "^$word\$"; done
+	for word in overlaid inside 'outside guest' veth ping4 ping6 nodes 'jit 1' 'seccomp 1' 'uring 1' 'modules 0' 'pids 4194304'; do says "^$word\$"; done
 	clean_dmesg
 }
 
