@@ -89,8 +89,8 @@ static inline void block_destroy(struct block *b)
 /* Open a raw file or block device: the format is never guessed from its bytes.
  * A disk opened for writing is locked against a second writer and against
  * readers, of this process and of others; read-only disks may be shared. `direct`:
- * past the host's page cache (O_DIRECT), which may make blocks larger. Errors begin "--disk PATH:
- * ". On success *out is owned by the caller. */
+ * past the host's page cache (O_DIRECT), which may make blocks larger. Errors begin with
+ * "--disk PATH: ". On success *out is owned by the caller. */
 int block_raw_open(struct block **out, const char *path, bool read_only, bool direct,
 		   struct err *e);
 
