@@ -135,7 +135,7 @@ void guest_main(void)
 		end_otherwise(option("then", 0));
 		return;
 	}
-	delay_ms((unsigned)option("after", 0));
+	nap_ms((unsigned)option("after", 0));
 	tell(EXITED, option("each", 0) ? processors() - 1 : (uint32_t)option("status", 0));
 	await(CONTROL, OP_SHUTDOWN);
 }

@@ -128,7 +128,11 @@ static void echo(void)
 			}
 			if (!counted && byte == CTRL_D)
 				return;
-			put_byte(byte);
+			/* Each look costs an exit; this one serves both directions. */
+			if (lsr & LSR_THRE)
+				outb(COM1, byte);
+			else
+				put_byte(byte);
 			if (counted && !--left)
 				return;
 		}
@@ -164,7 +168,7 @@ static _Noreturn void ramble(void)
 {
 	for (unsigned i = 1;; i++) {
 		printf("rambling on, %u\n", i);
-		delay_ms(1);
+		nap_ms(1);
 	}
 }
 
@@ -176,7 +180,7 @@ static void reset(void)
 	uint64_t fadt = (uint64_t)acpi_table("FACP");
 
 	puts("resetting\n");
-	delay_ms((unsigned)option("after", 0));
+	nap_ms((unsigned)option("after", 0));
 	switch (option("way", 2)) {
 	case 1:
 		outb(0x64, 0xfe);

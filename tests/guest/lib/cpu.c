@@ -186,6 +186,26 @@ void delay_ms(unsigned ms)
 		;
 }
 
+static void on_tick(struct frame *f)
+{
+}
+
+void nap_ms(unsigned ms)
+{
+	enum { TICK_VECTOR = 0x41, MASKED = 1 << 16, PERIODIC = 1 << 17, DIVIDE_BY_16 = 3 };
+	uint64_t end = rdtsc() + ms * tsc_per_ms();
+
+	apic_enable();
+	idt_set(TICK_VECTOR, on_tick);
+	apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_16);
+	apic_write(APIC_LVT_TIMER, TICK_VECTOR | PERIODIC);
+	apic_write(APIC_TIMER_INITIAL, 1000000000 / 16 / 1000); /* 1 ms at KVM's 1 GHz */
+	while (rdtsc() < end)
+		wait_for_interrupt();
+	apic_write(APIC_LVT_TIMER, MASKED);
+	apic_write(APIC_TIMER_INITIAL, 0);
+}
+
 bool wait_for_change(const volatile unsigned *counter, unsigned from)
 {
 	uint64_t end = rdtsc() + 2000 * tsc_per_ms();

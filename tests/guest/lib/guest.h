@@ -240,6 +240,9 @@ void ap_start(uint32_t apic_id, void (*fn)(unsigned ticket));
  * or taken from CPUID leaf 0x40000010; for time-outs, not for timekeeping. */
 uint64_t tsc_per_ms(void);
 void delay_ms(unsigned ms);
+/* The same asleep, with interrupts on: by the timer of the local APIC, of which this
+ * takes hold and which is off afterwards. Vector 0x41. */
+void nap_ms(unsigned ms);
 /* Let interrupts in until their handler has moved *counter away from `from`; false
  * if none came in two seconds. */
 bool wait_for_change(const volatile unsigned *counter, unsigned from);
