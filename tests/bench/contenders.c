@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/bench/contenders.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+double contenders_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+_Noreturn void contenders_die(const char *what, const char *why)
+{
+	fprintf(stderr, "bench: %s: %s\n", what, why);
+	exit(1);
+}
+
+unsigned contenders_parse(struct contender field[CONTENDERS_MAX], char **words, int n)
+{
+	unsigned count = 0;
+
+	for (int i = 0; i < n; count++) {
+		if (count == CONTENDERS_MAX || i + 1 >= n)
+			contenders_die("usage", "a name without a command, or too many commands");
+		field[count] = (struct contender){.name = words[i], .argv = &words[i + 1]};
+		while (i < n && strcmp(words[i], ":::") != 0)
+			i++;
+		if (i < n)
+			words[i++] = NULL;
+	}
+	return count;
+}
+
+unsigned contenders_turn(unsigned round, unsigned i, unsigned n)
+{
+	return round % 2 ? n - 1 - i : i;
+}
+
+static _Noreturn void become(const struct contender *c, int out, pid_t parent, unsigned number)
+{
+	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+	char text[32];
+
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+	snprintf(text, sizeof(text), "%u", number);
+	for (char **word = c->argv; *word; word++)
+		if (!strcmp(*word, "@"))
+			*word = text;
+	dup2(nothing, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	execvp(c->argv[0], c->argv);
+	fprintf(stderr, "bench: %s: %s\n", c->argv[0], strerror(errno));
+	_exit(127);
+}
+
+pid_t contenders_spawn(const struct contender *c, int out)
+{
+	static unsigned number;
+	pid_t self = getpid(), pid = fork();
+
+	if (pid < 0)
+		contenders_die("fork", strerror(errno));
+	if (!pid)
+		become(c, out, self, number);
+	number++;
+	return pid;
+}
+
+void contenders_sample(const char *row, const char *measure, const char *unit, bool more,
+		       const struct contender *c, double value)
+{
+	printf("sample\t%s\t%s\t%s\t%s\t%s\t%.3f\n", row, measure, unit, more ? "more" : "less",
+	       c->name, value);
+	fflush(stdout);
+}
+
+void contenders_drop(const char *row, struct contender *c, const char *why)
+{
+	printf("missing\t%s\t%s\t%s\n", row, c->name, why);
+	fflush(stdout);
+	c->out = true;
+}

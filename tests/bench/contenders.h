@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * contenders: the programs that a benchmark compares, each with a name and a command.
+ * What they say on their stdout tells when their guest runs:
+ *
+ *	!    it does; the first thing it does
+ *	.    it will end after BENCH_TICKS (bench.h) from here
+ *
+ * What is measured goes to stdout as samples, a line each, which scripts/bench collects.
+ */
+#ifndef TESTS_BENCH_CONTENDERS_H
+#define TESTS_BENCH_CONTENDERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+enum { CONTENDERS_MAX = 8 };
+
+struct contender {
+	const char *name;
+	char **argv; /* a word "@" in it becomes a number that no other process has */
+	bool out;    /* it failed, and takes no further part */
+};
+
+/* NAME COMMAND... [::: NAME COMMAND...]... into `field`; how many. Ends the program if
+ * that cannot be. */
+unsigned contenders_parse(struct contender field[CONTENDERS_MAX], char **words, int n);
+
+/* Who is the i-th of `n` in this round: A B C, then C B A. Who comes after a big process
+ * pays for what the host still has to clear up, and that is not always the same one. */
+unsigned contenders_turn(unsigned round, unsigned i, unsigned n);
+
+/* In a process group of its own, with `out` as stdout and nothing as stdin; it does not
+ * outlive us. */
+pid_t contenders_spawn(const struct contender *c, int out);
+
+void contenders_sample(const char *row, const char *measure, const char *unit, bool more,
+		       const struct contender *c, double value);
+/* It did not do what it was to do, and is out. */
+void contenders_drop(const char *row, struct contender *c, const char *why);
+
+double contenders_now_ms(void);
+_Noreturn void contenders_die(const char *what, const char *why);
+
+#endif
