@@ -4,6 +4,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 
+#include <assert.h>
 #include <linux/kvm.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,10 +32,23 @@ void coalesced_fini(struct coalesced *c)
 
 void coalesced_add(struct coalesced *c, bool pio, uint64_t addr, uint32_t len)
 {
-	struct kvm_coalesced_mmio_zone zone = {.addr = addr, .size = len, .pio = pio};
+	if (!c->ring || (pio && !c->pio))
+		return;
+	assert(c->n_zones < COALESCED_ZONES_MAX);
+	c->zones[c->n_zones++] = (struct coalesced_zone){.addr = addr, .len = len, .pio = pio};
+}
 
-	if (c->ring && (!pio || c->pio))
-		kvm_ioctl(c->vm->vm_fd, KVM_REGISTER_COALESCED_MMIO, &zone);
+void coalesced_saw(struct coalesced *c, bool pio, uint64_t addr)
+{
+	for (unsigned i = 0; i < c->n_zones; i++) {
+		struct coalesced_zone *z = &c->zones[i];
+		struct kvm_coalesced_mmio_zone zone = {.addr = z->addr, .size = z->len, .pio = pio};
+
+		if (z->pio == pio && addr - z->addr < z->len &&
+		    atomic_fetch_add_explicit(&z->seen, 1, memory_order_relaxed) + 1 ==
+			    COALESCED_AFTER)
+			kvm_ioctl(c->vm->vm_fd, KVM_REGISTER_COALESCED_MMIO, &zone);
+	}
 }
 
 static void carry_out(const struct kvm_coalesced_mmio *w, struct bus *pio, struct bus *mmio)

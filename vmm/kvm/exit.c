@@ -56,6 +56,8 @@ static enum exit_verdict exit_io(struct vcpu *v)
 			memcpy(data, &val, size);
 		}
 	}
+	if (v->env->coalesced && run->io.direction == KVM_EXIT_IO_OUT)
+		coalesced_saw(v->env->coalesced, true, run->io.port);
 	return EXIT_RESUME;
 }
 
@@ -74,6 +76,8 @@ static enum exit_verdict exit_mmio(struct vcpu *v)
 	} else if (run->mmio.is_write) {
 		memcpy(&val, run->mmio.data, run->mmio.len);
 		answered = bus_write(v->env->mmio, run->mmio.phys_addr, run->mmio.len, val);
+		if (v->env->coalesced)
+			coalesced_saw(v->env->coalesced, false, run->mmio.phys_addr);
 	} else {
 		answered = bus_read(v->env->mmio, run->mmio.phys_addr, run->mmio.len, &val);
 		memcpy(run->mmio.data, &val, run->mmio.len);
