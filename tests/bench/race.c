@@ -4,12 +4,12 @@
  * the guest's init, and from the guest's end to the end of the process. Used by
  * scripts/bench.
  *
- *	race RUNS MARKER NAME COMMAND... [::: NAME COMMAND...]...
+ *	race ROW ROUNDS MARKER NAME COMMAND... [::: NAME COMMAND...]...
  *
  * The guest's init writes MARKER to its console (the command's stdout), then
  * powers off, so the last part begins at the marker as well. Rounds are
- * interleaved: A B C, C B A. One row a command: minimum, median and maximum in
- * milliseconds, and the median over that of the first command.
+ * interleaved: A B C, C B A; the first one is a warm-up, of which nothing is told.
+ * All others are, in milliseconds, as bench-table reads it.
  *
  * The way to init is told in two halves as well where the host's tracefs lets
  * itself be used (as root): the border is the first time that KVM enters the
@@ -28,13 +28,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COMMANDS_MAX = 8, RUNS_MAX = 100, LIMIT_MS = 60000 };
+enum { COMMANDS_MAX = 8, ROUNDS_MAX = 100, LIMIT_MS = 60000 };
+enum { WARM_UP, FIRST };
 
 enum part { TO_ENTRY, TO_INIT, UP, DOWN, PARTS };
 
 static const char *const part_names[PARTS] = {
-	[TO_ENTRY] = "exec to 1st instr.",
-	[TO_INIT] = "1st instr. to init",
+	[TO_ENTRY] = "exec to the first instruction",
+	[TO_INIT] = "the first instruction to init",
 	[UP] = "exec to init",
 	[DOWN] = "init to exit",
 };
@@ -42,7 +43,7 @@ static const char *const part_names[PARTS] = {
 struct contender {
 	const char *name;
 	char **argv;
-	double took[PARTS][RUNS_MAX];
+	double took[PARTS];
 };
 
 static double now_ms(void)
@@ -143,7 +144,7 @@ static pid_t start(char **argv, int *out)
 	return pid;
 }
 
-static void run(struct contender *c, const char *marker, int round, bool traced)
+static void run(struct contender *c, const char *marker, bool traced)
 {
 	static char seen[1 << 20];
 	size_t len = 0;
@@ -174,42 +175,34 @@ static void run(struct contender *c, const char *marker, int round, bool traced)
 		fwrite(seen, 1, len, stderr);
 		die(c->name, "ended without the marker");
 	}
-	c->took[UP][round] = mark - begin;
-	c->took[DOWN][round] = now_ms() - mark;
+	c->took[UP] = mark - begin;
+	c->took[DOWN] = now_ms() - mark;
 	if (!traced)
 		return;
 	entry = trace_entry_ms();
 	if (entry < begin || entry > mark)
 		die(c->name, "the trace has no first entry into its guest");
-	c->took[TO_ENTRY][round] = entry - begin;
-	c->took[TO_INIT][round] = mark - entry;
+	c->took[TO_ENTRY] = entry - begin;
+	c->took[TO_INIT] = mark - entry;
 }
 
-static int ascending(const void *a, const void *b)
+static void tell(const char *row, const struct contender *c, bool traced)
 {
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void row(const char *name, const char *part, double *t, int n, double *first)
-{
-	qsort(t, (size_t)n, sizeof(*t), ascending);
-	if (*first == 0)
-		*first = t[n / 2];
-	printf("%-26s %-18s %9.1f %9.1f %9.1f   %5.2fx\n", name, part, t[0], t[n / 2], t[n - 1],
-	       t[n / 2] / *first);
+	for (enum part p = traced ? TO_ENTRY : UP; p < PARTS; p++)
+		printf("sample\t%s\t%s\tms\tless\t%s\t%.3f\n", row, part_names[p], c->name,
+		       c->took[p]);
+	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
 	struct contender field[COMMANDS_MAX] = {0};
-	int runs = argc > 1 ? atoi(argv[1]) : 0, n = 0;
+	int rounds = argc > 2 ? atoi(argv[2]) : 0, n = 0;
 	bool traced;
 
-	if (argc < 5 || runs < 1 || runs > RUNS_MAX)
-		die("usage", "race RUNS MARKER NAME COMMAND... [::: NAME COMMAND...]...");
-	for (int i = 3; i < argc; n++) {
+	if (argc < 6 || rounds < 1 || rounds > ROUNDS_MAX)
+		die("usage", "race ROW ROUNDS MARKER NAME COMMAND... [::: NAME COMMAND...]...");
+	for (int i = 4; i < argc; n++) {
 		if (n == COMMANDS_MAX || i + 1 >= argc)
 			die("usage", "a name without a command, or too many commands");
 		field[n].name = argv[i];
@@ -220,24 +213,21 @@ int main(int argc, char **argv)
 			argv[i++] = NULL;
 	}
 	traced = trace_arm();
+	if (!traced)
+		fprintf(stderr, "race: no tracefs with KVM's events here: no halves\n");
 	/* There and back: who comes after a big process pays for what the host still has to
 	 * clear up, and that is not always the same one. */
-	for (int r = 0; r < runs; r++)
+	for (int round = WARM_UP; round < FIRST + rounds; round++)
 		for (int i = 0; i < n; i++) {
+			struct contender *c = &field[round % 2 ? n - 1 - i : i];
+
 			if (traced && !trace_arm())
 				die("tracing", "does not start again");
-			run(&field[r % 2 ? n - 1 - i : i], argv[2], r, traced);
+			run(c, argv[3], traced);
+			if (round >= FIRST)
+				tell(argv[1], c, traced);
 		}
 	if (traced)
 		trace_end();
-	else
-		fprintf(stderr, "race: no tracefs with KVM's events here: no halves\n");
-	printf("%-26s %-18s %9s %9s %9s   %s\n", "", "", "min ms", "median", "max", "ratio");
-	for (enum part p = traced ? TO_ENTRY : UP; p < PARTS; p++) {
-		double first = 0;
-
-		for (int i = 0; i < n; i++)
-			row(field[i].name, part_names[p], field[i].took[p], runs, &first);
-	}
 	return 0;
 }

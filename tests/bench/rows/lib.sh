@@ -1,0 +1,52 @@
+# shellcheck shell=bash
+# What the rows of scripts/bench share. Each row is a script that runs where the KVM for it
+# is; scripts/bench tells it all that it needs by the environment:
+#
+#   BENCH_ROUNDS   how many rounds count, after one that warms up
+#   MINIVMM        the program, as people run it
+#   BENCH          the folder of the built programs
+#   CLOUD, KERNEL  Debian's cloud kernel, and our own as a vmlinux
+#   WORK           a folder with what the caller made for this row
+#
+# On stdout there are samples as tests/bench/table.c describes them, on stderr all else.
+set -uo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+row=$(basename "$0")
+round=0
+
+say() { printf 'bench: %s: %s\n' "$row" "$*" >&2; }
+die() { say "$*"; exit 1; }
+now_us() { REPLY=${EPOCHREALTIME/[.,]/}; }
+
+# sample MEASURE UNIT less|more CONTENDER VALUE; the warm-up's are not told.
+sample() { [ "$round" = 0 ] || printf 'sample\t%s\t%s\t%s\t%s\t%s\t%s\n' "$row" "$@"; }
+missing() { printf 'missing\t%s\t%s\t%s\n' "$row" "$@"; } # missing CONTENDER REASON
+
+# absent COMMAND...: those that are not on PATH are missing.
+absent() {
+	local each
+	for each; do command -v "$each" >/dev/null || missing "$each" "not on PATH"; done
+}
+
+# rounds FUNCTION...: each of them once a round, there and back: who comes after a big
+# process pays for what the host still has to clear up, and that is not always the same one.
+rounds() {
+	local i n=$#
+	for ((round = 0; round <= BENCH_ROUNDS; round++)); do
+		for ((i = 1; i <= n; i++)); do
+			if ((round % 2)); then "${!i}"; else local k=$((n + 1 - i)); "${!k}"; fi
+		done
+		say "round $round of $BENCH_ROUNDS$([ "$round" != 0 ] || echo ", which warms up")"
+	done
+}
+
+# scratch: a folder for this row alone in memory, into $dir; gone with the script.
+scratch() {
+	dir=$(mktemp -d "${1:-/dev/shm}/bench.XXXXXX") || exit 1
+	trap 'rm -rf "$dir"' EXIT
+	trap 'exit 130' INT TERM HUP
+}
+
+# What all guests of QEMU have.
+qemu=(qemu-system-x86_64 -enable-kvm -cpu host -nodefaults -no-user-config -nographic -serial stdio -no-reboot)
+line="console=ttyS0 panic=-1 quiet"
