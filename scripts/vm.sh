@@ -71,6 +71,27 @@ tiny_initrd() {
 	rm -rf "$tree"
 }
 
+# fio_initrd: the same with fio, into REPLY.
+fio_initrd() {
+	local tree fio lib
+	need fio fio; need busybox busybox-static; need cpio cpio
+	fio=$(command -v fio)
+	REPLY=$cache/fio-$(cat "$here/vm.sh" "$fio" | cksum | tr -d ' ').cpio
+	[ ! -e "$REPLY" ] || return 0
+	mkdir -p "$cache"
+	rm -f "$cache"/fio-*.cpio
+	tree=$(mktemp -d "$cache/.fio.XXXXXX")
+	tiny_tree "$tree/root"
+	cp -L "$fio" "$tree/root/bin/fio"
+	for lib in $(ldd "$fio" | grep -o '/[^ ]*'); do
+		mkdir -p "$tree/root${lib%/*}"
+		cp -L "$lib" "$tree/root$lib"
+	done
+	(cd "$tree/root" && find . | cpio -o -H newc --quiet -R 0:0) >"$tree/cpio"
+	mv "$tree/cpio" "$REPLY"
+	rm -rf "$tree"
+}
+
 # ---- where
 
 # kvm_runs_linux: can this machine's KVM? Its flags and capabilities do not tell;
