@@ -129,6 +129,8 @@ static int make_disk(struct machine *m, struct disk *d, const struct disk_config
 	d->thread = machine_start_thread(c->id, e);
 	if (!d->thread)
 		return e->code;
+	/* adr/002-disk-in-batches.md */
+	io_thread_batch(d->thread);
 	d->backend = NULL; /* the device's from here on, also if it fails */
 	int ret = virtio_blk_init(&d->blk, backend, &options, &m->ram, io_thread_loop(d->thread));
 
