@@ -164,17 +164,34 @@ static int measure(struct block_raw *b, const struct stat *st, const char *path,
 
 /* --- the way of a request --------------------------------------------------------------- */
 
+/* A range by the ring is one fallocate, which a worker thread of the kernel waits for. What takes
+ * more than one call is done by plain ones: zeroes that are to be durable, and what only
+ * a device's own call discards. */
+static bool range_for_ring(const struct block_raw *b, const struct block_req *req)
+{
+	return !b->block.read_only && !req->stable && !(b->device && req->op == BLOCK_DISCARD) &&
+	       block_raw_range_mode(b, req);
+}
+
 /* Does it wait for the end of its batch, to go through the ring with the others? A write into
- * the page cache is a copy, which is done sooner than handed over; and ranges are rare. */
+ * the page cache is a copy, which is done sooner than handed over. */
 static bool for_ring(const struct block_raw *b, const struct block_req *req)
 {
-	if (!b->loop || b->no_ring || (b->block.read_only && req->op == BLOCK_FLUSH))
+	if (!b->loop || b->no_ring)
 		return false;
-	if (req->op == BLOCK_FLUSH)
-		return true;
-	return (req->op == BLOCK_READ ||
-		(req->op == BLOCK_WRITE && b->direct_align && !b->block.read_only)) &&
-	       block_raw_aligned(b, req->iov, req->n_iov);
+	switch (req->op) {
+	case BLOCK_READ:
+		return block_raw_aligned(b, req->iov, req->n_iov);
+	case BLOCK_WRITE:
+		return b->direct_align && !b->block.read_only &&
+		       block_raw_aligned(b, req->iov, req->n_iov);
+	case BLOCK_FLUSH:
+		return !b->block.read_only;
+	case BLOCK_DISCARD:
+	case BLOCK_WRITE_ZEROES:
+		return range_for_ring(b, req);
+	}
+	return false;
 }
 
 static void raw_submit(struct block *block, struct block_req *req)
@@ -200,10 +217,14 @@ static struct block_req *take_batch(struct block_raw *b)
 }
 
 /* A ring costs a little to make, so a disk of which never more than one thing is wanted at a
- * time has none: there is nothing to gain but for direct I/O, which waits for the disk. */
+ * time has none: there is nothing to gain but for what waits for the disk in any case, direct
+ * I/O and ranges. */
 static bool wants_ring(struct block_raw *b)
 {
-	if (!b->ring && !b->no_ring && (b->first->next || b->direct_align)) {
+	bool waits = b->direct_align || b->first->op == BLOCK_DISCARD ||
+		     b->first->op == BLOCK_WRITE_ZEROES;
+
+	if (!b->ring && !b->no_ring && (b->first->next || waits)) {
 		b->ring = block_ring_create(b);
 		b->no_ring = !b->ring;
 	}

@@ -55,7 +55,11 @@ int block_raw_execute(struct block_raw *b, struct block_req *req);
 /* Can these bytes go to the disk and come from it as they lie in memory? */
 bool block_raw_aligned(const struct block_raw *b, const struct iovec *iov, int n);
 
-/* What becomes of a read, write or flush of which the kernel says `res`, a count of bytes or
+/* How fallocate(2) does this DISCARD or WRITE_ZEROES, FALLOC_FL_KEEP_SIZE included. 0: the
+ * host is known to have no way. */
+int block_raw_range_mode(const struct block_raw *b, const struct block_req *req);
+
+/* What becomes of a request of which the kernel says `res`, a count of bytes or
  * a negative errno: its result. What is left of it is carried out here. */
 int block_raw_conclude(struct block_raw *b, struct block_req *req, int res);
 

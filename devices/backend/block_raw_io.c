@@ -216,6 +216,17 @@ static int write_zeroes_by_hand(struct block_raw *b, uint64_t off, uint64_t len)
 	return 0;
 }
 
+int block_raw_range_mode(const struct block_raw *b, const struct block_req *req)
+{
+	bool punch = req->op == BLOCK_DISCARD || req->unmap;
+
+	if (punch && !b->no_punch)
+		return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	if (req->op == BLOCK_WRITE_ZEROES && !b->no_zero_range)
+		return FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+	return 0;
+}
+
 static int write_zeroes(struct block_raw *b, struct block_req *req)
 {
 	int ret = -EOPNOTSUPP;
@@ -286,11 +297,14 @@ int block_raw_conclude(struct block_raw *b, struct block_req *req, int res)
 {
 	struct rest r = {req->iov, req->n_iov, req->offset, req->len};
 
-	/* Not done, and for no fault of the disk: again, by plain calls. */
+	/* Not done, and for no fault of the disk: again, by plain calls, which find out
+	 * themselves what the host lacks. */
 	if (res == -EINTR || res == -EAGAIN || res == -EOPNOTSUPP || res == -EINVAL)
 		return block_raw_execute(b, req);
 	if (req->op == BLOCK_FLUSH)
 		return conclude_flush(b, res);
+	if (req->op == BLOCK_DISCARD || req->op == BLOCK_WRITE_ZEROES)
+		return res;
 	/* As in write_stable(). */
 	if (req->stable && res == -EIO && !b->sync_error)
 		b->sync_error = res;

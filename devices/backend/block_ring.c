@@ -69,9 +69,13 @@ static void prepare(struct block_ring *r, struct io_uring_sqe *sqe, struct block
 		io_uring_prep_writev2(sqe, fd, req->iov, (unsigned)req->n_iov, req->offset,
 				      req->stable ? RWF_DSYNC : 0);
 		break;
-	default:
-		assert(req->op == BLOCK_FLUSH);
+	case BLOCK_FLUSH:
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+		break;
+	case BLOCK_DISCARD:
+	case BLOCK_WRITE_ZEROES:
+		io_uring_prep_fallocate(sqe, fd, block_raw_range_mode(r->b, req),
+					(off_t)req->offset, (off_t)req->len);
 	}
 	io_uring_sqe_set_data(sqe, req);
 }

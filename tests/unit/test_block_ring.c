@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <setjmp.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,6 +28,7 @@
 enum { DISK = 1024 * 1024, BATCH = 200, ARENA = 8 * 1024 * 1024, IOV = 6 };
 
 static struct block_raw_sys sys;
+static unsigned fallocates; /* plain ones */
 
 struct item {
 	struct block_req req;
@@ -41,6 +44,7 @@ struct fixture {
 	struct block *b;
 	struct block_raw *raw;
 	uint8_t *arena, *model;
+	_Alignas(4096) uint8_t discarded[DISK]; /* the disk, after a discard */
 	struct item items[BATCH];
 	unsigned done, batches;
 	unsigned seed;
@@ -75,11 +79,19 @@ static int real_discard(int fd, uint64_t off, uint64_t len)
 	return -1;
 }
 
+static int counted_fallocate(int fd, int mode, off_t off, off_t len)
+{
+	fallocates++;
+	return fallocate(fd, mode, off, len);
+}
+
 static void open_disk(struct fixture *f, bool direct, bool ring)
 {
 	struct err e = {0};
 
-	sys = (struct block_raw_sys){preadv, pwritev2, fdatasync, fallocate, real_discard, ring};
+	fallocates = 0;
+	sys = (struct block_raw_sys){preadv,       pwritev2, fdatasync, counted_fallocate,
+				     real_discard, ring};
 	assert_int_equal(block_raw_open_sys(&f->b, f->path, false, direct, &sys, &e), 0);
 	f->raw = container_of(f->b, struct block_raw, block);
 	f->b->batch_end = on_batch_end;
@@ -89,8 +101,10 @@ static void open_disk(struct fixture *f, bool direct, bool ring)
 
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
+	struct fixture *f = aligned_alloc(4096, align_up(sizeof(*f), 4096));
 	int fd;
+
+	memset(f, 0, sizeof(*f));
 
 	/* Beside the program: /tmp may be a file system without direct I/O. */
 	strcpy(f->path, "block-ring.XXXXXX");
@@ -160,15 +174,18 @@ static void random_batch(struct fixture *f, unsigned n)
 		struct item *i = &f->items[k];
 		uint64_t sectors = slice / 512, first = chance(f, (unsigned)sectors);
 		uint64_t len = 512 * (1 + chance(f, (unsigned)(sectors - first)));
-		unsigned kind = chance(f, 8);
+		unsigned kind = chance(f, 10);
 
 		*i = (struct item){.result = 1};
 		lay_out(f, i, k, len);
 		i->req = (struct block_req){
-			.op = kind == 0  ? BLOCK_FLUSH
-			      : kind < 4 ? BLOCK_WRITE
-					 : BLOCK_READ,
-			.stable = kind == 1,
+			.op = kind == 0   ? BLOCK_FLUSH
+			      : kind < 4  ? BLOCK_WRITE
+			      : kind == 4 ? BLOCK_WRITE_ZEROES
+			      : kind == 5 ? BLOCK_DISCARD
+					  : BLOCK_READ,
+			.stable = kind == 1 || (kind == 4 && !chance(f, 4)),
+			.unmap = kind == 4 && chance(f, 2),
 			.offset = k * slice + first * 512,
 			.len = len,
 			.iov = i->iov,
@@ -190,7 +207,15 @@ static void check(struct fixture *f, const struct item *i)
 
 	assert_int_equal(i->done, 1);
 	assert_int_equal(i->result, 0);
-	for (int v = 0; v < i->n && i->req.op != BLOCK_FLUSH; v++) {
+	if (i->req.op == BLOCK_WRITE_ZEROES)
+		memset(f->model + off, 0, i->req.len);
+	if (i->req.op == BLOCK_DISCARD) /* what is there now is whatever the host likes */
+		assert_int_equal(pread(f->raw->fd, f->discarded, sizeof(f->discarded), 0), DISK);
+	if (i->req.op == BLOCK_DISCARD)
+		memcpy(f->model + off, f->discarded + off, i->req.len);
+	if (i->req.op != BLOCK_READ && i->req.op != BLOCK_WRITE)
+		return;
+	for (int v = 0; v < i->n; v++) {
 		if (i->req.op == BLOCK_WRITE)
 			memcpy(f->model + off, i->whole[v].iov_base, i->whole[v].iov_len);
 		else
@@ -348,6 +373,146 @@ static void test_no_ring_for_one_at_a_time(void **state)
 	submit(f, 20);
 }
 
+/* --- ranges -------------------------------------------------------------------------- */
+
+static struct item *range(struct fixture *f, enum block_op op, bool unmap, uint64_t off,
+			  uint64_t len)
+{
+	struct item *i = one(f, op, off, len);
+
+	i->req.iov = NULL;
+	i->req.n_iov = 0;
+	i->req.unmap = unmap;
+	return i;
+}
+
+static blkcnt_t blocks(struct fixture *f)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(f->raw->fd, &st), 0);
+	assert_int_equal(st.st_size, DISK);
+	return st.st_blocks;
+}
+
+/* Holes are real, and the ring makes them: no plain call is made. A flush behind one that has
+ * ended finds it done. */
+static void holes(struct fixture *f, bool direct, bool ring)
+{
+	if (ring && !host_has_ring(f))
+		skip();
+	open_disk(f, direct, ring);
+
+	blkcnt_t all = blocks(f);
+
+	range(f, BLOCK_DISCARD, false, 0, DISK / 4);
+	submit(f, 1);
+	check(f, &f->items[0]);
+	if (f->raw->no_punch)
+		skip(); /* a file system without holes */
+	assert_true(blocks(f) <= all * 13 / 16);
+	range(f, BLOCK_WRITE_ZEROES, true, DISK / 4, DISK / 4);
+	submit(f, 1);
+	check(f, &f->items[0]);
+	assert_true(blocks(f) <= all * 9 / 16);
+	range(f, BLOCK_WRITE_ZEROES, false, DISK / 2, DISK / 4);
+	submit(f, 1);
+	check(f, &f->items[0]);
+	one(f, BLOCK_FLUSH, 0, 0);
+	submit(f, 1);
+	check(f, &f->items[0]);
+	assert_int_equal(f->raw->sync_error, 0);
+	if (ring && !f->raw->no_zero_range)
+		assert_int_equal(fallocates, 0);
+	/* One that is to be durable is two calls. */
+	range(f, BLOCK_WRITE_ZEROES, true, 0, 4096)->req.stable = true;
+	submit(f, 1);
+	check(f, &f->items[0]);
+	if (!ring)
+		assert_int_equal(fallocates, 4);
+	close_disk(f);
+	check_file(f);
+}
+
+static void test_holes_by_calls(void **state)
+{
+	holes(*state, false, false);
+}
+
+static void test_holes_by_ring(void **state)
+{
+	holes(*state, false, true);
+}
+
+static void test_holes_by_ring_direct(void **state)
+{
+	holes(*state, true, true);
+}
+
+/* What the kernel says of a range: done, refused for good, refused for this one, failed. */
+static void test_conclusions_of_ranges(void **state)
+{
+	struct fixture *f = *state;
+	const int failures[] = {-EIO, -ENOSPC, -EDQUOT};
+	struct item *i;
+
+	open_disk(f, false, false);
+	for (int op = BLOCK_DISCARD; op <= BLOCK_WRITE_ZEROES; op++) {
+		const int again[] = {-EINTR, -EAGAIN, -EINVAL, -EOPNOTSUPP};
+
+		i = range(f, op, true, 0, 8192);
+		assert_int_equal(block_raw_conclude(f->raw, &i->req, 0), 0);
+		assert_int_equal(fallocates, 0);
+		for (unsigned k = 0; k < ARRAY_LEN(failures); k++)
+			assert_int_equal(block_raw_conclude(f->raw, &i->req, failures[k]),
+					 failures[k]);
+		assert_int_equal(fallocates, 0);
+		check_file(f); /* it was believed, and not done again */
+		for (unsigned k = 0; k < ARRAY_LEN(again); k++) {
+			assert_int_equal(block_raw_conclude(f->raw, &i->req, again[k]), 0);
+			assert_true(fallocates > 0);
+			fallocates = 0;
+		}
+		i->done = 1;
+		check(f, i);
+	}
+	assert_int_equal(f->raw->sync_error, 0);
+	check_file(f);
+}
+
+static int no_fallocate(int fd, int mode, off_t off, off_t len)
+{
+	fallocates++;
+	errno = EOPNOTSUPP;
+	return -1;
+}
+
+/* A host without holes is asked once, and then zeroes are written, past the ring. */
+static void test_a_host_without_holes(void **state)
+{
+	struct fixture *f = *state;
+	struct item *i;
+
+	open_disk(f, false, false);
+	sys.fallocate = no_fallocate;
+	i = range(f, BLOCK_WRITE_ZEROES, true, 512, 9216);
+	assert_true(block_raw_range_mode(f->raw, &i->req) & FALLOC_FL_PUNCH_HOLE);
+	assert_int_equal(block_raw_conclude(f->raw, &i->req, -EOPNOTSUPP), 0);
+	assert_int_equal(fallocates, 2);
+	assert_int_equal(block_raw_range_mode(f->raw, &i->req), 0);
+	memset(f->model + 512, 0, 9216);
+	check_file(f);
+	i = range(f, BLOCK_DISCARD, false, 0, 4096);
+	assert_int_equal(block_raw_range_mode(f->raw, &i->req), 0);
+	submit(f, 1);
+	assert_int_equal(i->result, 0);
+	i = range(f, BLOCK_WRITE_ZEROES, true, 65536, 200 * 1024);
+	submit(f, 1);
+	check(f, i);
+	assert_int_equal(fallocates, 2);
+	check_file(f);
+}
+
 /* What the kernel says of a request, and what that means: each, with the disk as it is. */
 static void test_conclusions(void **state)
 {
@@ -491,7 +656,12 @@ int main(void)
 		T(test_cached_and_short),
 		T(test_direct_and_short),
 		T(test_no_ring_for_one_at_a_time),
+		T(test_holes_by_calls),
+		T(test_holes_by_ring),
+		T(test_holes_by_ring_direct),
 		T(test_conclusions),
+		T(test_conclusions_of_ranges),
+		T(test_a_host_without_holes),
 		T(test_a_failed_flush_stays_failed),
 		T(test_a_failed_stable_write_is_a_failed_flush),
 		T(test_cut_short),
