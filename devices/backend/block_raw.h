@@ -26,6 +26,8 @@ struct block_raw_sys {
 	int (*fallocate)(int fd, int mode, off_t off, off_t len);
 	int (*discard)(int fd, uint64_t off, uint64_t len); /* ioctl BLKDISCARD */
 	bool ring; /* and io_uring may be used beside them */
+	/* What a test makes of the ring's answer `res` to `req`. NULL: nothing. */
+	int (*ring_says)(const struct block_req *req, int res);
 };
 
 struct block_raw {

@@ -39,6 +39,8 @@ static unsigned reap(struct block_ring *r)
 		struct block_req *req = io_uring_cqe_get_data(cqe);
 		int res = cqe->res;
 
+		if (r->b->sys->ring_says)
+			res = r->b->sys->ring_says(req, res);
 		io_uring_cqe_seen(&r->uring, cqe);
 		r->in_flight--;
 		n++;

@@ -90,8 +90,14 @@ static void open_disk(struct fixture *f, bool direct, bool ring)
 	struct err e = {0};
 
 	fallocates = 0;
-	sys = (struct block_raw_sys){preadv,       pwritev2, fdatasync, counted_fallocate,
-				     real_discard, ring};
+	sys = (struct block_raw_sys){
+		.preadv = preadv,
+		.pwritev2 = pwritev2,
+		.fdatasync = fdatasync,
+		.fallocate = counted_fallocate,
+		.discard = real_discard,
+		.ring = ring,
+	};
 	assert_int_equal(block_raw_open_sys(&f->b, f->path, false, direct, &sys, &e), 0);
 	f->raw = container_of(f->b, struct block_raw, block);
 	f->b->batch_end = on_batch_end;
