@@ -6,6 +6,7 @@
  */
 #include "vmm/core/loop.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -497,6 +498,44 @@ static void an_io_thread_runs_what_is_posted(void **state)
 	close(j.eventfd);
 }
 
+/* As many as /proc lists: a thread that was joined is gone from there. */
+static unsigned count_threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static void a_late_io_thread_starts_with_the_first_post(void **state)
+{
+	struct job j = {.eventfd = eventfd(0, EFD_CLOEXEC)};
+	unsigned before = count_threads();
+	eventfd_t n;
+	int ret = 0;
+	struct io_thread *t = io_thread_create_late("io-late", &ret);
+
+	assert_non_null(t);
+	assert_int_equal(count_threads(), before);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(loop_post(io_thread_loop(t), work, &j), 0);
+		assert_int_equal(eventfd_read(j.eventfd, &n), 0);
+		assert_int_equal(count_threads(), before + 1);
+	}
+	assert_false(pthread_equal(j.ran_on, pthread_self()));
+	assert_true(j.signals_blocked);
+	io_thread_destroy(t);
+	/* And one that nobody ever needed. */
+	t = io_thread_create_late("io-late", &ret);
+	assert_non_null(t);
+	io_thread_destroy(t);
+	close(j.eventfd);
+}
+
 static void tick(void *arg)
 {
 	atomic_fetch_add((_Atomic unsigned *)arg, 1);
@@ -524,7 +563,8 @@ static void io_threads_come_and_go_under_load(void **state)
 	for (int round = 0; round < 50; round++) {
 		_Atomic unsigned ticks = 0;
 		int ret = 0;
-		struct io_thread *t = io_thread_create("io-churn", &ret);
+		struct io_thread *t = round % 2 ? io_thread_create_late("io-churn", &ret)
+						: io_thread_create("io-churn", &ret);
 
 		assert_non_null(t);
 		struct flood f[2] = {{io_thread_loop(t), &ticks, 0},
@@ -563,6 +603,7 @@ int main(void)
 		LOOP_TEST(a_signal_arrives_on_the_loops_thread),
 		LOOP_TEST(polling_hears_what_was_sent_and_does_not_wait),
 		LOOP_TEST(an_io_thread_runs_what_is_posted),
+		LOOP_TEST(a_late_io_thread_starts_with_the_first_post),
 		LOOP_TEST(io_threads_come_and_go_under_load),
 	};
 

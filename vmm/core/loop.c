@@ -32,9 +32,10 @@ struct task {
 struct loop {
 	uv_loop_t uv;
 	uv_async_t wake;
-	pthread_mutex_t lock; /* of the three below */
+	pthread_mutex_t lock; /* of all below */
 	struct task *first, **last;
 	bool stopping;
+	struct io_thread *late; /* to be started with the first task */
 };
 
 /* The three kinds of watch begin alike so that one callback frees them all. */
@@ -188,19 +189,58 @@ void loop_stop(struct loop *l)
 	uv_async_send(&l->wake);
 }
 
+enum { STACK_BYTES = 256 * 1024 };
+
+struct io_thread {
+	struct loop *loop;
+	pthread_t thread;
+	char name[THREAD_NAME_BYTES];
+};
+
+static void *io_main(void *arg)
+{
+	struct io_thread *t = arg;
+
+	loop_run(t->loop);
+	return NULL;
+}
+
+static int io_thread_start(struct io_thread *t)
+{
+	return thread_start(&t->thread, t->name, STACK_BYTES, io_main, t);
+}
+
+/* Under the lock. */
+static int start_late(struct loop *l)
+{
+	int ret = io_thread_start(l->late);
+
+	if (!ret)
+		l->late = NULL;
+	return ret;
+}
+
 int loop_post(struct loop *l, void (*fn)(void *arg), void *arg)
 {
 	struct task *t = malloc(sizeof(*t));
+	int ret = 0;
 
 	if (!t)
 		return -ENOMEM;
 	*t = (struct task){fn, arg, NULL};
 	pthread_mutex_lock(&l->lock);
-	*l->last = t;
-	l->last = &t->next;
+	if (l->late)
+		ret = start_late(l);
+	if (!ret) {
+		*l->last = t;
+		l->last = &t->next;
+	}
 	pthread_mutex_unlock(&l->lock);
-	uv_async_send(&l->wake);
-	return 0;
+	if (ret)
+		free(t);
+	else
+		uv_async_send(&l->wake);
+	return ret;
 }
 
 /* --- descriptors ------------------------------------------------------------- */
@@ -324,22 +364,7 @@ void loop_signal_del(struct loop_signal *s)
 
 /* --- I/O threads ------------------------------------------------------------- */
 
-enum { STACK_BYTES = 256 * 1024 };
-
-struct io_thread {
-	struct loop *loop;
-	pthread_t thread;
-};
-
-static void *io_main(void *arg)
-{
-	struct io_thread *t = arg;
-
-	loop_run(t->loop);
-	return NULL;
-}
-
-struct io_thread *io_thread_create(const char *name, int *err_out)
+struct io_thread *io_thread_create_late(const char *name, int *err_out)
 {
 	struct io_thread *t = calloc(1, sizeof(*t));
 
@@ -348,11 +373,18 @@ struct io_thread *io_thread_create(const char *name, int *err_out)
 		free(t);
 		return NULL;
 	}
-	int ret = thread_start(&t->thread, name, STACK_BYTES, io_main, t);
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	t->loop->late = t;
+	return t;
+}
+
+struct io_thread *io_thread_create(const char *name, int *err_out)
+{
+	struct io_thread *t = io_thread_create_late(name, err_out);
+	int ret = t ? start_late(t->loop) : 0;
 
 	if (ret) {
-		loop_destroy(t->loop);
-		free(t);
+		io_thread_destroy(t);
 		*err_out = ret;
 		return NULL;
 	}
@@ -375,8 +407,14 @@ void io_thread_destroy(struct io_thread *t)
 {
 	if (!t)
 		return;
-	loop_stop(t->loop);
-	pthread_join(t->thread, NULL);
+	pthread_mutex_lock(&t->loop->lock);
+	bool started = !t->loop->late;
+
+	pthread_mutex_unlock(&t->loop->lock);
+	if (started) {
+		loop_stop(t->loop);
+		pthread_join(t->thread, NULL);
+	}
 	loop_destroy(t->loop);
 	free(t);
 }

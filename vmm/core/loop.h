@@ -30,8 +30,8 @@ void loop_poll(struct loop *l);
 void loop_stop(struct loop *l);
 
 /* Run fn(arg) on the loop's thread, after what was posted before it. Any
- * thread. Gives 0 or -ENOMEM. Tasks posted to a loop that never runs again are
- * dropped by loop_destroy(). */
+ * thread. Gives 0, -ENOMEM or what a thread's late start failed with. Tasks posted to a loop that
+ * never runs again are dropped by loop_destroy(). */
 int loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
 
 /* Call cb whenever `fd` (borrowed) is readable (and/or writable). Level-triggered.
@@ -62,6 +62,9 @@ struct io_thread;
 /* Start a thread called `name` (15 bytes at most) that runs a loop, with all
  * signals blocked. NULL with *err_out = negative errno on failure. */
 struct io_thread *io_thread_create(const char *name, int *err_out);
+/* The same, but the thread starts with the first task that is posted to its loop. Where it
+ * cannot, that is the post's failure. For a loop that has nothing to wait for until then. */
+struct io_thread *io_thread_create_late(const char *name, int *err_out);
 struct loop *io_thread_loop(struct io_thread *t);
 /* Work in batches: where processors are short, what wakes this thread is not preempted by
  * it (SCHED_BATCH of sched(7)), so that it finds more to do at a time. Where one is idle

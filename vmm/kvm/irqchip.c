@@ -15,7 +15,10 @@ int irqchip_init(struct irqchip *c, struct kvm_vm *vm, struct err *e)
 {
 	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IRQCHIP_PINS}};
 
-	*c = (struct irqchip){.vm = vm};
+	/* The routes are many, and each is cleared when it is taken. */
+	c->vm = vm;
+	c->n_routes = 0;
+	memset(c->pins, 0, sizeof(c->pins));
 	pthread_mutex_init(&c->lock, NULL);
 	int ret = kvm_ioctl(vm->vm_fd, KVM_ENABLE_CAP, &split);
 
@@ -112,7 +115,7 @@ static int route_new(void *ctx)
 
 	pthread_mutex_lock(&c->lock);
 	for (unsigned i = 0; i < IRQCHIP_ROUTES_MAX; i++) {
-		if (c->routes[i].used)
+		if (i < c->n_routes && c->routes[i].used)
 			continue;
 		c->routes[i] = (struct irqchip_route){.used = true, .eventfd = -1};
 		if (i >= c->n_routes)

@@ -139,12 +139,18 @@ static int make_disk(struct machine *m, struct disk *d, const struct disk_config
 	return machine_plug(m, &d->slot, &d->blk.v, e);
 }
 
-/* The thread of the devices that are no burden. */
+/* The thread of the devices that are no burden. They have nothing to wait for until a
+ * driver comes, and to many a short-lived guest none does. */
 static struct loop *light_io(struct machine *m, struct err *e)
 {
+	int ret = 0;
+
 	if (!m->light_io)
-		m->light_io = machine_start_thread("light-io", e);
-	return m->light_io ? io_thread_loop(m->light_io) : NULL;
+		m->light_io = io_thread_create_late("light-io", &ret);
+	if (m->light_io)
+		return io_thread_loop(m->light_io);
+	err_host(e, ret, "cannot make the I/O thread light-io: %s", strerror(-ret));
+	return NULL;
 }
 
 static int make_rng(struct machine *m, struct err *e)
