@@ -71,9 +71,19 @@ tiny_initrd() {
 	rm -rf "$tree"
 }
 
+# add_program TREE PROGRAM: this host's, with the libraries that it loads.
+add_program() {
+	local lib
+	cp -L "$2" "$1/bin/"
+	for lib in $(ldd "$2" | grep -o '/[^ ]*'); do
+		mkdir -p "$1${lib%/*}"
+		cp -L "$lib" "$1$lib"
+	done
+}
+
 # fio_initrd: the same with fio, into REPLY.
 fio_initrd() {
-	local tree fio lib
+	local tree fio
 	need fio fio; need busybox busybox-static; need cpio cpio
 	fio=$(command -v fio)
 	REPLY=$cache/fio-$(cat "$here/vm.sh" "$fio" | cksum | tr -d ' ').cpio
@@ -82,11 +92,7 @@ fio_initrd() {
 	rm -f "$cache"/fio-*.cpio
 	tree=$(mktemp -d "$cache/.fio.XXXXXX")
 	tiny_tree "$tree/root"
-	cp -L "$fio" "$tree/root/bin/fio"
-	for lib in $(ldd "$fio" | grep -o '/[^ ]*'); do
-		mkdir -p "$tree/root${lib%/*}"
-		cp -L "$lib" "$tree/root$lib"
-	done
+	add_program "$tree/root" "$fio"
 	(cd "$tree/root" && find . | cpio -o -H newc --quiet -R 0:0) >"$tree/cpio"
 	mv "$tree/cpio" "$REPLY"
 	rm -rf "$tree"

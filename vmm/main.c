@@ -119,14 +119,11 @@ static int examine(bool json, struct err *e)
 }
 
 /* Many machines are on one host, and most live for a moment. A heap for each thread is memory
- * and system calls for threads that hardly ever allocate; what is large is mapped, so that
- * only those of its pages exist that are used. */
+ * and system calls for threads that hardly ever allocate. (What is large is mapped, but not
+ * always: a threshold of ours would map the buffer of each reply of a shared directory anew.) */
 static void trim_heap(void)
 {
-	enum { LARGE = 32 * 1024 };
-
 	mallopt(M_ARENA_MAX, 1);
-	mallopt(M_MMAP_THRESHOLD, LARGE);
 }
 
 int main(int argc, char **argv)
