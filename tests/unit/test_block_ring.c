@@ -273,13 +273,30 @@ static struct item *one(struct fixture *f, enum block_op op, uint64_t offset, ui
 }
 
 /* Of a host that has one, but maybe not for us: containers often forbid it. */
+/* Direct I/O, that is: memory's file systems have none. */
+static bool is_on_disk(struct fixture *f)
+{
+	int fd = open(f->path, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	if (fd < 0) {
+		print_message("SKIP: no direct I/O where this test runs\n");
+		return false;
+	}
+	close(fd);
+	return true;
+}
+
 static bool host_has_ring(struct fixture *f)
 {
+	if (!is_on_disk(f))
+		return false;
 	open_disk(f, true, true);
 	one(f, BLOCK_READ, 0, 512);
 	submit(f, 1);
 	bool has = f->raw->ring;
 
+	if (!has)
+		print_message("SKIP: this host has no io_uring for us\n");
 	close_disk(f);
 	return has;
 }
@@ -299,10 +316,8 @@ static ssize_t short_pwritev2(int fd, const struct iovec *iov, int n, off_t off,
 
 static void random_rounds(struct fixture *f, bool direct, bool ring, bool shortly)
 {
-	if (ring && !host_has_ring(f)) {
-		print_message("this host has no io_uring for us\n");
+	if ((direct && !is_on_disk(f)) || (ring && !host_has_ring(f)))
 		skip();
-	}
 	open_disk(f, direct, ring);
 	if (shortly) {
 		sys.preadv = short_preadv;
@@ -405,7 +420,7 @@ static blkcnt_t blocks(struct fixture *f)
  * ended finds it done. */
 static void holes(struct fixture *f, bool direct, bool ring)
 {
-	if (ring && !host_has_ring(f))
+	if ((direct && !is_on_disk(f)) || (ring && !host_has_ring(f)))
 		skip();
 	open_disk(f, direct, ring);
 
@@ -634,8 +649,12 @@ static void forbid_ring(void)
 static void test_forbidden(void **state)
 {
 	struct fixture *f = *state;
-	pid_t child = fork();
 	int status;
+
+	if (!is_on_disk(f))
+		skip();
+
+	pid_t child = fork();
 
 	if (!child) {
 		forbid_ring();

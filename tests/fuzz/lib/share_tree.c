@@ -54,7 +54,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void remove_all(const char *path)
 {
-	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	/* Not FTW_MOUNT: on an overlay, files and directories are of different devices. */
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static void end(void)
