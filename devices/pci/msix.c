@@ -39,6 +39,14 @@ static void set_power_on(struct msix_vector *v)
 	v->pending = false;
 }
 
+static void free_parts(struct msix *m)
+{
+	free(m->vectors);
+	free(m->sources);
+	m->vectors = NULL;
+	m->sources = NULL;
+}
+
 int msix_init(struct msix *m, struct pci_dev *d, unsigned n, unsigned bar, uint32_t table_off,
 	      uint32_t pba_off, const struct msi *msi)
 {
@@ -48,12 +56,11 @@ int msix_init(struct msix *m, struct pci_dev *d, unsigned n, unsigned bar, uint3
 	if (!n || n > MSIX_VECTORS_MAX || bar >= PCI_BARS || table_off % 8 || pba_off % 8)
 		return -EINVAL;
 	m->vectors = calloc(n, sizeof(*m->vectors));
-	if (!m->vectors)
-		return -ENOMEM;
-	cap = pci_dev_add_cap(d, PCI_CAP_ID_MSIX, MSIX_CAP_LEN);
+	m->sources = calloc(n, sizeof(*m->sources));
+	cap = m->vectors && m->sources ? pci_dev_add_cap(d, PCI_CAP_ID_MSIX, MSIX_CAP_LEN)
+				       : -ENOMEM;
 	if (cap < 0) {
-		free(m->vectors);
-		m->vectors = NULL;
+		free_parts(m);
 		return cap;
 	}
 	m->msi = *msi;
@@ -63,6 +70,7 @@ int msix_init(struct msix *m, struct pci_dev *d, unsigned n, unsigned bar, uint3
 	for (unsigned i = 0; i < n; i++) {
 		set_power_on(&m->vectors[i]);
 		m->vectors[i].route = -1;
+		m->sources[i].eventfd = -1;
 	}
 	pci_dev_define(d, m->cap + MSIX_MESSAGE_CONTROL, 2, n - 1,
 		       MSIX_CONTROL_MASK | MSIX_CONTROL_ENABLE);
@@ -80,8 +88,7 @@ void msix_fini(struct msix *m)
 	for (unsigned i = 0; i < m->n; i++)
 		if (m->vectors[i].route >= 0)
 			m->msi.ops->route_free(m->msi.ctx, m->vectors[i].route);
-	free(m->vectors);
-	m->vectors = NULL;
+	free_parts(m);
 	pthread_mutex_destroy(&m->lock);
 }
 
@@ -115,12 +122,17 @@ static int arm(struct msix *m, struct msix_vector *v, const struct msi_msg *msg)
 	return 0;
 }
 
-static void fire(struct msix *m, struct msix_vector *v)
+static struct msi_msg message(const struct msix_vector *v)
 {
-	const struct msi_msg msg = {
+	return (struct msi_msg){
 		.addr = (uint64_t)v->addr_hi << 32 | v->addr_lo,
 		.data = v->data,
 	};
+}
+
+static void fire(struct msix *m, struct msix_vector *v)
+{
+	const struct msi_msg msg = message(v);
 	int ret = arm(m, v, &msg);
 
 	if (!ret) {
@@ -143,6 +155,85 @@ static void fire_if_pending(struct msix *m, struct msix_vector *v)
 	v->pending = false;
 	fire(m, v);
 }
+
+/* --- sources; likewise ----------------------------------------------------------- */
+
+static void unbind(struct msix *m, struct msix_source *s)
+{
+	if (s->bound)
+		m->msi.ops->route_unbind(m->msi.ctx, m->vectors[s->vector].route, s->eventfd);
+	s->bound = false;
+}
+
+/* Bound if, and only if, its vector is usable: call it whenever that, or the vector's
+ * message, may be another. */
+static void rebind(struct msix *m, struct msix_source *s)
+{
+	struct msix_vector *v = s->vector < m->n ? &m->vectors[s->vector] : NULL;
+	bool possible = v && m->msi.ops->route_bind && usable(m, v);
+
+	if (possible) {
+		const struct msi_msg msg = message(v);
+
+		possible = !arm(m, v, &msg);
+	}
+	if (!possible)
+		unbind(m, s);
+	else if (!s->bound)
+		s->bound = !m->msi.ops->route_bind(m->msi.ctx, v->route, s->eventfd);
+}
+
+static void rebind_vector(struct msix *m, unsigned vector)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->sources[i].eventfd >= 0 && m->sources[i].vector == vector)
+			rebind(m, &m->sources[i]);
+}
+
+static void rebind_all(struct msix *m)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->sources[i].eventfd >= 0)
+			rebind(m, &m->sources[i]);
+}
+
+/* The place of this eventfd, or NULL. -1: a free one. */
+static struct msix_source *source_of(struct msix *m, int eventfd)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->sources[i].eventfd == eventfd)
+			return &m->sources[i];
+	return NULL;
+}
+
+void msix_source_set(struct msix *m, int eventfd, unsigned vector)
+{
+	pthread_mutex_lock(&m->lock);
+	struct msix_source *s = source_of(m, eventfd);
+
+	if (s)
+		unbind(m, s);
+	else
+		s = source_of(m, -1);
+	assert(eventfd >= 0 && s);
+	*s = (struct msix_source){.eventfd = eventfd, .vector = vector};
+	rebind(m, s);
+	pthread_mutex_unlock(&m->lock);
+}
+
+void msix_source_del(struct msix *m, int eventfd)
+{
+	pthread_mutex_lock(&m->lock);
+	struct msix_source *s = eventfd < 0 ? NULL : source_of(m, eventfd);
+
+	if (s) {
+		unbind(m, s);
+		s->eventfd = -1;
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* --- the device's side ----------------------------------------------------------- */
 
 void msix_notify(struct msix *m, unsigned vector)
 {
@@ -205,6 +296,7 @@ static void write_dword(struct msix *m, unsigned dword, uint32_t val)
 		v->masked = val & 1;
 		fire_if_pending(m, v);
 	}
+	rebind_vector(m, dword / ENTRY_DWORDS);
 }
 
 uint64_t msix_table_read(struct msix *m, uint64_t off, unsigned size)
@@ -265,6 +357,7 @@ void msix_config_written(struct msix *m, unsigned off, unsigned size)
 			m->vectors[i].pending = false;
 		fire_if_pending(m, &m->vectors[i]);
 	}
+	rebind_all(m);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -276,6 +369,7 @@ void msix_reset(struct msix *m)
 	m->enabled = m->function_masked = false;
 	for (unsigned i = 0; i < m->n; i++)
 		set_power_on(&m->vectors[i]);
+	rebind_all(m);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -339,5 +433,6 @@ void msix_restore(struct msix *m, const struct pci_saved *config, const struct m
 		v->masked = saved[i].masked;
 		v->pending = saved[i].pending;
 	}
+	rebind_all(m);
 	pthread_mutex_unlock(&m->lock);
 }

@@ -20,6 +20,11 @@
  *
  * Threads: notify comes from any thread, the table from vCPUs; one mutex. It is
  * held while firing, so that no message leaves once a mask bit reads back set.
+ *
+ * A source is an eventfd that somebody outside of this process signals (vhost). While its
+ * vector is usable it is bound to the vector's route, and its interrupts pass us by. While
+ * it is not, they stay in the eventfd, which the source's owner watches all the time: it
+ * reads them and says msix_notify(), and they pend as any other does.
  */
 #ifndef DEVICES_PCI_MSIX_H
 #define DEVICES_PCI_MSIX_H
@@ -44,12 +49,20 @@ struct msix_vector {
 	struct msi_msg carried; /* the message the route is armed with */
 };
 
+/* `eventfd` is borrowed; -1: a free place. */
+struct msix_source {
+	int eventfd;
+	unsigned vector; /* perhaps out of range: then nobody hears it */
+	bool bound;
+};
+
 struct msix {
 	struct msi msi;
 	struct pci_dev *pci;
 	unsigned cap; /* offset of the capability */
 	unsigned n;
 	struct msix_vector *vectors; /* n of them, owned */
+	struct msix_source *sources; /* likewise */
 	pthread_mutex_t lock;
 	_Atomic bool enabled; /* as in Message Control; written under the lock */
 	bool function_masked; /* likewise */
@@ -62,7 +75,8 @@ struct msix {
  * for the capability) or -ENOMEM. *msi is copied; what it points at outlives *m. */
 int msix_init(struct msix *m, struct pci_dev *d, unsigned n, unsigned bar, uint32_t table_off,
 	      uint32_t pba_off, const struct msi *msi);
-/* Gives the routes back. Nobody may notify any more. Fine on a zero-filled object. */
+/* Gives the routes back. Nobody may notify any more, and there are no sources. Fine on a
+ * zero-filled object. */
 void msix_fini(struct msix *m);
 
 /* Bytes of BAR that the table and the pending bits take. */
@@ -80,6 +94,12 @@ void msix_config_written(struct msix *m, unsigned off, unsigned size);
 
 /* Interrupt the guest. Any thread; a vector out of range is ignored. */
 void msix_notify(struct msix *m, unsigned vector);
+/* `eventfd` (not -1, read by its owner when it is not bound) is a source of interrupts of
+ * `vector` from now on, and of no other; at most n sources. Where it cannot be bound, its
+ * owner hears all of it. Any thread. */
+void msix_source_set(struct msix *m, int eventfd, unsigned vector);
+/* Once it is back nothing interrupts by it. Any thread; one that is none is fine. */
+void msix_source_del(struct msix *m, int eventfd);
 /* Is MSI-X on? Any thread. */
 bool msix_enabled(struct msix *m);
 

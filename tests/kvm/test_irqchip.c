@@ -126,6 +126,51 @@ static void messages_reach_the_handler(void **state)
 	msi.ops->route_free(msi.ctx, b);
 }
 
+static void ring(int fd)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+/* Signals of eventfds that are others': one route may have several. */
+static void bound_eventfds_reach_the_handler(void **state)
+{
+	struct vcpu_rig *f = *state;
+	struct msi msi = irqchip_msi(&f->irqchip);
+	struct msi_msg to_40 = {0xfee00000, 0x40}, to_41 = {0xfee00000, 0x41};
+	int a = msi.ops->route_new(msi.ctx), one = eventfd(0, EFD_NONBLOCK),
+	    two = eventfd(0, EFD_NONBLOCK);
+	uint64_t count;
+
+	start_irq_guest(f);
+	assert_int_equal(msi.ops->route_set(msi.ctx, a, &to_40), 0);
+	assert_int_equal(msi.ops->route_bind(msi.ctx, a, one), 0);
+	assert_int_equal(msi.ops->route_bind(msi.ctx, a, two), 0);
+	for (unsigned i = 1; i <= 50; i++) {
+		ring(i % 2 ? one : two);
+		expect_irq(f, 0x40, i);
+	}
+	/* Taken by the binding, also for whoever reads the eventfd beside it. */
+	assert_int_equal(read(one, &count, sizeof(count)), -1);
+	assert_int_equal(msi.ops->route_set(msi.ctx, a, &to_41), 0);
+	ring(one);
+	expect_irq(f, 0x41, 1);
+
+	/* Unbound, a signal stays; it counts when the eventfd is bound again. */
+	msi.ops->route_unbind(msi.ctx, a, one);
+	ring(one);
+	assert_false(vcpu_rig_wait_ms(&f->irq, 50));
+	assert_int_equal(msi.ops->route_bind(msi.ctx, a, one), 0);
+	expect_irq(f, 0x41, 2);
+	msi.ops->route_unbind(msi.ctx, a, one);
+	msi.ops->route_unbind(msi.ctx, a, two);
+	vcpus_quit(&f->cpus);
+	msi.ops->route_free(msi.ctx, a);
+	close(one);
+	close(two);
+}
+
 static void routes_end_somewhere(void **state)
 {
 	struct vcpu_rig *f = *state;
@@ -240,6 +285,7 @@ int main(void)
 #define VCPU_TEST(t) cmocka_unit_test_setup_teardown(t, vcpu_rig_setup, vcpu_rig_teardown)
 	const struct CMUnitTest tests[] = {
 		VCPU_TEST(messages_reach_the_handler),
+		VCPU_TEST(bound_eventfds_reach_the_handler),
 		VCPU_TEST(routes_end_somewhere),
 		VCPU_TEST(a_level_pin_comes_until_it_is_lowered),
 		VCPU_TEST(an_edge_pin_comes_once),

@@ -116,12 +116,65 @@ static void route_fire(void *ctx, int route)
 	pthread_mutex_unlock(&f->lock);
 }
 
+/* Locked. Index of the bond of `eventfd` (0: of a free place), or -1. */
+static int bond_of(const struct fake_msi *f, int eventfd)
+{
+	for (int i = 0; i < FAKE_MSI_BONDS; i++)
+		if (f->bonds[i].eventfd == eventfd)
+			return i;
+	return -1;
+}
+
+/* Locked. */
+static void take_signal(struct fake_msi *f, int eventfd, int route)
+{
+	uint64_t count;
+
+	if (!f->routes[route].armed || read(eventfd, &count, sizeof(count)) != sizeof(count))
+		return;
+	deliver(f, &f->routes[route].msg);
+}
+
+static int route_bind(void *ctx, int route, int eventfd)
+{
+	struct fake_msi *f = ctx;
+	int ret;
+
+	pthread_mutex_lock(&f->lock);
+	assert(route >= 0 && route < FAKE_MSI_ROUTES && f->routes[route].used);
+	ret = f->fail_bind ? f->fail_bind : bond_of(f, eventfd) >= 0 ? -EBUSY : 0;
+	if (!ret) {
+		int i = bond_of(f, 0);
+
+		assert(i >= 0 && eventfd > 0);
+		f->bonds[i].eventfd = eventfd;
+		f->bonds[i].route = route;
+		take_signal(f, eventfd, route);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return ret;
+}
+
+static void route_unbind(void *ctx, int route, int eventfd)
+{
+	struct fake_msi *f = ctx;
+	int i;
+
+	pthread_mutex_lock(&f->lock);
+	i = bond_of(f, eventfd);
+	assert(i >= 0 && f->bonds[i].route == route);
+	f->bonds[i].eventfd = 0;
+	pthread_mutex_unlock(&f->lock);
+}
+
 static void route_free(void *ctx, int route)
 {
 	struct fake_msi *f = ctx;
 
 	pthread_mutex_lock(&f->lock);
 	assert(route >= 0 && route < FAKE_MSI_ROUTES && f->routes[route].used);
+	for (int i = 0; i < FAKE_MSI_BONDS; i++)
+		assert(!f->bonds[i].eventfd || f->bonds[i].route != route);
 	f->routes[route].used = f->routes[route].armed = false;
 	pthread_mutex_unlock(&f->lock);
 }
@@ -158,6 +211,8 @@ static const struct msi_ops msi_ops = {
 	.route_new = route_new,
 	.route_set = route_set,
 	.route_fire = route_fire,
+	.route_bind = route_bind,
+	.route_unbind = route_unbind,
 	.route_free = route_free,
 	.send = msi_send,
 	.pin_set = pin_set,
@@ -196,6 +251,41 @@ unsigned fake_msi_routes(struct fake_msi *f)
 		n += f->routes[i].used;
 	pthread_mutex_unlock(&f->lock);
 	return n;
+}
+
+unsigned fake_msi_bonds(struct fake_msi *f)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&f->lock);
+	for (unsigned i = 0; i < FAKE_MSI_BONDS; i++)
+		n += f->bonds[i].eventfd > 0;
+	pthread_mutex_unlock(&f->lock);
+	return n;
+}
+
+int fake_msi_bond(struct fake_msi *f, int eventfd)
+{
+	pthread_mutex_lock(&f->lock);
+	int i = bond_of(f, eventfd), route = i < 0 ? -1 : f->bonds[i].route;
+
+	pthread_mutex_unlock(&f->lock);
+	return route;
+}
+
+void fake_msi_signal(struct fake_msi *f, int eventfd)
+{
+	const uint64_t one = 1;
+
+	pthread_mutex_lock(&f->lock);
+	ssize_t n = write(eventfd, &one, sizeof(one));
+	int i = bond_of(f, eventfd);
+
+	assert(n == sizeof(one));
+	(void)n;
+	if (i >= 0)
+		take_signal(f, eventfd, f->bonds[i].route);
+	pthread_mutex_unlock(&f->lock);
 }
 
 struct msi_msg fake_msi_last(struct fake_msi *f)

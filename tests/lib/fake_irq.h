@@ -32,7 +32,7 @@ unsigned fake_irq_raised(struct fake_irq *f, unsigned pin);
 
 /* --- messages --------------------------------------------------------------- */
 
-enum { FAKE_MSI_ROUTES = 128, FAKE_MSI_LOG = 256, FAKE_MSI_PINS = 64 };
+enum { FAKE_MSI_ROUTES = 128, FAKE_MSI_LOG = 256, FAKE_MSI_PINS = 64, FAKE_MSI_BONDS = 16 };
 
 struct fake_msi {
 	pthread_mutex_t lock;
@@ -44,6 +44,10 @@ struct fake_msi {
 		bool set, level;
 		struct msi_msg msg;
 	} pins[FAKE_MSI_PINS];
+	struct {
+		int eventfd; /* 0: a free place */
+		int route;
+	} bonds[FAKE_MSI_BONDS];
 
 	/* What reached the guest, in order; the count goes on when the log is full. */
 	struct msi_msg log[FAKE_MSI_LOG];
@@ -53,7 +57,7 @@ struct fake_msi {
 	unsigned sends;      /* calls of send, which also count as delivered */
 
 	/* Failures to provoke: the next calls give this errno while it is not 0. */
-	int fail_new, fail_set, fail_send;
+	int fail_new, fail_set, fail_send, fail_bind;
 };
 
 void fake_msi_init(struct fake_msi *f);
@@ -63,6 +67,12 @@ struct msi fake_msi_wire(struct fake_msi *f);
 unsigned fake_msi_delivered(struct fake_msi *f);
 /* Routes that are not given back. */
 unsigned fake_msi_routes(struct fake_msi *f);
+/* Eventfds that are bound to a route; the one that `eventfd` is bound to, or -1. */
+unsigned fake_msi_bonds(struct fake_msi *f);
+int fake_msi_bond(struct fake_msi *f, int eventfd);
+/* Somebody signals an eventfd: as irqfds do, the route it is bound to fires and the signal
+ * is used up; else it stays there. */
+void fake_msi_signal(struct fake_msi *f, int eventfd);
 /* The newest message that was delivered; zeroes if none was. */
 struct msi_msg fake_msi_last(struct fake_msi *f);
 

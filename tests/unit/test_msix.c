@@ -14,6 +14,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 enum { VECTORS = 67, CAP = 0x40 };
 
@@ -499,6 +501,140 @@ static void reset_brings_power_on_back(void **state)
 	assert_int_equal(pba(r, 1), 0);
 }
 
+/* --- sources ------------------------------------------------------------------- */
+
+static int source(void)
+{
+	int fd = eventfd(0, EFD_NONBLOCK);
+
+	assert_true(fd > 0);
+	return fd;
+}
+
+/* As the source's owner does; gives whether there was anything. */
+static bool heard(struct rig *r, int fd, unsigned vector)
+{
+	uint64_t count;
+
+	if (read(fd, &count, sizeof(count)) != sizeof(count))
+		return false;
+	msix_notify(&r->m, vector);
+	return true;
+}
+
+static void source_is_bound_while_its_vector_is_usable(void **state)
+{
+	struct rig *r = *state;
+	int fd = source();
+
+	/* Not enabled: whoever owns it hears it. */
+	msix_source_set(&r->m, fd, 3);
+	assert_int_equal(fake_msi_bonds(&r->fake), 0);
+	fake_msi_signal(&r->fake, fd);
+	assert_true(heard(r, fd, 3));
+	assert_int_equal(fake_msi_delivered(&r->fake), 0);
+
+	control(r, 0x8000);
+	entry(r, 3, 0xfee00000, 0x33, 0);
+	assert_true(fake_msi_bond(&r->fake, fd) >= 0);
+	fake_msi_signal(&r->fake, fd);
+	assert_false(heard(r, fd, 3));
+	assert_int_equal(fake_msi_delivered(&r->fake), 1);
+	assert_int_equal(fake_msi_last(&r->fake).data, 0x33);
+
+	/* Masked, by the vector and by the function: it pends, and comes once. */
+	for (unsigned round = 0; round < 2; round++) {
+		round ? control(r, 0xc000) : msix_table_write(&r->m, 3 * 16 + 12, 4, 1);
+		assert_int_equal(fake_msi_bonds(&r->fake), 0);
+		fake_msi_signal(&r->fake, fd);
+		fake_msi_signal(&r->fake, fd);
+		assert_true(heard(r, fd, 3));
+		assert_int_equal(fake_msi_delivered(&r->fake), 1 + round);
+		assert_int_equal(pba(r, 0), 1 << 3);
+		round ? control(r, 0x8000) : msix_table_write(&r->m, 3 * 16 + 12, 4, 0);
+		assert_int_equal(fake_msi_delivered(&r->fake), 2 + round);
+		assert_int_equal(pba(r, 0), 0);
+		assert_true(fake_msi_bond(&r->fake, fd) >= 0);
+	}
+	/* A signal that its owner has not read yet is not lost by the unmasking. */
+	msix_table_write(&r->m, 3 * 16 + 12, 4, 1);
+	fake_msi_signal(&r->fake, fd);
+	msix_table_write(&r->m, 3 * 16 + 12, 4, 0);
+	assert_int_equal(fake_msi_delivered(&r->fake), 4);
+	assert_false(heard(r, fd, 3));
+
+	msix_source_del(&r->m, fd);
+	assert_int_equal(fake_msi_bonds(&r->fake), 0);
+	msix_source_del(&r->m, fd);
+	msix_source_del(&r->m, -1);
+	msix_table_write(&r->m, 3 * 16 + 12, 4, 1);
+	msix_table_write(&r->m, 3 * 16 + 12, 4, 0);
+	assert_int_equal(fake_msi_bonds(&r->fake), 0);
+	close(fd);
+}
+
+static void source_follows_message_and_vector(void **state)
+{
+	struct rig *r = *state;
+	int a = source(), b = source();
+
+	control(r, 0x8000);
+	entry(r, 1, 0xfee00000, 0x41, 0);
+	entry(r, 2, 0xfee01000, 0x42, 0);
+	/* Two may share a vector. */
+	msix_source_set(&r->m, a, 1);
+	msix_source_set(&r->m, b, 1);
+	assert_int_equal(fake_msi_bond(&r->fake, a), fake_msi_bond(&r->fake, b));
+	fake_msi_signal(&r->fake, b);
+	assert_int_equal(fake_msi_last(&r->fake).data, 0x41);
+	/* Another message, also of a vector that is not masked meanwhile. */
+	msix_table_write(&r->m, 1 * 16 + 8, 4, 0x51);
+	fake_msi_signal(&r->fake, a);
+	assert_int_equal(fake_msi_last(&r->fake).data, 0x51);
+	/* Another vector; one that is none; and back. */
+	msix_source_set(&r->m, a, 2);
+	fake_msi_signal(&r->fake, a);
+	assert_int_equal(fake_msi_last(&r->fake).addr, 0xfee01000);
+	msix_source_set(&r->m, a, 0xffff);
+	assert_int_equal(fake_msi_bond(&r->fake, a), -1);
+	msix_source_set(&r->m, a, 1);
+	fake_msi_signal(&r->fake, a);
+	assert_int_equal(fake_msi_last(&r->fake).data, 0x51);
+	msix_reset(&r->m);
+	assert_int_equal(fake_msi_bonds(&r->fake), 0);
+	msix_source_del(&r->m, a);
+	msix_source_del(&r->m, b);
+	close(a);
+	close(b);
+}
+
+static void source_that_cannot_be_bound_is_heard(void **state)
+{
+	struct rig *r = *state;
+	int fd = source();
+
+	control(r, 0x8000);
+	entry(r, 1, 0xfee00000, 0x41, 0);
+	r->fake.fail_bind = -ENOTSUP;
+	msix_source_set(&r->m, fd, 1);
+	fake_msi_signal(&r->fake, fd);
+	assert_true(heard(r, fd, 1));
+	assert_int_equal(fake_msi_delivered(&r->fake), 1);
+	/* A message that the host does not take: not the one before it, either. */
+	r->fake.fail_bind = 0;
+	msix_source_set(&r->m, fd, 1);
+	assert_int_equal(fake_msi_bonds(&r->fake), 1);
+	r->fake.fail_set = -EINVAL;
+	msix_table_write(&r->m, 1 * 16 + 4, 4, 0xbad);
+	assert_int_equal(fake_msi_bonds(&r->fake), 0);
+	fake_msi_signal(&r->fake, fd);
+	assert_true(heard(r, fd, 1));
+	assert_int_equal(r->fake.sends, 1);
+	r->fake.fail_set = 0;
+	msix_source_del(&r->m, fd);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -525,6 +661,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(impossible_pending_bits_are_refused, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(reset_brings_power_on_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(source_is_bound_while_its_vector_is_usable, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(source_follows_message_and_vector, setup, teardown),
+		cmocka_unit_test_setup_teardown(source_that_cannot_be_bound_is_heard, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,7 +49,13 @@ struct msi_msg {
  *   route_set   arm it with *msg, or disarm it with NULL: 0, or a negative errno and
  *               the route is as it was. Any thread
  *   route_fire  interrupt the guest; a disarmed route fires nothing. Any thread.
- *   route_free  give the number back
+ *   route_bind  from now on whoever signals `eventfd` (borrowed, in no other bond) fires
+ *               the armed route, without a thread of ours: 0, -ENOTSUP where there is no
+ *               such thing, or another errno. A signal that was there before counts.
+ *               Once unbind is back nothing fires by it, and a signal stays in the
+ *               eventfd for whoever reads it. Any thread
+ *   route_unbind  undo it
+ *   route_free  give the number back; nothing is bound to it any more
  *   send        one message now, without a route (an ioctl). Any thread.
  *   pin_set     I/O APIC pin `pin` (0-63) will send *msg: KVM must know, or it
  *               reports no end-of-interrupt for level pins. NULL: masked.
@@ -58,6 +64,8 @@ struct msi_ops {
 	int (*route_new)(void *ctx);
 	int (*route_set)(void *ctx, int route, const struct msi_msg *msg);
 	void (*route_fire)(void *ctx, int route);
+	int (*route_bind)(void *ctx, int route, int eventfd);
+	void (*route_unbind)(void *ctx, int route, int eventfd);
 	void (*route_free)(void *ctx, int route);
 	int (*send)(void *ctx, const struct msi_msg *msg);
 	int (*pin_set)(void *ctx, unsigned pin, const struct msi_msg *msg, bool level);

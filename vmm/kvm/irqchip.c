@@ -33,10 +33,10 @@ static uint32_t gsi_of(int route)
 	return IRQCHIP_PINS + (uint32_t)route;
 }
 
-static int set_irqfd(const struct irqchip *c, int route, uint32_t flags)
+static int set_irqfd(const struct irqchip *c, int route, int eventfd, uint32_t flags)
 {
 	struct kvm_irqfd irqfd = {
-		.fd = (uint32_t)c->routes[route].eventfd,
+		.fd = (uint32_t)eventfd,
 		.gsi = gsi_of(route),
 		.flags = flags,
 	};
@@ -48,7 +48,7 @@ static void drop_irqfd(struct irqchip *c, int route)
 {
 	if (c->routes[route].eventfd < 0)
 		return;
-	set_irqfd(c, route, KVM_IRQFD_FLAG_DEASSIGN);
+	set_irqfd(c, route, c->routes[route].eventfd, KVM_IRQFD_FLAG_DEASSIGN);
 	fd_close(&c->routes[route].eventfd);
 }
 
@@ -144,7 +144,7 @@ static int route_set(void *ctx, int route, const struct msi_msg *msg)
 		ret = change(c, r, msg);
 	/* The route first: an irqfd looks its route up when it is assigned. */
 	if (!ret && first) {
-		ret = set_irqfd(c, route, 0);
+		ret = set_irqfd(c, route, r->eventfd, 0);
 		if (ret)
 			change(c, r, NULL);
 	}
@@ -162,6 +162,17 @@ static void route_fire(void *ctx, int route)
 	/* Full counters are as good as a write: the guest is behind. */
 	if (c->routes[route].eventfd >= 0 && write(c->routes[route].eventfd, &one, sizeof(one)) < 0)
 		return;
+}
+
+/* Without our lock: the number is all that is looked at, and KVM has locks of its own. */
+static int route_bind(void *ctx, int route, int eventfd)
+{
+	return set_irqfd(ctx, route, eventfd, 0);
+}
+
+static void route_unbind(void *ctx, int route, int eventfd)
+{
+	set_irqfd(ctx, route, eventfd, KVM_IRQFD_FLAG_DEASSIGN);
 }
 
 static void route_free(void *ctx, int route)
@@ -206,6 +217,8 @@ static const struct msi_ops msi_ops = {
 	.route_new = route_new,
 	.route_set = route_set,
 	.route_fire = route_fire,
+	.route_bind = route_bind,
+	.route_unbind = route_unbind,
 	.route_free = route_free,
 	.send = send,
 	.pin_set = pin_set,
