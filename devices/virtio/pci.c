@@ -141,6 +141,15 @@ static uint16_t vector_or_none(const struct virtio_pci *p, uint32_t vector)
 	return vector < p->msix.n ? (uint16_t)vector : VIRTIO_MSI_NO_VECTOR;
 }
 
+static void set_queue_vector(struct virtio_pci *p, unsigned queue, uint16_t vector)
+{
+	pthread_mutex_lock(&p->calls_lock);
+	p->queue_msix_vector[queue] = vector;
+	if (p->calls[queue] >= 0)
+		msix_source_set(&p->msix, p->calls[queue], vector);
+	pthread_mutex_unlock(&p->calls_lock);
+}
+
 static void common_write(struct virtio_pci *p, unsigned off, unsigned size, uint32_t val)
 {
 	unsigned queue = p->queue_select;
@@ -175,7 +184,7 @@ static void common_write(struct virtio_pci *p, unsigned off, unsigned size, uint
 		break;
 	case REG(QUEUE_MSIX_VECTOR, 2):
 		if (queue < v->n_queues)
-			p->queue_msix_vector[queue] = vector_or_none(p, val);
+			set_queue_vector(p, queue, vector_or_none(p, val));
 		break;
 	case REG(QUEUE_ENABLE, 2):
 		/* A driver must not write 0 [virtio 1.3 4.1.4.3.2]. */
@@ -342,6 +351,19 @@ static void notify_config(void *transport)
 		msix_notify(&p->msix, p->config_msix_vector);
 }
 
+static void set_call(void *transport, unsigned index, int eventfd)
+{
+	struct virtio_pci *p = transport;
+
+	pthread_mutex_lock(&p->calls_lock);
+	msix_source_del(&p->msix, p->calls[index]);
+	p->calls[index] = eventfd;
+	/* NO_VECTOR is beyond the table: then nobody is bound. */
+	if (eventfd >= 0)
+		msix_source_set(&p->msix, eventfd, p->queue_msix_vector[index]);
+	pthread_mutex_unlock(&p->calls_lock);
+}
+
 static void reset(void *transport)
 {
 	reset_registers(transport);
@@ -360,6 +382,7 @@ static const struct virtio_transport_ops transport_ops = {
 	.notify_config = notify_config,
 	.reset = reset,
 	.power_on = power_on,
+	.set_call = set_call,
 };
 
 /* --- set-up -------------------------------------------------------------------------- */
@@ -442,6 +465,8 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio *v, const struct virtio_
 	p->v = v;
 	p->env = *env;
 	reset_registers(p);
+	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
+		p->calls[i] = -1;
 	pci_dev_init(&p->pci, &ids, &pci_ops, p, v->name);
 	ret = pci_dev_add_bar(&p->pci, VIRTIO_PCI_BAR, VIRTIO_PCI_BAR_LEN, true, &bar_ops);
 	if (!ret)
@@ -455,6 +480,7 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio *v, const struct virtio_
 		return ret;
 	}
 	pci_dev_seal(&p->pci);
+	pthread_mutex_init(&p->calls_lock, NULL);
 	virtio_set_transport(v, &transport_ops, p);
 	return 0;
 }
@@ -467,6 +493,7 @@ void virtio_pci_fini(struct virtio_pci *p)
 	pci_host_remove(&p->pci);
 	virtio_set_transport(p->v, NULL, NULL);
 	msix_fini(&p->msix);
+	pthread_mutex_destroy(&p->calls_lock);
 	p->v = NULL;
 }
 

@@ -54,6 +54,11 @@ struct virtio_pci {
 	_Atomic uint16_t queue_select, config_msix_vector;
 	_Atomic uint16_t queue_msix_vector[VIRTIO_QUEUES_MAX];
 	_Atomic uint8_t isr;
+
+	/* Of lent queues: the sources of their vectors, or -1. The lock orders a change of a
+	 * vector and one of its source. */
+	pthread_mutex_t calls_lock;
+	int calls[VIRTIO_QUEUES_MAX];
 };
 
 /* Put *v (initialised, borrowed, outliving *p) behind PCI registers: then

@@ -269,6 +269,18 @@ void virtq_unpop(struct virtq *q, uint16_t head)
 	q->last_avail--;
 }
 
+void virtq_continue(struct virtq *q, uint16_t next)
+{
+	uint16_t used = ring_load(q->used + RING_IDX);
+
+	assert(q->running && !q->in_flight);
+	/* Whoever serves in order has not used what lies between the two: it is taken again.
+	 * No other value is his; a driver that wrote it there gets what it deserves. */
+	if ((uint16_t)(next - used) <= q->config.size)
+		next = used;
+	q->last_avail = q->used_next = q->used_published = next;
+}
+
 /* --- pushing -------------------------------------------------------------------- */
 
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written)

@@ -115,6 +115,11 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c);
  * buffers in stock. */
 void virtq_unpop(struct virtq *q, uint16_t head);
 
+/* Somebody else has served the ring meanwhile, in order, and has taken what is before avail
+ * entry `next`: go on from there, or from the first that was taken and not used. Nothing
+ * is in flight. */
+void virtq_continue(struct virtq *q, uint16_t next);
+
 /* Put the chain `head` into the used ring, `written` bytes of its writable part
  * filled (and marked dirty by whoever wrote them). Not visible to the driver
  * before virtq_publish(). */

@@ -43,8 +43,7 @@ static void ring(int fd)
 	(void)n;
 }
 
-/* Gives how often it rang. */
-static uint64_t unring(int fd)
+uint64_t virtio_unring(int fd)
 {
 	uint64_t count;
 
@@ -112,7 +111,8 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const
 		assert(is_power_of_2(queue_sizes[i]) && queue_sizes[i] <= VIRTQ_SIZE_MAX);
 		v->queues[i].size_max = queue_sizes[i];
 		virtq_reset(&v->queues[i]);
-		v->doorbells[i] = (struct virtio_doorbell){.v = v, .index = i, .fd = -1};
+		v->doorbells[i] =
+			(struct virtio_doorbell){.v = v, .index = i, .fd = -1, .call = -1};
 	}
 	ret = open_doorbells(v);
 	if (ret)
@@ -252,7 +252,7 @@ static void on_control(void *ctx, int events)
 {
 	struct virtio *v = ctx;
 
-	unring(v->control);
+	virtio_unring(v->control);
 	pthread_mutex_lock(&v->lock);
 	bool stop = v->phase == VIRTIO_RESETTING || v->phase == VIRTIO_PAUSING;
 
@@ -273,22 +273,25 @@ static void on_doorbell(void *ctx, int events)
 {
 	struct virtio_doorbell *d = ctx;
 
-	d->v->queues[d->index].counts.kicks += unring(d->fd);
+	d->v->queues[d->index].counts.kicks += virtio_unring(d->fd);
 	if (!d->v->failed)
 		d->v->ops->queue_ready(d->v->dev, d->index);
 }
 
+bool virtio_watch_doorbell(struct virtio_doorbell *d)
+{
+	if (!d->watch)
+		d->watch = loop_fd_add(d->v->loop, d->fd, LOOP_READ, on_doorbell, d);
+	return d->watch;
+}
+
+/* Of those queues that are there and not lent. */
 static bool watch_doorbells(struct virtio *v)
 {
-	for (unsigned i = 0; i < v->n_queues; i++) {
-		struct virtio_doorbell *d = &v->doorbells[i];
-
-		if (!v->queues[i].running)
-			continue;
-		d->watch = loop_fd_add(v->loop, d->fd, LOOP_READ, on_doorbell, d);
-		if (!d->watch)
+	for (unsigned i = 0; i < v->n_queues; i++)
+		if (v->queues[i].running && !v->doorbells[i].lent &&
+		    !virtio_watch_doorbell(&v->doorbells[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -333,7 +336,7 @@ static void take_queues(void *arg)
 		if (renotify)
 			notify_queue(v, i);
 		/* What was offered before anybody listened. */
-		if (!v->failed)
+		if (!v->failed && !v->doorbells[i].lent)
 			v->ops->queue_ready(v->dev, i);
 	}
 }

@@ -115,12 +115,18 @@ struct virtio_ops {
  * goes: selectors, vectors, pending interrupts, also those of requests that ended
  * while it was under way. May be NULL. Any thread, under the virtio lock.
  *
- * power_on: the same for what a driver's reset leaves alone. May be NULL. Main thread. */
+ * power_on: the same for what a driver's reset leaves alone. May be NULL. Main thread.
+ *
+ * set_call: queue `index` was lent: whoever signals `eventfd` (borrowed; -1: nobody any
+ * more, and nothing comes by it once this is back) interrupts as notify_queue does. The
+ * transport takes what it can by itself and leaves the rest to the eventfd's other reader.
+ * May be NULL: that is none. Loop thread. */
 struct virtio_transport_ops {
 	void (*notify_queue)(void *transport, unsigned index);
 	void (*notify_config)(void *transport);
 	void (*reset)(void *transport);
 	void (*power_on)(void *transport);
+	void (*set_call)(void *transport, unsigned index, int eventfd);
 };
 
 /* One queue's doorbell: an eventfd, and while the loop has the queues, its watch. */
@@ -129,6 +135,10 @@ struct virtio_doorbell {
 	unsigned index;
 	int fd; /* owned */
 	struct loop_fd *watch;
+	/* The loop's: its queue is lent, and these are there (virtio_lend.c). */
+	bool lent;
+	int call; /* eventfd, owned */
+	struct loop_fd *call_watch;
 };
 
 struct virtio {
@@ -245,6 +255,21 @@ void virtio_notify_config(struct virtio *v);
 void virtio_fail(struct virtio *v, const char *why);
 /* Loop thread. */
 bool virtio_failed(const struct virtio *v);
+/* Lend running queue `index`, of which nothing is in flight, to somebody else in the host
+ * who serves it by itself: this is all that it has to know. Between started and quiesce;
+ * the device is not asked to serve the queue meanwhile. 0, -ENOTSUP without a transport,
+ * -EMFILE or -ENOMEM. Loop thread. */
+struct virtio_loan {
+	uint16_t size;
+	void *desc, *avail, *used; /* in guest RAM, checked */
+	uint16_t next;             /* index of the first avail entry that is the borrower's */
+	int kick, call;            /* eventfds, borrowed: it waits for the one, signals the other */
+};
+int virtio_lend(struct virtio *v, unsigned index, struct virtio_loan *out);
+/* The borrower has let go: no store of its into guest RAM comes any more, and `next` is the
+ * first entry that it has not taken; what it took and did not use, the device takes again.
+ * The queue is the device's, and its doorbell rings. Loop thread; at the latest in quiesce. */
+void virtio_reclaim(struct virtio *v, unsigned index, uint16_t next);
 /* The answer to quiesce. Loop thread. */
 void virtio_quiesced(struct virtio *v);
 

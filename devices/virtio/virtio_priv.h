@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What virtio.c and virtio_state.c share: when a status and features are lawful. */
+/* What the files of the virtio core share. */
 #ifndef DEVICES_VIRTIO_VIRTIO_PRIV_H
 #define DEVICES_VIRTIO_VIRTIO_PRIV_H
 
@@ -16,5 +16,10 @@ enum {
 bool virtio_status_in_order(uint8_t status);
 /* A subset of what is offered that the device can work with? */
 bool virtio_features_suit(struct virtio *v, uint64_t features);
+
+/* Read an eventfd: gives how often it rang. Any thread. */
+uint64_t virtio_unring(int fd);
+/* From here on the loop hears this doorbell: gives whether it could. Loop thread. */
+bool virtio_watch_doorbell(struct virtio_doorbell *d);
 
 #endif

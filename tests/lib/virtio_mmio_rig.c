@@ -240,6 +240,13 @@ static uint32_t generation(struct rig *r)
 	return vmmio_get(vmmio(r), VMMIO_CONFIG_GENERATION);
 }
 
+static void signal_eventfd(struct rig *r, int eventfd)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(eventfd, &one, sizeof(one)), sizeof(one));
+}
+
 const struct rig_transport rig_mmio = {
 	.name = "mmio",
 	.life = &virtio_mmio_device_ops,
@@ -262,4 +269,5 @@ const struct rig_transport rig_mmio = {
 	.config_ld = config_ld,
 	.config_st = config_st,
 	.generation = generation,
+	.signal = signal_eventfd,
 };

@@ -319,6 +319,11 @@ static uint32_t generation(struct rig *r)
 	return (uint32_t)rig_ld(r, vpci(r)->common + 0x15, 1);
 }
 
+static void signal_eventfd(struct rig *r, int eventfd)
+{
+	fake_msi_signal(&vpci(r)->msi, eventfd);
+}
+
 const struct rig_transport rig_pci = {
 	.name = "pci",
 	.life = &virtio_pci_device_ops,
@@ -341,4 +346,5 @@ const struct rig_transport rig_pci = {
 	.config_ld = config_ld,
 	.config_st = config_st,
 	.generation = generation,
+	.signal = signal_eventfd,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/virtio_rig.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,10 +66,24 @@ static void finish_held(void *arg)
 	}
 }
 
+static void reclaim(void *arg)
+{
+	struct rig_echo *d = arg;
+
+	const uint64_t one = 1;
+
+	if (d->signals_last)
+		assert_int_equal(write(d->loan.call, &one, sizeof(one)), sizeof(one));
+	d->lent = false;
+	virtio_reclaim(&d->v, 0, d->next);
+}
+
 static void echo_quiesce(void *dev)
 {
 	struct rig_echo *d = dev;
 
+	if (d->lent)
+		reclaim(d);
 	d->quiesce_waits = true;
 	if (!d->n_held)
 		finish_held(d);
@@ -109,6 +124,57 @@ void rig_unstall(struct rig *r)
 {
 	r->echo.stalled = false;
 	assert_int_equal(loop_post(io_thread_loop(r->thread), finish_held, &r->echo), 0);
+}
+
+static void lend(void *arg)
+{
+	struct rig_echo *d = arg;
+
+	assert_int_equal(virtio_lend(&d->v, 0, &d->loan), 0);
+	d->next = d->loan.next;
+	d->lent = true;
+}
+
+void rig_lend(struct rig *r)
+{
+	assert_int_equal(loop_post(io_thread_loop(r->thread), lend, &r->echo), 0);
+	rig_wait_until(r->echo.lent);
+}
+
+void rig_reclaim(struct rig *r)
+{
+	unsigned before = r->echo.ready[0];
+
+	assert_int_equal(loop_post(io_thread_loop(r->thread), reclaim, &r->echo), 0);
+	rig_wait_until(r->echo.ready[0] != before);
+}
+
+bool rig_lent_kicked(struct rig *r)
+{
+	uint64_t count;
+
+	return read(r->echo.loan.kick, &count, sizeof(count)) == sizeof(count);
+}
+
+unsigned rig_lent_serve(struct rig *r)
+{
+	const struct virtio_loan *l = &r->echo.loan;
+	const uint16_t *avail = l->avail;
+	uint16_t *used = l->used;
+	uint32_t *elems = (uint32_t *)l->used + 1;
+	unsigned n = 0;
+
+	for (; r->echo.next != le16toh(avail[1]); n++) {
+		uint16_t slot = r->echo.next % l->size, head = le16toh(avail[2 + slot]);
+		const uint64_t *desc = (const uint64_t *)l->desc + 2 * head;
+
+		assert_int_equal(guest_mem_write(&r->gm, le64toh(desc[0]), "lent", 4), 0);
+		elems[2 * slot] = htole32(head);
+		elems[2 * slot + 1] = htole32(4);
+		r->echo.next++;
+		__atomic_store_n(&used[1], htole16(r->echo.next), __ATOMIC_RELEASE);
+	}
+	return n;
 }
 
 /* --- the machine ------------------------------------------------------------------------ */
@@ -231,6 +297,11 @@ void rig_transact(struct rig *r, unsigned queue)
 	assert_int_equal(len, 4);
 	assert_int_equal(guest_mem_read(&r->gm, gpa, word, 4), 0);
 	assert_string_equal(word, "echo");
+}
+
+void rig_lent_call(struct rig *r)
+{
+	r->t->signal(r, r->echo.loan.call);
 }
 
 /* --- tests over all transports ---------------------------------------------------------- */

@@ -50,6 +50,12 @@ struct rig_echo {
 	unsigned held_queue[64]; /* the loop's */
 	_Atomic unsigned n_held;
 	bool quiesce_waits;
+
+	/* Queue 0 is lent to the test, which has taken and used all before avail entry `next`. */
+	_Atomic bool lent;
+	struct virtio_loan loan;
+	_Atomic uint16_t next;
+	bool signals_last; /* it signals once more, when it is too late for the loop to hear it */
 };
 
 struct rig_transport;
@@ -97,6 +103,8 @@ struct rig_transport {
 	uint64_t (*config_ld)(struct rig *r, unsigned off, unsigned size);
 	void (*config_st)(struct rig *r, unsigned off, unsigned size, uint64_t val);
 	uint32_t (*generation)(struct rig *r);
+	/* Not the driver's: somebody on the host signals an eventfd. */
+	void (*signal)(struct rig *r, int eventfd);
 };
 
 extern const struct rig_transport rig_pci, rig_mmio;
@@ -125,6 +133,15 @@ uint16_t rig_offer(struct rig *r, unsigned queue);
 void rig_transact(struct rig *r, unsigned queue);
 /* Let what a stalled device holds finish; it stalls no more. */
 void rig_unstall(struct rig *r);
+
+/* Lend queue 0 to the test, and take it back: done when they return. */
+void rig_lend(struct rig *r);
+void rig_reclaim(struct rig *r);
+/* As borrower: has the doorbell rung since the last call? Answer what was offered with
+ * "lent", 4 bytes; gives how many that were. Signal that. */
+bool rig_lent_kicked(struct rig *r);
+unsigned rig_lent_serve(struct rig *r);
+void rig_lent_call(struct rig *r);
 
 /* One test, for each transport: with a rig of its own. */
 struct rig_case {
