@@ -52,8 +52,9 @@ boots() {
 }
 
 console() { tr -d '\r' <"$vm_dir/out"; }
-says() { console | grep -aqE -- "$1" || fail "the console does not say: $1"; }
-says_not() { if console | grep -aqE -- "$1"; then fail "the console says: $(console | grep -aE -m1 -- "$1")"; fi; }
+# All of the console is read: a grep that leaves at its first find would make tr fail.
+says() { console | grep -aE -- "$1" >/dev/null || fail "the console does not say: $1"; }
+says_not() { if console | grep -aE -- "$1" >/dev/null; then fail "the console says: $(console | grep -aE -m1 -- "$1")"; fi; }
 told() { grep -qE -- "$1" "$vm_dir/err" || fail "minivmm's messages do not say: $1"; }
 
 # clean_dmesg: nothing worse than a notice in the guest's log but what is allowed.
