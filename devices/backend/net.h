@@ -15,11 +15,19 @@
  *	send() ... until -EAGAIN
  *	                  <----------------- writable(), once
  *	                  <----------------- lost(), once: nothing comes or goes any more
+ *
+ * A backend may have a shorter way: the host's kernel takes the frames from the guest's
+ * rings and puts them there.
+ *
+ *	take_rings()      -----------------> the kernel serves them
+ *	                  <----------------- broken(), if it cannot make sense of them
+ *	give_rings()      -----------------> and serves them no more
  */
 #ifndef DEVICES_BACKEND_NET_H
 #define DEVICES_BACKEND_NET_H
 
 #include "vmm/base/err.h"
+#include "vmm/core/guest_mem.h"
 #include "vmm/core/loop.h"
 
 #include <stdbool.h>
@@ -58,6 +66,16 @@ struct net_hdr {
 	uint16_t hdr_len, gso_size, csum_start, csum_offset;
 };
 
+/* A ring in the guest's RAM, checked to lie there [virtio 1.3 2.7]: that of what the guest
+ * receives, or that of what it sends. */
+enum { NET_RING_RX, NET_RING_TX, NET_RINGS };
+struct net_ring {
+	uint16_t size;
+	uint16_t next; /* index of the first avail entry that was not taken yet */
+	void *desc, *avail, *used;
+	int kick, call; /* eventfds, borrowed: the guest has offered; interrupt it */
+};
+
 struct net;
 
 struct net_ops {
@@ -86,6 +104,16 @@ struct net_ops {
 	int (*send)(struct net *n, const struct net_hdr *hdr, struct iovec *iov, int n_iov,
 		    size_t len);
 
+	/* Move frames between the host and the rings, with nobody else's help, until
+	 * give_rings(). While attached, with no frame half received and none wanted.
+	 * `features` are the negotiated ones. 0, -ENOTSUP if that cannot be done, or another
+	 * errno. NULL: it never can. */
+	int (*take_rings)(struct net *n, const struct guest_mem *gm, uint64_t features,
+			  const struct net_ring rings[NET_RINGS]);
+	/* When it is back, nothing more is stored into the guest's RAM, and each `next` is
+	 * set. Before detach. */
+	void (*give_rings)(struct net *n, struct net_ring rings[NET_RINGS]);
+
 	/* Any thread, detached. */
 	void (*destroy)(struct net *n);
 };
@@ -103,6 +131,8 @@ struct net {
 	void (*writable)(void *ctx);
 	/* `why` is for a person: "the tap tap0 is gone". */
 	void (*lost)(void *ctx, const char *why);
+	/* The rings that it was given make no sense; they are still its. */
+	void (*broken)(void *ctx);
 	void *ctx;
 };
 

@@ -5,9 +5,14 @@
  *
  * An interface that is down is no error: what is sent to it is dropped as on a cable
  * that ends nowhere. One that was deleted never comes back, which EBADFD tells.
+ *
+ * While vhost-net has the rings nobody reads here, so nobody would be told that. The tap's
+ * descriptor cannot be watched for it without waking up for each frame. Instead we listen to
+ * what the kernel says of its interfaces (rtnetlink), whatever it is, and ask the tap.
  */
 #include "devices/backend/net_tap.h"
 
+#include "devices/backend/net_vhost.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/le.h"
 #include "vmm/base/log.h"
@@ -15,10 +20,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -33,6 +41,12 @@ struct net_tap {
 	struct loop_fd *watch;
 	bool wants, blocked, gone;
 	char why[64];
+
+	struct net_vhost vhost;
+	int broken; /* eventfd, owned: what vhost signals */
+	int links;  /* a netlink socket, owned; -1: nobody tells us */
+	struct loop *loop;
+	struct loop_fd *broken_watch, *links_watch; /* while it has the rings */
 };
 
 static struct net_tap *of(struct net *n)
@@ -164,6 +178,8 @@ static int tap_attach(struct net *n, struct loop *loop, unsigned offloads)
 {
 	struct net_tap *t = of(n);
 
+	t->loop = loop;
+
 	t->wants = t->blocked = false;
 	t->watch = loop_fd_add(loop, t->fd, 0, on_events, t);
 	if (!t->watch)
@@ -190,12 +206,131 @@ static void tap_want(struct net *n, bool frames)
 	set_watch(t);
 }
 
+/* --- vhost -------------------------------------------------------------------------------- */
+
+static bool still_there(const struct net_tap *t)
+{
+	struct ifreq ifr;
+
+	return !ioctl(t->fd, TUNGETIFF, &ifr) || errno != EBADFD;
+}
+
+static void on_links(void *ctx, int events)
+{
+	struct net_tap *t = ctx;
+	char news[4096];
+
+	/* One at a time: there may be more than we should listen to in one go. */
+	if (recv(t->links, news, sizeof(news), MSG_DONTWAIT) < 0 && errno == EAGAIN)
+		return;
+	if (!still_there(t))
+		gone(t, EBADFD);
+}
+
+static void on_broken(void *ctx, int events)
+{
+	struct net_tap *t = ctx;
+	uint64_t count;
+
+	if (read(t->broken, &count, sizeof(count)) < 0)
+		return;
+	/* It also says so when it cannot send. */
+	if (still_there(t))
+		t->net.broken(t->net.ctx);
+	else
+		gone(t, EBADFD);
+}
+
+static void forget_vhost_watches(struct net_tap *t)
+{
+	loop_fd_del(t->broken_watch);
+	loop_fd_del(t->links_watch);
+	t->broken_watch = t->links_watch = NULL;
+}
+
+static int tap_take_rings(struct net *n, const struct guest_mem *gm, uint64_t features,
+			  const struct net_ring rings[NET_RINGS])
+{
+	struct net_tap *t = of(n);
+	int ret;
+
+	if (t->vhost.fd < 0 || t->gone)
+		return -ENOTSUP;
+	t->broken_watch = loop_fd_add(t->loop, t->broken, LOOP_READ, on_broken, t);
+	if (t->links >= 0)
+		t->links_watch = loop_fd_add(t->loop, t->links, LOOP_READ, on_links, t);
+	if (!t->broken_watch || (t->links >= 0 && !t->links_watch))
+		ret = -ENOMEM;
+	else
+		ret = net_vhost_start(&t->vhost, gm, features, rings, t->broken, t->fd);
+	if (ret)
+		forget_vhost_watches(t);
+	return ret;
+}
+
+static void tap_give_rings(struct net *n, struct net_ring rings[NET_RINGS])
+{
+	struct net_tap *t = of(n);
+	uint64_t count;
+
+	net_vhost_stop(&t->vhost, rings);
+	forget_vhost_watches(t);
+	/* What was wrong with these is no fault of the next ones. */
+	if (read(t->broken, &count, sizeof(count)) < 0)
+		return;
+}
+
+/* What the kernel says of the interfaces of our network namespace. Where it is silent, a
+ * tap that is deleted is not noticed while vhost has it, and no more is lost. */
+static int listen_to_links(void)
+{
+	const struct sockaddr_nl at = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+
+	if (fd >= 0 && bind(fd, (const struct sockaddr *)&at, sizeof(at)))
+		fd_close(&fd);
+	return fd;
+}
+
+static int open_vhost(struct net_tap *t, enum net_tap_vhost vhost, const char *option,
+		      struct err *e)
+{
+	int ret;
+
+	if (vhost == NET_TAP_VHOST_OFF)
+		return 0;
+	if (!t->vnet_hdr)
+		return vhost == NET_TAP_VHOST_AUTO
+			       ? 0
+			       : err_usage(e, -EINVAL,
+					   "%s: vhost=on wants a tap that was opened with "
+					   "IFF_VNET_HDR",
+					   option);
+	ret = net_vhost_open(&t->vhost);
+	if (ret && vhost == NET_TAP_VHOST_AUTO)
+		return 0;
+	if (ret)
+		return err_usage(e, ret, "%s: vhost=on: /dev/vhost-net: %s%s", option,
+				 strerror(-ret),
+				 ret == -ENOENT || ret == -ENODEV ? "; modprobe vhost_net"
+				 : ret == -EACCES ? "; it does without, by vhost=auto"
+						  : "");
+	t->broken = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->broken < 0)
+		return err_host(e, -errno, "%s: %s", option, strerror(errno));
+	t->links = listen_to_links();
+	return 0;
+}
+
 /* --- life -------------------------------------------------------------------------------- */
 
 static void tap_destroy(struct net *n)
 {
 	struct net_tap *t = of(n);
 
+	net_vhost_close(&t->vhost);
+	fd_close(&t->broken);
+	fd_close(&t->links);
 	fd_close(&t->fd);
 	free(t);
 }
@@ -208,6 +343,8 @@ static const struct net_ops ops = {
 	.receiving = tap_receiving,
 	.abandon = tap_abandon,
 	.send = tap_send,
+	.take_rings = tap_take_rings,
+	.give_rings = tap_give_rings,
 	.destroy = tap_destroy,
 };
 
@@ -313,7 +450,7 @@ static int attach_by_fd(struct net_tap *t, int fd, const char *option, struct er
 	return 0;
 }
 
-static int make(struct net **out, const char *name, int fd, struct err *e)
+static int make(struct net **out, const char *name, int fd, enum net_tap_vhost vhost, struct err *e)
 {
 	struct net_tap *t = calloc(1, sizeof(*t));
 	char option[48];
@@ -322,7 +459,7 @@ static int make(struct net **out, const char *name, int fd, struct err *e)
 	if (!t)
 		return err_host(e, -ENOMEM, "--net: out of memory");
 	t->net.ops = &ops;
-	t->fd = -1;
+	t->fd = t->vhost.fd = t->broken = t->links = -1;
 	if (name)
 		snprintf(option, sizeof(option), "--net tap=%s", name);
 	else
@@ -330,6 +467,8 @@ static int make(struct net **out, const char *name, int fd, struct err *e)
 	ret = name ? attach_by_name(t, name, option, e) : attach_by_fd(t, fd, option, e);
 	if (!ret)
 		ret = prepare(t, option, e);
+	if (!ret)
+		ret = open_vhost(t, vhost, option, e);
 	if (ret) {
 		tap_destroy(&t->net);
 		return ret;
@@ -340,12 +479,12 @@ static int make(struct net **out, const char *name, int fd, struct err *e)
 	return 0;
 }
 
-int net_tap_open(struct net **out, const char *name, struct err *e)
+int net_tap_open(struct net **out, const char *name, enum net_tap_vhost vhost, struct err *e)
 {
-	return make(out, name, -1, e);
+	return make(out, name, -1, vhost, e);
 }
 
-int net_tap_inherit(struct net **out, int fd, struct err *e)
+int net_tap_inherit(struct net **out, int fd, enum net_tap_vhost vhost, struct err *e)
 {
-	return make(out, NULL, fd, e);
+	return make(out, NULL, fd, vhost, e);
 }

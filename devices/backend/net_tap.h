@@ -11,12 +11,20 @@
 
 #include "devices/backend/net.h"
 
+/* Does the host's kernel serve the guest's rings (net_vhost.h)? */
+enum net_tap_vhost {
+	NET_TAP_VHOST_AUTO, /* where it can */
+	NET_TAP_VHOST_OFF,
+	NET_TAP_VHOST_ON, /* it is an error if it cannot */
+};
+
 /* Attach to the interface `name`, which must be there: a typing error makes no new
  * one. Errors begin "--net tap=NAME: ". On success *out is owned by the caller. */
-int net_tap_open(struct net **out, const char *name, struct err *e);
+int net_tap_open(struct net **out, const char *name, enum net_tap_vhost vhost, struct err *e);
 
 /* The same with a descriptor that whoever started us has opened; it is duplicated and
- * stays open. Without IFF_VNET_HDR there are no offloads. Errors begin "--net fd=N: ". */
-int net_tap_inherit(struct net **out, int fd, struct err *e);
+ * stays open. Without IFF_VNET_HDR there are no offloads and no
+ * vhost. Errors begin "--net fd=N: ". */
+int net_tap_inherit(struct net **out, int fd, enum net_tap_vhost vhost, struct err *e);
 
 #endif

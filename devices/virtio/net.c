@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* net: configuration, features, the link and the device's life; frames are the
- * business of net_rx.c and net_tx.c. */
+ * business of net_rx.c and net_tx.c, or of the backend: net_rings.c. */
 #include "devices/virtio/net.h"
 
 #include "devices/virtio/net_priv.h"
 #include "vmm/base/bytes.h"
+#include "vmm/base/fd.h"
 #include "vmm/base/le.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 /* --- the link ------------------------------------------------------------------------ */
 
@@ -21,8 +24,14 @@ bool virtio_net_link(const struct virtio_net *n)
 
 void virtio_net_set_link(struct virtio_net *n, bool up)
 {
-	if (__atomic_exchange_n(&n->link_up, up, __ATOMIC_RELAXED) != up)
-		virtio_notify_config(&n->v);
+	const uint64_t one = 1;
+
+	if (__atomic_exchange_n(&n->link_up, up, __ATOMIC_RELAXED) == up)
+		return;
+	/* Whoever serves the rings has to change. A counter that is full rings as well. */
+	if (write(n->relink, &one, sizeof(one)) < 0)
+		log_debug("%s: %s", n->v.name, strerror(errno));
+	virtio_notify_config(&n->v);
 }
 
 /* --- configuration space ---------------------------------------------------------------- */
@@ -110,6 +119,27 @@ static void on_lost(void *ctx, const char *why)
 	virtio_net_set_link(n, false);
 }
 
+static void on_broken(void *ctx)
+{
+	struct virtio_net *n = ctx;
+
+	net_rings_reclaim(n);
+	virtio_fail(&n->v, "a descriptor chain or ring index breaks the rules");
+}
+
+static void on_relink(void *ctx, int events)
+{
+	struct virtio_net *n = ctx;
+	uint64_t count;
+
+	if (read(n->relink, &count, sizeof(count)) < 0 || virtio_failed(&n->v))
+		return;
+	if (virtio_net_link(n))
+		net_rings_lend(n);
+	else
+		net_rings_reclaim(n);
+}
+
 static void started(void *dev)
 {
 	struct virtio_net *n = dev;
@@ -117,8 +147,11 @@ static void started(void *dev)
 
 	n->wants = false;
 	n->attached = !n->backend->ops->attach(n->backend, n->v.loop, offloads);
-	if (!n->attached)
+	n->relink_watch = loop_fd_add(n->v.loop, n->relink, LOOP_READ, on_relink, n);
+	if (!n->attached || !n->relink_watch)
 		virtio_fail(&n->v, "the host has no resources for its network");
+	else
+		net_rings_lend(n);
 	if (n->link_told != virtio_net_link(n)) {
 		n->link_told = virtio_net_link(n);
 		virtio_notify_config(&n->v);
@@ -135,12 +168,16 @@ static void queue_ready(void *dev, unsigned index)
 		net_tx_run(n);
 }
 
-/* Nothing of ours is in the kernel's hands between two calls, so this is at once. */
+/* Nothing of ours is in the kernel's hands between two calls but the rings, and those it
+ * gives back with the frame that it is at: so this is at once. */
 static void quiesce(void *dev)
 {
 	struct virtio_net *n = dev;
 
+	loop_fd_del(n->relink_watch);
+	n->relink_watch = NULL;
 	if (n->attached) {
+		net_rings_reclaim(n);
 		net_rx_stop(n);
 		net_tx_stop(n);
 		n->backend->ops->detach(n->backend);
@@ -207,10 +244,14 @@ int virtio_net_init(struct virtio_net *n, struct net *backend,
 	backend->readable = on_readable;
 	backend->writable = on_writable;
 	backend->lost = on_lost;
+	backend->broken = on_broken;
 	backend->ctx = n;
 	/* Its pages come as they are first used. */
 	n->rx.spare = malloc(NET_FRAME_MAX + 1);
-	if (n->rx.spare)
+	n->relink = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (n->relink < 0)
+		ret = -errno;
+	else if (n->rx.spare)
 		ret = virtio_init(&n->v, &ops, n, options->name, gm, loop, features_of(backend),
 				  VIRTIO_NET_CFG_LEN, VIRTIO_NET_QUEUES, sizes);
 	if (ret)
@@ -223,6 +264,9 @@ void virtio_net_fini(struct virtio_net *n)
 	virtio_fini(&n->v);
 	net_destroy(n->backend);
 	n->backend = NULL;
+	/* Zero-filled, there is none. */
+	if (n->relink > 0)
+		fd_close(&n->relink);
 	free(n->rx.spare);
 	n->rx.spare = NULL;
 }

@@ -4,7 +4,8 @@
  * queue.
  *
  * Frames go from the guest's buffers to the host and back without a copy. All of it
- * runs on the device's loop; vCPUs only read the configuration space.
+ * runs on the device's loop; vCPUs only read the configuration space. Where the backend
+ * can, the host's kernel serves the rings in our stead (net_rings.c).
  */
 #ifndef DEVICES_VIRTIO_NET_H
 #define DEVICES_VIRTIO_NET_H
@@ -73,12 +74,16 @@ struct virtio_net {
 	struct net *backend;
 	uint8_t mac[6];
 	bool link_up; /* atomic: any thread */
+	int relink;   /* eventfd, owned: look at link_up again */
 
 	/* The loop's. */
 	bool attached;
 	bool link_told; /* what the driver of a restored device has seen last */
 	bool wants;     /* the backend was asked for frames */
 	bool tx_waits;  /* tx_chain was not taken by the backend yet */
+	bool lent;      /* the backend has the rings */
+	struct net_ring rings[NET_RINGS];
+	struct loop_fd *relink_watch;
 	struct virtio_net_rx rx;
 	struct virtq_chain chain, tx_chain;
 	struct log_budget complaints;

@@ -32,4 +32,9 @@ void net_tx_stop(struct virtio_net *n);
 void net_rx_run(struct virtio_net *n);
 void net_rx_stop(struct virtio_net *n);
 
+/* net_rings.c: leave both rings to the backend, if it can serve them and the link is up, with
+ * all that is in stock and in hand given back. Or take them back; fine if they are here. */
+void net_rings_lend(struct virtio_net *n);
+void net_rings_reclaim(struct virtio_net *n);
+
 #endif

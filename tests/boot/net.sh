@@ -175,6 +175,67 @@ test_ping_and_iperf3_over_tap() {
 	says '^iperf down done'
 }
 
+# By vhost-net, twice with a new driver in between, and while the interrupts move from one
+# processor to the other and back, which masks their vectors.
+vhost_work='net() { ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; again ping -c 1 -W 5 10.8.0.1; }
+net; ping -c 3 -W 10 10.8.0.1
+(while :; do for m in 1 2; do for i in $(sed -n "/virtio/s/:.*//p" /proc/interrupts); do
+	echo $m >/proc/irq/$i/smp_affinity; done; done; sleep 0.05; done) 2>/dev/null & mover=$!
+again iperf3 -c 10.8.0.1 -n 16M && echo "iperf up done"
+again iperf3 -c 10.8.0.1 -n 16M -R && echo "iperf down done"
+kill $mover
+device=$(basename $(readlink -f /sys/class/net/eth0/device))
+for i in 1 2 3; do for to in unbind bind; do echo $device >/sys/bus/virtio/drivers/virtio_net/$to; done; done
+net; again iperf3 -c 10.8.0.1 -n 4M -R && echo "a new driver works, too"'
+vhost_namespace='[ -c /dev/vhost-net ] || exit 77
+ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
+with iperf3 -s'
+
+vhost_boots() { # vhost_boots NETWORK OPTION...
+	local network=$1; shift
+	net_disk "$vm_dir/root.img" "$vhost_work" iperf3
+	in_namespace "$vhost_namespace"
+	vm_start -k "$kernel" -d "$vm_dir/root.img" -n "$network" -c 2 -vv --append quiet "$@"
+	vm_wait 500 || fail "$vm_why"
+	[ "$vm_status" != 77 ] || skip "no /dev/vhost-net"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	says ' 0% packet loss'
+	says '^iperf up done'
+	says '^iperf down done'
+	says '^a new driver works, too'
+}
+
+test_vhost_over_pci() {
+	vhost_boots tap=t0,vhost=on
+	told "net0: frames take the kernel's way"
+}
+
+test_vhost_over_mmio() {
+	vhost_boots tap=t0,vhost=on --transport mmio
+	told "net0: frames take the kernel's way"
+}
+
+test_vhost_off() {
+	vhost_boots tap=t0,vhost=off
+	! grep -q "kernel's way" "$vm_dir/err" || fail "the kernel has the frames"
+}
+
+# Where it is no vhost-net, frames go the other way; but not if it has to be.
+test_vhost_is_not_there() {
+	net_disk "$vm_dir/root.img" 'ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; ping -c 3 -W 10 10.8.0.1'
+	in_namespace '[ -e /dev/vhost-net ] || exit 77
+		mount --bind /dev/null /dev/vhost-net
+		ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up'
+	vm_start -k "$kernel" -d "$vm_dir/root.img" -n tap=t0,vhost=on --append quiet
+	vm_wait 100 || fail "$vm_why"
+	[ "$vm_status" != 77 ] || skip "no /dev/vhost-net"
+	[ "$vm_status" = 2 ] || fail "status $vm_status, not 2"
+	told '--net tap=t0: vhost=on: /dev/vhost-net: '
+	boots 0 300 -k "$kernel" -d "$vm_dir/root.img" -n tap=t0 -vv --append quiet
+	says ' 0% packet loss'
+	told 'net0: frames take the way through this process'
+}
+
 # A network beside a console that is on virtio, and no PCI.
 test_tap_and_hvc_over_mmio() {
 	net_disk "$vm_dir/root.img" 'ip link set lo up; ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0

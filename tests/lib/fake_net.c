@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/fake_net.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -32,6 +34,7 @@ static int fake_attach(struct net *n, struct loop *loop, unsigned offloads)
 
 static void fake_detach(struct net *n)
 {
+	assert_false(of(n)->has_rings);
 	of(n)->attached--;
 }
 
@@ -134,6 +137,60 @@ static void fake_destroy(struct net *n)
 	if (f->destroyed)
 		*f->destroyed = true;
 	free(f);
+}
+
+/* --- rings --------------------------------------------------------------------------------- */
+
+static int fake_take_rings(struct net *n, const struct guest_mem *gm, uint64_t features,
+			   const struct net_ring rings[NET_RINGS])
+{
+	struct fake_net *f = of(n);
+
+	assert_false(f->has_rings || f->receiving || f->wants);
+	f->takes++;
+	f->ring_features = features;
+	if (f->take_error)
+		return f->take_error;
+	memcpy(f->rings, rings, sizeof(f->rings));
+	f->has_rings = true;
+	return 0;
+}
+
+static void fake_give_rings(struct net *n, struct net_ring rings[NET_RINGS])
+{
+	struct fake_net *f = of(n);
+
+	assert_true(f->has_rings);
+	f->has_rings = false;
+	for (unsigned i = 0; i < NET_RINGS; i++)
+		rings[i].next = f->rings[i].next;
+}
+
+uint16_t fake_net_use(struct fake_net *f, unsigned ring, uint32_t len)
+{
+	struct net_ring *r = &f->rings[ring];
+	const uint16_t *avail = r->avail;
+	uint16_t *used = r->used, slot = r->next % r->size;
+	uint32_t *elems = (uint32_t *)r->used + 1;
+	const uint64_t one = 1;
+
+	assert_true(f->has_rings && r->next != le16toh(avail[1]));
+	elems[2 * slot] = htole32(le16toh(avail[2 + slot]));
+	elems[2 * slot + 1] = htole32(len);
+	r->next++;
+	__atomic_store_n(&used[1], htole16(r->next), __ATOMIC_RELEASE);
+	assert_int_equal(write(r->call, &one, sizeof(one)), sizeof(one));
+	return le16toh(avail[2 + slot]);
+}
+
+void fake_net_serves_rings(struct fake_net *f)
+{
+	static struct net_ops ops;
+
+	ops = *f->net.ops;
+	ops.take_rings = fake_take_rings;
+	ops.give_rings = fake_give_rings;
+	f->net.ops = &ops;
 }
 
 struct fake_net *fake_net_create(unsigned offloads)

@@ -33,6 +33,14 @@ struct fake_net {
 	bool busy; /* takes nothing */
 	int refused;
 
+	/* It can serve the guest's rings (fake_net_serves_rings), and does: the test plays
+	 * the kernel. What it did comes back in `rings`. */
+	bool has_rings;
+	struct net_ring rings[NET_RINGS];
+	uint64_t ring_features;
+	unsigned takes;
+	int take_error;
+
 	unsigned attached; /* attach minus detach */
 	unsigned offloads; /* of the last attach */
 	int attach_error;
@@ -41,6 +49,11 @@ struct fake_net {
 
 /* With these of NET_OFFLOAD_*, and no MTU. */
 struct fake_net *fake_net_create(unsigned offloads);
+/* From here on it can serve rings. */
+void fake_net_serves_rings(struct fake_net *f);
+/* As the kernel does: use the next chain of a ring, `len` bytes of it, and signal that.
+ * Gives its head. */
+uint16_t fake_net_use(struct fake_net *f, unsigned ring, uint32_t len);
 /* A frame of `len` bytes, the first of them `seed` and each one more than the one
  * before, arrives; the device is told if it wants to be. */
 void fake_net_arrive(struct fake_net *f, struct net_hdr hdr, size_t len, uint8_t seed);

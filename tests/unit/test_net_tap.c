@@ -126,7 +126,7 @@ static int setup(void **state)
 	make_tap(name, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
 	change(name, true, 3000);
 	r->loop = loop_create();
-	if (net_tap_open(&r->net, name, &e))
+	if (net_tap_open(&r->net, name, NET_TAP_VHOST_AUTO, &e))
 		fail_msg("%s", e.text);
 	use(r, r->net, 0);
 
@@ -359,15 +359,16 @@ static void test_refused_names(void **state)
 	struct err e;
 
 	e = (struct err){0};
-	refuse(net_tap_open(&n, "nothere0", &e), &e, -ENODEV, "no such interface");
+	refuse(net_tap_open(&n, "nothere0", NET_TAP_VHOST_AUTO, &e), &e, -ENODEV,
+	       "no such interface");
 	assert_int_equal(if_nametoindex("nothere0"), 0);
 	e = (struct err){0};
-	refuse(net_tap_open(&n, "lo", &e), &e, -EINVAL, "not a tap");
+	refuse(net_tap_open(&n, "lo", NET_TAP_VHOST_AUTO, &e), &e, -EINVAL, "not a tap");
 	e = (struct err){0};
-	refuse(net_tap_open(&n, name, &e), &e, -EBUSY, "in use");
+	refuse(net_tap_open(&n, name, NET_TAP_VHOST_AUTO, &e), &e, -EBUSY, "in use");
 	make_tap("mvtun0", IFF_TUN | IFF_NO_PI);
 	e = (struct err){0};
-	refuse(net_tap_open(&n, "mvtun0", &e), &e, -EINVAL, "not a tap");
+	refuse(net_tap_open(&n, "mvtun0", NET_TAP_VHOST_AUTO, &e), &e, -EINVAL, "not a tap");
 	remove_tap("mvtun0", IFF_TUN | IFF_NO_PI);
 	assert_null(n);
 	(void)state;
@@ -380,7 +381,7 @@ static void test_a_tap_for_several_queues(void **state)
 	struct err e = {0};
 
 	make_tap("mvmq0", flags);
-	if (net_tap_open(&n, "mvmq0", &e))
+	if (net_tap_open(&n, "mvmq0", NET_TAP_VHOST_AUTO, &e))
 		fail_msg("%s", e.text);
 	net_destroy(n);
 	remove_tap("mvmq0", flags);
@@ -403,7 +404,7 @@ static void test_inherited(void **state)
 
 		fd = open_tap(name, (short)(IFF_TAP | IFF_NO_PI | (vnet_hdr ? IFF_VNET_HDR : 0)));
 		assert_true(fd >= 0);
-		if (net_tap_inherit(&n, fd, &e))
+		if (net_tap_inherit(&n, fd, NET_TAP_VHOST_AUTO, &e))
 			fail_msg("%s", e.text);
 		assert_int_equal(!!n->offloads, vnet_hdr);
 		assert_string_equal(n->ifname, name);
@@ -426,14 +427,14 @@ static void test_refused_descriptors(void **state)
 	struct err e = {0};
 	int fd = open("/dev/null", O_RDWR);
 
-	refuse(net_tap_inherit(&n, fd, &e), &e, -EINVAL, "not a tap");
+	refuse(net_tap_inherit(&n, fd, NET_TAP_VHOST_AUTO, &e), &e, -EINVAL, "not a tap");
 	close(fd);
 	e = (struct err){0};
-	refuse(net_tap_inherit(&n, fd, &e), &e, -EBADF, "not open");
+	refuse(net_tap_inherit(&n, fd, NET_TAP_VHOST_AUTO, &e), &e, -EBADF, "not open");
 	/* Opened, but of no interface. */
 	fd = open("/dev/net/tun", O_RDWR);
 	e = (struct err){0};
-	refuse(net_tap_inherit(&n, fd, &e), &e, -EINVAL, "not a tap");
+	refuse(net_tap_inherit(&n, fd, NET_TAP_VHOST_AUTO, &e), &e, -EINVAL, "not a tap");
 	close(fd);
 	(void)state;
 }

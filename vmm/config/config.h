@@ -45,11 +45,15 @@ struct forward_config {
 	uint16_t host, guest;
 };
 
+/* Does the host's kernel serve a tap (devices/backend/net_tap.h)? */
+enum vhost_choice { CONFIG_VHOST_AUTO, CONFIG_VHOST_OFF, CONFIG_VHOST_ON };
+
 struct net_config {
 	enum net_kind kind;
-	char *tap; /* NET_TAP: the interface */
-	int fd;    /* NET_FD: inherited, 3 or more */
-	char *id;  /* names the device: unique; default "net0", "net1", ... */
+	char *tap;               /* NET_TAP: the interface */
+	int fd;                  /* NET_FD: inherited, 3 or more */
+	enum vhost_choice vhost; /* auto but for NET_TAP and NET_FD */
+	char *id;                /* names the device: unique; default "net0", "net1", ... */
 	bool has_mac;
 	uint8_t mac[6];                                      /* unicast; without has_mac: made up */
 	struct forward_config forwards[CONFIG_FORWARDS_MAX]; /* NET_USER only */

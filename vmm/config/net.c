@@ -60,6 +60,22 @@ static int set_fd(void *thing, const char *value, const struct origin *o, struct
 	return set_kind(n, NET_FD, o, e);
 }
 
+static int set_vhost(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	struct net_config *n = thing;
+	bool on = false;
+
+	if (strcmp(value, "auto") == 0) {
+		n->vhost = CONFIG_VHOST_AUTO;
+		return 0;
+	}
+	int err = option_on_off(&on, value, o, e);
+
+	if (!err)
+		n->vhost = on ? CONFIG_VHOST_ON : CONFIG_VHOST_OFF;
+	return err;
+}
+
 static int set_mac(void *thing, const char *value, const struct origin *o, struct err *e)
 {
 	static const uint8_t zero[6];
@@ -183,6 +199,7 @@ static const struct spec_key keys[] = {
 	{.name = "user", .set = set_user, .flag = true},
 	{.name = "tap", .set = set_tap},
 	{.name = "fd", .set = set_fd},
+	{.name = "vhost", .set = set_vhost},
 	{.name = "mac", .set = set_mac},
 	{.name = "id", .set = set_id},
 	{.name = "forward", .set = set_forward, .repeats = true},
@@ -190,7 +207,7 @@ static const struct spec_key keys[] = {
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a network has user, tap or fd, and mac, id and forward",
+	.keys_text = "a network has user, tap or fd, and vhost, mac, id and forward",
 	.bare_text = "a network is user, tap=NAME or fd=N",
 };
 
@@ -241,6 +258,10 @@ int net_check(const struct net_config *n, const struct origin *o, const char *va
 			o, value, -EINVAL, e,
 			"forward goes with user; a tap forwards as the host's routing and "
 			"firewall say");
+	if (n->vhost != CONFIG_VHOST_AUTO && n->kind == NET_USER)
+		return option_refuse(
+			o, value, -EINVAL, e,
+			"vhost goes with tap and fd; passt is no part of the host's kernel");
 	return 0;
 }
 

@@ -254,8 +254,9 @@ const struct option_def options[] = {
 	  "a network: the host's, by passt; a tap; a tap\n"
 	  "that is open already. Repeatable; keys:\n"
 	  "mac=ADDRESS id=NAME; for user forward=8080:80,\n"
-	  "in full [tcp:|udp:][ADDRESS/]PORT[:PORT]. A\n"
-	  "command finds it up, if DHCP answers",
+	  "in full [tcp:|udp:][ADDRESS/]PORT[:PORT]; for\n"
+	  "taps vhost=auto|on|off (the kernel's driver).\n"
+	  "A command finds it up, if DHCP answers",
 	  .set = net_set_spec, .clear = net_clear_all, .no_env = true },
 	{ "share", KEY_SHARE, "DIR[:MOUNTPOINT][,...]", "devices",
 	  "a directory of this host, by virtiofs; without\n"

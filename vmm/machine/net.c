@@ -89,13 +89,25 @@ static int open_nothing(struct net **out, const struct net_config *c, struct err
 	return 0;
 }
 
+static enum net_tap_vhost vhost_of(const struct net_config *c)
+{
+	switch (c->vhost) {
+	case CONFIG_VHOST_ON:
+		return NET_TAP_VHOST_ON;
+	case CONFIG_VHOST_OFF:
+		return NET_TAP_VHOST_OFF;
+	default:
+		return NET_TAP_VHOST_AUTO;
+	}
+}
+
 static int open_net(struct net **out, const struct net_config *c, struct err *e)
 {
 	switch (c->kind) {
 	case NET_TAP:
-		return net_tap_open(out, c->tap, e);
+		return net_tap_open(out, c->tap, vhost_of(c), e);
 	case NET_FD:
-		return net_tap_inherit(out, c->fd, e);
+		return net_tap_inherit(out, c->fd, vhost_of(c), e);
 	default:
 		return open_passt(out, c, e);
 	}
