@@ -6,6 +6,9 @@
  * An interface that is down is no error: what is sent to it is dropped as on a cable
  * that ends nowhere. One that was deleted never comes back, which EBADFD tells.
  *
+ * A tap with several queues spreads its frames over those that are attached to it. All but
+ * the first are attached only while the device wants them.
+ *
  * While vhost-net has the rings nobody reads here, so nobody would be told that. The tap's
  * descriptor cannot be watched for it without waking up for each frame. Instead we listen to
  * what the kernel says of its interfaces (rtnetlink), whatever it is, and ask the tap.
@@ -38,6 +41,7 @@ struct net_tap {
 	struct net net;
 	int fd; /* owned */
 	bool vnet_hdr;
+	bool spare; /* a queue that is attached while the device wants it; not the first */
 	struct loop_fd *watch;
 	bool wants, blocked, gone;
 	char why[64];
@@ -171,7 +175,16 @@ static int set_offloads(const struct net_tap *t, unsigned offloads)
 			     (offloads & NET_OFFLOAD_TSO6 ? TUN_F_TSO6 : 0) |
 			     (offloads & NET_OFFLOAD_ECN ? TUN_F_TSO_ECN : 0);
 
-	return t->vnet_hdr && ioctl(t->fd, TUNSETOFFLOAD, bits) ? -errno : 0;
+	/* They are the interface's: the first queue's say. */
+	return t->vnet_hdr && !t->spare && ioctl(t->fd, TUNSETOFFLOAD, bits) ? -errno : 0;
+}
+
+/* Only a spare one has to: 0 or a negative errno. */
+static int set_queue(const struct net_tap *t, short flag)
+{
+	struct ifreq ifr = {.ifr_flags = flag};
+
+	return t->spare && ioctl(t->fd, TUNSETQUEUE, &ifr) ? -errno : 0;
 }
 
 static int tap_attach(struct net *n, struct loop *loop, unsigned offloads)
@@ -184,6 +197,9 @@ static int tap_attach(struct net *n, struct loop *loop, unsigned offloads)
 	t->watch = loop_fd_add(loop, t->fd, 0, on_events, t);
 	if (!t->watch)
 		return -ENOMEM;
+	/* Of a tap that is gone, the first queue will tell. */
+	if (set_queue(t, IFF_ATTACH_QUEUE))
+		log_debug("%s: a queue cannot be attached: %s", t->net.ifname, strerror(errno));
 	/* A tap that is gone shows itself when it is read. */
 	set_offloads(t, offloads);
 	return 0;
@@ -196,6 +212,7 @@ static void tap_detach(struct net *n)
 	loop_fd_del(t->watch);
 	t->watch = NULL;
 	set_offloads(t, 0);
+	set_queue(t, IFF_DETACH_QUEUE);
 }
 
 static void tap_want(struct net *n, bool frames)
@@ -318,7 +335,9 @@ static int open_vhost(struct net_tap *t, enum net_tap_vhost vhost, const char *o
 	t->broken = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (t->broken < 0)
 		return err_host(e, -errno, "%s: %s", option, strerror(errno));
-	t->links = listen_to_links();
+	t->net.serves_rings = true;
+	if (!t->spare)
+		t->links = listen_to_links();
 	return 0;
 }
 
@@ -395,7 +414,8 @@ static int set_iff(int fd, const char *name, short flags)
 	return ioctl(fd, TUNSETIFF, &ifr) ? -errno : 0;
 }
 
-static int attach_by_name(struct net_tap *t, const char *name, const char *option, struct err *e)
+static int attach_by_name(struct net_tap *t, const char *name, bool several, const char *option,
+			  struct err *e)
 {
 	const short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
 	int ret;
@@ -409,10 +429,15 @@ static int attach_by_name(struct net_tap *t, const char *name, const char *optio
 	if (t->fd < 0)
 		return err_usage(e, -errno, "%s: /dev/net/tun: %s%s", option, strerror(errno),
 				 errno == ENOENT || errno == ENODEV ? "; modprobe tun" : "");
-	ret = set_iff(t->fd, name, flags);
+	ret = several ? -EINVAL : set_iff(t->fd, name, flags);
 	/* One that was made for several queues takes one who says so. */
 	if (ret == -EINVAL)
 		ret = set_iff(t->fd, name, flags | IFF_MULTI_QUEUE);
+	if (ret == -EINVAL && several && !set_iff(t->fd, name, flags))
+		return err_usage(e, ret,
+				 "%s: has one queue only; make it with: ip tuntap add %s mode tap "
+				 "multi_queue user $USER",
+				 option, name);
 	if (ret == -EINVAL)
 		return err_usage(e, ret, "%s: is not a tap interface", option);
 	if (ret == -EBUSY)
@@ -450,7 +475,10 @@ static int attach_by_fd(struct net_tap *t, int fd, const char *option, struct er
 	return 0;
 }
 
-static int make(struct net **out, const char *name, int fd, enum net_tap_vhost vhost, struct err *e)
+/* By `name`, or if that is NULL, by `fd`. `first`: NULL, or the queue that this is one more
+ * of. */
+static int make(struct net **out, const char *name, bool several, const struct net_tap *first,
+		int fd, enum net_tap_vhost vhost, struct err *e)
 {
 	struct net_tap *t = calloc(1, sizeof(*t));
 	char option[48];
@@ -464,27 +492,44 @@ static int make(struct net **out, const char *name, int fd, enum net_tap_vhost v
 		snprintf(option, sizeof(option), "--net tap=%s", name);
 	else
 		snprintf(option, sizeof(option), "--net fd=%d", fd);
-	ret = name ? attach_by_name(t, name, option, e) : attach_by_fd(t, fd, option, e);
-	if (!ret)
+	ret = name ? attach_by_name(t, name, several, option, e) : attach_by_fd(t, fd, option, e);
+	if (!ret && !first)
 		ret = prepare(t, option, e);
+	if (!ret && first) {
+		t->spare = true;
+		t->net.offloads = first->net.offloads;
+		set_queue(t, IFF_DETACH_QUEUE);
+	}
 	if (!ret)
 		ret = open_vhost(t, vhost, option, e);
 	if (ret) {
 		tap_destroy(&t->net);
 		return ret;
 	}
-	if (name)
+	if (name && !first)
 		ask_interface(t, option);
 	*out = &t->net;
 	return 0;
 }
 
-int net_tap_open(struct net **out, const char *name, enum net_tap_vhost vhost, struct err *e)
+int net_tap_open(struct net *out[], unsigned n, const char *name, enum net_tap_vhost vhost,
+		 struct err *e)
 {
-	return make(out, name, -1, vhost, e);
+	for (unsigned i = 0; i < n; i++) {
+		int ret = make(&out[i], name, n > 1, i ? of(out[0]) : NULL, -1, vhost, e);
+
+		if (!ret)
+			continue;
+		while (i--) {
+			net_destroy(out[i]);
+			out[i] = NULL;
+		}
+		return ret;
+	}
+	return 0;
 }
 
 int net_tap_inherit(struct net **out, int fd, enum net_tap_vhost vhost, struct err *e)
 {
-	return make(out, NULL, fd, vhost, e);
+	return make(out, NULL, false, NULL, fd, vhost, e);
 }

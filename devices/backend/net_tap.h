@@ -19,8 +19,12 @@ enum net_tap_vhost {
 };
 
 /* Attach to the interface `name`, which must be there: a typing error makes no new
- * one. Errors begin "--net tap=NAME: ". On success *out is owned by the caller. */
-int net_tap_open(struct net **out, const char *name, enum net_tap_vhost vhost, struct err *e);
+ * one. Gives `n` queues of it, in `out`; with more than one it must have been made for that
+ * (multi_queue), and all but the first get no frames unless attached. Errors begin
+ * "--net tap=NAME: ". On success they are owned by the caller, each for itself; on a
+ * failure there are none. */
+int net_tap_open(struct net *out[], unsigned n, const char *name, enum net_tap_vhost vhost,
+		 struct err *e);
 
 /* The same with a descriptor that whoever started us has opened; it is duplicated and
  * stays open. Without IFF_VNET_HDR there are no offloads and no

@@ -44,15 +44,15 @@ static uint64_t config_read(void *dev, uint32_t off, unsigned size)
 
 	memcpy(cfg + VIRTIO_NET_CFG_MAC, n->mac, sizeof(n->mac));
 	le16_put(cfg + VIRTIO_NET_CFG_STATUS, virtio_net_link(n) ? VIRTIO_NET_S_LINK_UP : 0);
-	le16_put(cfg + VIRTIO_NET_CFG_MAX_VIRTQUEUE_PAIRS, 1);
-	le16_put(cfg + VIRTIO_NET_CFG_MTU, n->backend->mtu);
+	le16_put(cfg + VIRTIO_NET_CFG_MAX_VIRTQUEUE_PAIRS, (uint16_t)n->n_pairs);
+	le16_put(cfg + VIRTIO_NET_CFG_MTU, n->mtu);
 	memcpy(&val, cfg + off, size);
 	return le64toh(val);
 }
 
 /* --- features ---------------------------------------------------------------------------- */
 
-static uint64_t features_of(const struct net *backend)
+static uint64_t features_of(const struct net *backend, unsigned n_pairs)
 {
 	static const struct {
 		unsigned offload;
@@ -72,6 +72,8 @@ static uint64_t features_of(const struct net *backend)
 		f |= VIRTIO_NET_F_GUEST_CSUM;
 	if (backend->mtu)
 		f |= VIRTIO_NET_F_MTU;
+	if (n_pairs > 1)
+		f |= VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_MQ;
 	return f;
 }
 
@@ -93,17 +95,18 @@ static bool features_ok(void *dev, uint64_t f)
 	return (!(f & guest_tso) || f & VIRTIO_NET_F_GUEST_CSUM) &&
 	       (!(f & VIRTIO_NET_F_GUEST_ECN) || f & guest_tso) &&
 	       (!(f & host_tso) || f & VIRTIO_NET_F_CSUM) &&
-	       (!(f & VIRTIO_NET_F_HOST_ECN) || f & host_tso);
+	       (!(f & VIRTIO_NET_F_HOST_ECN) || f & host_tso) &&
+	       (!(f & VIRTIO_NET_F_MQ) || f & VIRTIO_NET_F_CTRL_VQ);
 }
 
 /* --- the loop's calls ---------------------------------------------------------------------- */
 
 static void on_readable(void *ctx)
 {
-	struct virtio_net *n = ctx;
+	struct virtio_net_pair *p = ctx;
 
-	if (!virtio_failed(&n->v))
-		net_rx_run(n);
+	if (!virtio_failed(&p->n->v))
+		net_rx_run(p);
 }
 
 static void on_writable(void *ctx)
@@ -113,7 +116,7 @@ static void on_writable(void *ctx)
 
 static void on_lost(void *ctx, const char *why)
 {
-	struct virtio_net *n = ctx;
+	struct virtio_net *n = ((struct virtio_net_pair *)ctx)->n;
 
 	log_warn("%s: %s; the guest's link is down", n->v.name, why);
 	virtio_net_set_link(n, false);
@@ -121,9 +124,10 @@ static void on_lost(void *ctx, const char *why)
 
 static void on_broken(void *ctx)
 {
-	struct virtio_net *n = ctx;
+	struct virtio_net *n = ((struct virtio_net_pair *)ctx)->n;
 
-	net_rings_reclaim(n);
+	for (unsigned i = 0; i < n->active; i++)
+		net_rings_reclaim(&n->pairs[i]);
 	virtio_fail(&n->v, "a descriptor chain or ring index breaks the rules");
 }
 
@@ -134,24 +138,64 @@ static void on_relink(void *ctx, int events)
 
 	if (read(n->relink, &count, sizeof(count)) < 0 || virtio_failed(&n->v))
 		return;
-	if (virtio_net_link(n))
-		net_rings_lend(n);
-	else
-		net_rings_reclaim(n);
+	for (unsigned i = 0; i < n->active; i++) {
+		if (virtio_net_link(n))
+			net_rings_lend(&n->pairs[i]);
+		else
+			net_rings_reclaim(&n->pairs[i]);
+	}
+}
+
+/* --- pairs --------------------------------------------------------------------------------- */
+
+static bool start_pair(struct virtio_net_pair *p)
+{
+	struct net *b = p->backend;
+
+	p->wants = false;
+	p->attached = !b->ops->attach(b, p->n->v.loop, guest_offloads(p->n->v.features));
+	if (p->attached)
+		net_rings_lend(p);
+	return p->attached;
+}
+
+static void stop_pair(struct virtio_net_pair *p)
+{
+	if (!p->attached)
+		return;
+	net_rings_reclaim(p);
+	net_rx_stop(p);
+	net_tx_stop(p);
+	p->backend->ops->detach(p->backend);
+	p->attached = false;
+}
+
+bool net_use_pairs(struct virtio_net *n, unsigned pairs)
+{
+	unsigned i = n->active;
+
+	while (i < pairs && start_pair(&n->pairs[i]))
+		i++;
+	bool all = i >= pairs;
+
+	/* Those that are too many, or that were started for nothing. */
+	for (unsigned keep = all ? pairs : n->active; i > keep;)
+		stop_pair(&n->pairs[--i]);
+	n->active = i;
+	return all;
 }
 
 static void started(void *dev)
 {
 	struct virtio_net *n = dev;
-	unsigned offloads = guest_offloads(n->v.features);
+	unsigned wanted = n->active;
 
-	n->wants = false;
-	n->attached = !n->backend->ops->attach(n->backend, n->v.loop, offloads);
+	n->active = 0;
 	n->relink_watch = loop_fd_add(n->v.loop, n->relink, LOOP_READ, on_relink, n);
-	if (!n->attached || !n->relink_watch)
+	if (!net_use_pairs(n, wanted) || !n->relink_watch) {
+		n->active = wanted;
 		virtio_fail(&n->v, "the host has no resources for its network");
-	else
-		net_rings_lend(n);
+	}
 	if (n->link_told != virtio_net_link(n)) {
 		n->link_told = virtio_net_link(n);
 		virtio_notify_config(&n->v);
@@ -161,11 +205,16 @@ static void started(void *dev)
 static void queue_ready(void *dev, unsigned index)
 {
 	struct virtio_net *n = dev;
+	struct virtio_net_pair *p = &n->pairs[index / VIRTIO_NET_QUEUES];
 
-	if (index == VIRTIO_NET_RX)
-		net_rx_run(n);
+	if (n->v.features & VIRTIO_NET_F_CTRL_VQ && index == net_control_queue(n))
+		net_ctrl_run(n);
+	else if (index / VIRTIO_NET_QUEUES >= n->active || !p->attached || p->lent)
+		return;
+	else if (index == rx_queue(p))
+		net_rx_run(p);
 	else
-		net_tx_run(n);
+		net_tx_run(p);
 }
 
 /* Nothing of ours is in the kernel's hands between two calls but the rings, and those it
@@ -176,14 +225,15 @@ static void quiesce(void *dev)
 
 	loop_fd_del(n->relink_watch);
 	n->relink_watch = NULL;
-	if (n->attached) {
-		net_rings_reclaim(n);
-		net_rx_stop(n);
-		net_tx_stop(n);
-		n->backend->ops->detach(n->backend);
-		n->attached = false;
-	}
+	for (unsigned i = 0; i < n->n_pairs; i++)
+		stop_pair(&n->pairs[i]);
 	virtio_quiesced(&n->v);
+}
+
+static void reset(void *dev)
+{
+	/* Until the driver asks for more. */
+	((struct virtio_net *)dev)->active = 1;
 }
 
 /* --- saved state ----------------------------------------------------------------------------- */
@@ -194,6 +244,7 @@ static void save(void *dev, struct state_writer *w)
 
 	state_put_bytes(w, n->mac, sizeof(n->mac));
 	state_put_bool(w, virtio_net_link(n));
+	state_put_u8(w, (uint8_t)n->active);
 }
 
 static int load(void *dev, struct state_reader *r, struct err *e)
@@ -203,8 +254,10 @@ static int load(void *dev, struct state_reader *r, struct err *e)
 
 	state_get_bytes(r, mac, sizeof(mac));
 	bool link = state_get_bool(r);
+	unsigned active = state_get_u8(r);
 
-	if (r->error)
+	if (r->error || !active || active > n->n_pairs ||
+	    (active > 1 && !(n->v.features & VIRTIO_NET_F_MQ)))
 		return err_host(e, -EBADMSG, "saved state: %s: not of a network", n->v.name);
 	if (memcmp(mac, n->mac, sizeof(mac)) != 0)
 		return err_host(e, -EINVAL,
@@ -213,6 +266,7 @@ static int load(void *dev, struct state_reader *r, struct err *e)
 				n->v.name, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 	/* The link is as it is here and now; a driver that believes otherwise is told. */
 	n->link_told = link;
+	n->active = active;
 	return 0;
 }
 
@@ -223,37 +277,69 @@ static const struct virtio_ops ops = {
 	.started = started,
 	.queue_ready = queue_ready,
 	.quiesce = quiesce,
+	.reset = reset,
 	.save = save,
 	.load = load,
 };
 
 /* --- life -------------------------------------------------------------------------------- */
 
-int virtio_net_init(struct virtio_net *n, struct net *backend,
+static int init_pairs(struct virtio_net *n, struct net *const *backends)
+{
+	for (unsigned i = 0; i < n->n_pairs; i++) {
+		struct virtio_net_pair *p = &n->pairs[i];
+		struct net *b = backends[i];
+
+		p->n = n;
+		p->queue = VIRTIO_NET_QUEUES * i;
+		p->backend = b;
+		b->readable = on_readable;
+		b->writable = on_writable;
+		b->lost = on_lost;
+		b->broken = on_broken;
+		b->ctx = p;
+	}
+	/* Their pages come as they are first used. */
+	for (unsigned i = 0; i < n->n_pairs; i++) {
+		n->pairs[i].rx.spare = malloc(NET_FRAME_MAX + 1);
+		if (!n->pairs[i].rx.spare)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int virtio_net_init(struct virtio_net *n, struct net *const *backends, unsigned n_pairs,
 		    const struct virtio_net_options *options, struct guest_mem *gm,
 		    struct loop *loop)
 {
-	const uint16_t sizes[VIRTIO_NET_QUEUES] = {VIRTQ_SIZE_MAX, VIRTQ_SIZE_MAX};
+	uint16_t sizes[VIRTIO_NET_QUEUES * VIRTIO_NET_PAIRS_MAX + 1];
+	unsigned n_queues = VIRTIO_NET_QUEUES * n_pairs + (n_pairs > 1);
 	int ret = -ENOMEM;
 
 	assert(!(options->mac[0] & 1));
+	assert(n_pairs && n_pairs <= VIRTIO_NET_PAIRS_MAX);
+	for (unsigned i = 0; i < n_queues; i++)
+		sizes[i] = VIRTQ_SIZE_MAX;
 	memset(n, 0, sizeof(*n));
-	n->backend = backend;
 	n->link_up = n->link_told = true;
+	n->active = 1;
+	n->mtu = backends[0]->mtu;
 	memcpy(n->mac, options->mac, sizeof(n->mac));
-	backend->readable = on_readable;
-	backend->writable = on_writable;
-	backend->lost = on_lost;
-	backend->broken = on_broken;
-	backend->ctx = n;
-	/* Its pages come as they are first used. */
-	n->rx.spare = malloc(NET_FRAME_MAX + 1);
 	n->relink = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	n->pairs = calloc(n_pairs, sizeof(*n->pairs));
+	if (n->pairs) {
+		n->n_pairs = n_pairs;
+		ret = init_pairs(n, backends);
+	} else {
+		for (unsigned i = 0; i < n_pairs; i++)
+			net_destroy(backends[i]);
+	}
 	if (n->relink < 0)
-		ret = -errno;
-	else if (n->rx.spare)
-		ret = virtio_init(&n->v, &ops, n, options->name, gm, loop, features_of(backend),
-				  VIRTIO_NET_CFG_LEN, VIRTIO_NET_QUEUES, sizes);
+		ret = -EMFILE;
+	if (!ret)
+		ret = virtio_init(&n->v, &ops, n, options->name, gm, loop,
+				  features_of(backends[0], n_pairs), VIRTIO_NET_CFG_LEN, n_queues,
+				  sizes);
 	if (ret)
 		virtio_net_fini(n);
 	return ret;
@@ -262,11 +348,14 @@ int virtio_net_init(struct virtio_net *n, struct net *backend,
 void virtio_net_fini(struct virtio_net *n)
 {
 	virtio_fini(&n->v);
-	net_destroy(n->backend);
-	n->backend = NULL;
+	for (unsigned i = 0; i < n->n_pairs; i++) {
+		net_destroy(n->pairs[i].backend);
+		free(n->pairs[i].rx.spare);
+	}
+	free(n->pairs);
+	n->pairs = NULL;
+	n->n_pairs = 0;
 	/* Zero-filled, there is none. */
 	if (n->relink > 0)
 		fd_close(&n->relink);
-	free(n->rx.spare);
-	n->rx.spare = NULL;
 }

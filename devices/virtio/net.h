@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * net: the virtio network device [virtio 1.3 5.1]: one pair of queues, no control
- * queue.
+ * net: the virtio network device [virtio 1.3 5.1]: pairs of queues, and a control queue
+ * by which a driver says how many it uses, if there are several.
  *
  * Frames go from the guest's buffers to the host and back without a copy. All of it
  * runs on the device's loop; vCPUs only read the configuration space. Where the backend
@@ -26,6 +26,8 @@
 #define VIRTIO_NET_F_HOST_ECN   (1ull << 13)
 #define VIRTIO_NET_F_MRG_RXBUF  (1ull << 15)
 #define VIRTIO_NET_F_STATUS     (1ull << 16)
+#define VIRTIO_NET_F_CTRL_VQ    (1ull << 17)
+#define VIRTIO_NET_F_MQ         (1ull << 22)
 
 /* Configuration space: offsets of struct virtio_net_config [virtio 1.3 5.1.4]. */
 enum {
@@ -38,7 +40,17 @@ enum {
 
 enum { VIRTIO_NET_S_LINK_UP = 1 };
 
-enum { VIRTIO_NET_RX = 0, VIRTIO_NET_TX = 1, VIRTIO_NET_QUEUES = 2 };
+/* Pair i has the queues 2i and 2i + 1; the control queue comes behind all of them, or for
+ * a driver that knows of one pair only, behind that [virtio 1.3 5.1.2]. */
+enum { VIRTIO_NET_RX = 0, VIRTIO_NET_TX = 1, VIRTIO_NET_QUEUES = 2, VIRTIO_NET_PAIRS_MAX = 8 };
+
+/* The control queue [virtio 1.3 5.1.6.5, 5.1.6.5.6]. */
+enum {
+	VIRTIO_NET_OK = 0,
+	VIRTIO_NET_ERR = 1,
+	VIRTIO_NET_CTRL_MQ = 4,
+	VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET = 0,
+};
 
 /* struct virtio_net_hdr on the wire [virtio 1.3 5.1.6]: always with num_buffers. */
 enum { VIRTIO_NET_HDR_LEN = 12 };
@@ -69,25 +81,36 @@ struct virtio_net_rx {
 	size_t pending; /* length of the frame that waits for more buffers, or 0 */
 };
 
+/* A receive and a transmit queue, and what they are connected to: the loop's. */
+struct virtio_net_pair {
+	struct virtio_net *n;
+	unsigned queue; /* index of the first of the two */
+	struct net *backend;
+	bool attached;
+	bool wants;    /* the backend was asked for frames */
+	bool tx_waits; /* tx_chain was not taken by the backend yet */
+	bool lent;     /* the backend has the rings */
+	struct net_ring rings[NET_RINGS];
+	struct virtio_net_rx rx;
+	struct virtq_chain chain, tx_chain;
+	struct iovec tx_iov[VIRTQ_SEGS_MAX + 1];
+};
+
 struct virtio_net {
 	struct virtio v; /* for the transport */
-	struct net *backend;
 	uint8_t mac[6];
 	bool link_up; /* atomic: any thread */
 	int relink;   /* eventfd, owned: look at link_up again */
+	uint16_t mtu; /* as struct net has it */
+	unsigned n_pairs;
+	struct virtio_net_pair *pairs; /* n_pairs of them, owned */
 
 	/* The loop's. */
-	bool attached;
-	bool link_told; /* what the driver of a restored device has seen last */
-	bool wants;     /* the backend was asked for frames */
-	bool tx_waits;  /* tx_chain was not taken by the backend yet */
-	bool lent;      /* the backend has the rings */
-	struct net_ring rings[NET_RINGS];
+	unsigned active; /* pairs that the driver wants, the first ones */
+	bool link_told;  /* what the driver of a restored device has seen last */
 	struct loop_fd *relink_watch;
-	struct virtio_net_rx rx;
-	struct virtq_chain chain, tx_chain;
+	struct virtq_chain command;
 	struct log_budget complaints;
-	struct iovec tx_iov[VIRTQ_SEGS_MAX + 1];
 };
 
 struct virtio_net_options {
@@ -95,12 +118,13 @@ struct virtio_net_options {
 	uint8_t mac[6];   /* a unicast address */
 };
 
-/* `backend` is taken over, also on failure. `gm` and `loop` outlive the device.
- * 0, -ENOMEM or -EMFILE. */
-int virtio_net_init(struct virtio_net *n, struct net *backend,
+/* A backend for each pair, 1 to VIRTIO_NET_PAIRS_MAX: they lead to the same network, and
+ * what the first one says of itself holds for all. They are taken over, also on failure.
+ * `gm` and `loop` outlive the device. 0, -ENOMEM or -EMFILE. */
+int virtio_net_init(struct virtio_net *n, struct net *const *backends, unsigned n_pairs,
 		    const struct virtio_net_options *options, struct guest_mem *gm,
 		    struct loop *loop);
-/* As virtio_fini(); then the backend is destroyed. A saved state is refused with
+/* As virtio_fini(); then the backends are destroyed. A saved state is refused with
  * -EINVAL when the MAC is another. */
 void virtio_net_fini(struct virtio_net *n);
 

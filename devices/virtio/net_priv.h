@@ -11,7 +11,7 @@ enum { NET_L2_MAX = 18 };
 /* A frame of `len` bytes that nobody will cut up: is it within the negotiated MTU? */
 static inline bool net_within_mtu(const struct virtio_net *n, size_t len)
 {
-	return !(n->v.features & VIRTIO_NET_F_MTU) || len <= (size_t)n->backend->mtu + NET_L2_MAX;
+	return !(n->v.features & VIRTIO_NET_F_MTU) || len <= (size_t)n->mtu + NET_L2_MAX;
 }
 
 /* Which feature a gso_type (without its ECN bit) needs of these two; 0: none has it. */
@@ -20,21 +20,45 @@ static inline uint64_t net_gso_feature(uint8_t type, uint64_t tso4, uint64_t tso
 	return type == NET_HDR_GSO_TCPV4 ? tso4 : type == NET_HDR_GSO_TCPV6 ? tso6 : 0;
 }
 
+/* The pair's queues. */
+static inline unsigned rx_queue(const struct virtio_net_pair *p)
+{
+	return p->queue + NET_RING_RX;
+}
+
+static inline unsigned tx_queue(const struct virtio_net_pair *p)
+{
+	return p->queue + NET_RING_TX;
+}
+
 /* net_tx.c: send what the driver offers until there is nothing more or the backend
  * has to wait; net_tx_resume: it need not wait any more. net_tx_stop gives back what
  * was popped and not sent. */
-void net_tx_run(struct virtio_net *n);
-void net_tx_resume(struct virtio_net *n);
-void net_tx_stop(struct virtio_net *n);
+void net_tx_run(struct virtio_net_pair *p);
+void net_tx_resume(struct virtio_net_pair *p);
+void net_tx_stop(struct virtio_net_pair *p);
 
 /* net_rx.c: receive until there are no frames or no buffers. net_rx_stop gives the
  * buffers in stock back to the ring; a frame of which only a part is there is lost. */
-void net_rx_run(struct virtio_net *n);
-void net_rx_stop(struct virtio_net *n);
+void net_rx_run(struct virtio_net_pair *p);
+void net_rx_stop(struct virtio_net_pair *p);
+
+/* If CTRL_VQ was negotiated. */
+static inline unsigned net_control_queue(const struct virtio_net *n)
+{
+	return VIRTIO_NET_QUEUES * (n->v.features & VIRTIO_NET_F_MQ ? n->n_pairs : 1);
+}
+
+/* net_ctrl.c: obey what is in the control queue. */
+void net_ctrl_run(struct virtio_net *n);
+
+/* net.c: let the driver use the first `pairs` pairs, all of them set up, and no others.
+ * Gives whether the host had what that takes; if not, there are as many as before. */
+bool net_use_pairs(struct virtio_net *n, unsigned pairs);
 
 /* net_rings.c: leave both rings to the backend, if it can serve them and the link is up, with
  * all that is in stock and in hand given back. Or take them back; fine if they are here. */
-void net_rings_lend(struct virtio_net *n);
-void net_rings_reclaim(struct virtio_net *n);
+void net_rings_lend(struct virtio_net_pair *p);
+void net_rings_reclaim(struct virtio_net_pair *p);
 
 #endif

@@ -12,29 +12,25 @@
 #include <errno.h>
 #include <string.h>
 
-_Static_assert((int)NET_RING_RX == VIRTIO_NET_RX && (int)NET_RING_TX == VIRTIO_NET_TX &&
-		       (int)NET_RINGS == VIRTIO_NET_QUEUES,
-	       "the rings are the queues");
-
 /* Of what is given back, each `next` is set. */
-static void reclaim(struct virtio_net *n, unsigned count)
+static void reclaim(struct virtio_net_pair *p, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		virtio_reclaim(&n->v, i, n->rings[i].next);
+		virtio_reclaim(&p->n->v, p->queue + i, p->rings[i].next);
 }
 
 /* All of them, or none: 0 or a negative errno. */
-static int lend(struct virtio_net *n)
+static int lend(struct virtio_net_pair *p)
 {
 	for (unsigned i = 0; i < NET_RINGS; i++) {
 		struct virtio_loan loan;
-		int ret = virtio_lend(&n->v, i, &loan);
+		int ret = virtio_lend(&p->n->v, p->queue + i, &loan);
 
 		if (ret) {
-			reclaim(n, i);
+			reclaim(p, i);
 			return ret;
 		}
-		n->rings[i] = (struct net_ring){
+		p->rings[i] = (struct net_ring){
 			.size = loan.size,
 			.next = loan.next,
 			.desc = loan.desc,
@@ -44,42 +40,42 @@ static int lend(struct virtio_net *n)
 			.call = loan.call,
 		};
 	}
-	int ret = n->backend->ops->take_rings(n->backend, n->v.gm, n->v.features, n->rings);
+	int ret = p->backend->ops->take_rings(p->backend, p->n->v.gm, p->n->v.features, p->rings);
 
 	if (ret)
-		reclaim(n, NET_RINGS);
+		reclaim(p, NET_RINGS);
 	return ret;
 }
 
-void net_rings_lend(struct virtio_net *n)
+void net_rings_lend(struct virtio_net_pair *p)
 {
 	int ret;
 
-	if (n->lent || !virtio_net_link(n) || !n->backend->ops->take_rings ||
-	    !n->v.queues[VIRTIO_NET_RX].running || !n->v.queues[VIRTIO_NET_TX].running)
+	if (p->lent || !virtio_net_link(p->n) || !p->backend->ops->take_rings ||
+	    !p->n->v.queues[rx_queue(p)].running || !p->n->v.queues[tx_queue(p)].running)
 		return;
-	net_rx_stop(n);
-	net_tx_stop(n);
-	n->wants = false;
-	n->backend->ops->want(n->backend, false);
-	ret = lend(n);
+	net_rx_stop(p);
+	net_tx_stop(p);
+	p->wants = false;
+	p->backend->ops->want(p->backend, false);
+	ret = lend(p);
 	if (ret) {
-		log_debug("%s: frames take the way through this process: %s", n->v.name,
+		log_debug("%s: frames take the way through this process: %s", p->n->v.name,
 			  strerror(-ret));
 		return;
 	}
-	n->lent = true;
-	log_debug("%s: frames take the kernel's way", n->v.name);
+	p->lent = true;
+	log_debug("%s: frames take the kernel's way", p->n->v.name);
 	/* What was offered before it listened. */
 	for (unsigned i = 0; i < NET_RINGS; i++)
-		virtio_kick(&n->v, i);
+		virtio_kick(&p->n->v, p->queue + i);
 }
 
-void net_rings_reclaim(struct virtio_net *n)
+void net_rings_reclaim(struct virtio_net_pair *p)
 {
-	if (!n->lent)
+	if (!p->lent)
 		return;
-	n->lent = false;
-	n->backend->ops->give_rings(n->backend, n->rings);
-	reclaim(n, NET_RINGS);
+	p->lent = false;
+	p->backend->ops->give_rings(p->backend, p->rings);
+	reclaim(p, NET_RINGS);
 }

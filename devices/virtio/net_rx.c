@@ -29,9 +29,9 @@ enum {
 	TURN = VIRTQ_SIZE_MAX,      /* frames until others have their turn */
 };
 
-static bool mergeable(const struct virtio_net *n)
+static bool mergeable(const struct virtio_net_pair *p)
 {
-	return n->v.features & VIRTIO_NET_F_MRG_RXBUF;
+	return p->n->v.features & VIRTIO_NET_F_MRG_RXBUF;
 }
 
 /* --- the stock ------------------------------------------------------------------------ */
@@ -42,13 +42,13 @@ static unsigned n_bufs(const struct virtio_net_rx *rx)
 }
 
 /* Is the stock short, and may it grow? */
-static bool wants_more(const struct virtio_net *n)
+static bool wants_more(const struct virtio_net_pair *p)
 {
-	const struct virtio_net_rx *rx = &n->rx;
+	const struct virtio_net_rx *rx = &p->rx;
 
 	if (!n_bufs(rx))
 		return true;
-	return mergeable(n) && rx->room < STOCK_MAX &&
+	return mergeable(p) && rx->room < STOCK_MAX &&
 	       rx->end_seg - rx->first_seg + VIRTQ_SEGS_MAX <= SEGS_MAX;
 }
 
@@ -77,20 +77,20 @@ static void add_buffer(struct virtio_net_rx *rx, const struct virtq_chain *c)
 }
 
 /* Fill the stock from the ring. */
-static void take_buffers(struct virtio_net *n, unsigned *taken)
+static void take_buffers(struct virtio_net_pair *p, unsigned *taken)
 {
 	/* What is filled already must not move. */
-	if (n->backend->ops->receiving(n->backend))
+	if (p->backend->ops->receiving(p->backend))
 		return;
-	while (wants_more(n) && virtio_pop(&n->v, VIRTIO_NET_RX, taken, &n->chain)) {
-		if (n->chain.write_len < VIRTIO_NET_HDR_LEN) {
-			virtio_fail(&n->v, "a receive buffer without room for the header");
+	while (wants_more(p) && virtio_pop(&p->n->v, rx_queue(p), taken, &p->chain)) {
+		if (p->chain.write_len < VIRTIO_NET_HDR_LEN) {
+			virtio_fail(&p->n->v, "a receive buffer without room for the header");
 			return;
 		}
-		add_buffer(&n->rx, &n->chain);
+		add_buffer(&p->rx, &p->chain);
 	}
-	if (n_bufs(&n->rx) > n->rx.most)
-		n->rx.most = n_bufs(&n->rx);
+	if (n_bufs(&p->rx) > p->rx.most)
+		p->rx.most = n_bufs(&p->rx);
 }
 
 /* Bytes [off, off+len) of the stock, which has them. */
@@ -135,9 +135,9 @@ static void build_iov(struct virtio_net_rx *rx)
 
 /* Use up the buffers that hold `len` bytes; the last may be filled in part. Gives
  * their number: the first call only counts, the second pushes. */
-static unsigned use_buffers(struct virtio_net *n, uint64_t len, bool push)
+static unsigned use_buffers(struct virtio_net_pair *p, uint64_t len, bool push)
 {
-	struct virtio_net_rx *rx = &n->rx;
+	struct virtio_net_rx *rx = &p->rx;
 	unsigned used = 0;
 
 	for (unsigned i = rx->first; len; i++, used++) {
@@ -152,37 +152,37 @@ static unsigned use_buffers(struct virtio_net *n, uint64_t len, bool push)
 			uint64_t dirty = s->len < left ? s->len : left;
 
 			if (dirty)
-				guest_mem_mark_dirty(n->v.gm, s->gpa, dirty);
+				guest_mem_mark_dirty(p->n->v.gm, s->gpa, dirty);
 			left -= dirty;
 		}
 		rx->room -= b->len;
 		rx->first++;
-		virtq_push(&n->v.queues[VIRTIO_NET_RX], b->head, (uint32_t)filled);
+		virtq_push(&p->n->v.queues[rx_queue(p)], b->head, (uint32_t)filled);
 	}
 	return used;
 }
 
 /* May the guest see this frame? What the host leaves undone it must have negotiated:
  * a tap may have frames in its queue from the time of another driver. */
-static bool suits(const struct virtio_net *n, const struct net_hdr *h, size_t len)
+static bool suits(const struct virtio_net_pair *p, const struct net_hdr *h, size_t len)
 {
-	uint64_t features = n->v.features;
+	uint64_t features = p->n->v.features;
 
-	if (len < NET_FRAME_MIN || len > NET_FRAME_MAX || !virtio_net_link(n))
+	if (len < NET_FRAME_MIN || len > NET_FRAME_MAX || !virtio_net_link(p->n))
 		return false;
 	if (h->flags & NET_HDR_F_NEEDS_CSUM && !(features & VIRTIO_NET_F_GUEST_CSUM))
 		return false;
 	if ((h->gso_type & ~NET_HDR_GSO_ECN) == NET_HDR_GSO_NONE)
-		return net_within_mtu(n, len);
+		return net_within_mtu(p->n, len);
 	if (h->gso_type & NET_HDR_GSO_ECN && !(features & VIRTIO_NET_F_GUEST_ECN))
 		return false;
 	return features & net_gso_feature(h->gso_type & ~NET_HDR_GSO_ECN, VIRTIO_NET_F_GUEST_TSO4,
 					  VIRTIO_NET_F_GUEST_TSO6);
 }
 
-static void put_header(struct virtio_net *n, unsigned num_buffers)
+static void put_header(struct virtio_net_pair *p, unsigned num_buffers)
 {
-	const struct net_hdr *h = &n->rx.hdr;
+	const struct net_hdr *h = &p->rx.hdr;
 	uint8_t wire[VIRTIO_NET_HDR_LEN] = {0};
 
 	/* Each field only as far as it was negotiated and is in use
@@ -191,7 +191,7 @@ static void put_header(struct virtio_net *n, unsigned num_buffers)
 		wire[0] = NET_HDR_F_NEEDS_CSUM;
 		le16_put(wire + 6, h->csum_start);
 		le16_put(wire + 8, h->csum_offset);
-	} else if (h->flags & NET_HDR_F_DATA_VALID && n->v.features & VIRTIO_NET_F_GUEST_CSUM) {
+	} else if (h->flags & NET_HDR_F_DATA_VALID && p->n->v.features & VIRTIO_NET_F_GUEST_CSUM) {
 		wire[0] = NET_HDR_F_DATA_VALID;
 	}
 	if ((h->gso_type & ~NET_HDR_GSO_ECN) != NET_HDR_GSO_NONE) {
@@ -200,23 +200,23 @@ static void put_header(struct virtio_net *n, unsigned num_buffers)
 		le16_put(wire + 4, h->gso_size);
 	}
 	le16_put(wire + 10, (uint16_t)num_buffers);
-	put(&n->rx, 0, wire, sizeof(wire));
+	put(&p->rx, 0, wire, sizeof(wire));
 }
 
 /* Hand the pending frame to the driver, or drop it, or let it wait for buffers.
  * Gives whether there is no pending frame any more. */
-static bool deliver(struct virtio_net *n, unsigned *taken)
+static bool deliver(struct virtio_net_pair *p, unsigned *taken)
 {
-	struct virtio_net_rx *rx = &n->rx;
+	struct virtio_net_rx *rx = &p->rx;
 	uint64_t need = VIRTIO_NET_HDR_LEN + rx->pending;
 
-	if (rx->room < need && mergeable(n)) {
-		take_buffers(n, taken);
-		if (virtio_failed(&n->v))
+	if (rx->room < need && mergeable(p)) {
+		take_buffers(p, taken);
+		if (virtio_failed(&p->n->v))
 			return false;
 		/* All that the driver ever had out at a time is in stock, or as much as
 		 * we hold: the frame would wait for ever. */
-		bool full = n_bufs(rx) >= rx->most || !wants_more(n);
+		bool full = n_bufs(rx) >= rx->most || !wants_more(p);
 
 		if (rx->room < need && !full)
 			return false;
@@ -225,8 +225,8 @@ static bool deliver(struct virtio_net *n, unsigned *taken)
 		if (rx->pending > rx->iov_room)
 			put(rx, VIRTIO_NET_HDR_LEN + rx->iov_room, rx->spare,
 			    rx->pending - rx->iov_room);
-		put_header(n, use_buffers(n, need, false));
-		use_buffers(n, need, true);
+		put_header(p, use_buffers(p, need, false));
+		use_buffers(p, need, true);
 	}
 	rx->pending = 0;
 	rx->n_iov = 0;
@@ -234,17 +234,17 @@ static bool deliver(struct virtio_net *n, unsigned *taken)
 }
 
 /* Gives false when there is no (whole) frame. */
-static bool receive_one(struct virtio_net *n)
+static bool receive_one(struct virtio_net_pair *p)
 {
-	struct virtio_net_rx *rx = &n->rx;
+	struct virtio_net_rx *rx = &p->rx;
 	ssize_t len;
 
 	if (!rx->n_iov)
 		build_iov(rx);
-	len = n->backend->ops->receive(n->backend, &rx->hdr, rx->iov, rx->n_iov);
+	len = p->backend->ops->receive(p->backend, &rx->hdr, rx->iov, rx->n_iov);
 	if (len == -EAGAIN)
 		return false;
-	if (len >= 0 && suits(n, &rx->hdr, (size_t)len))
+	if (len >= 0 && suits(p, &rx->hdr, (size_t)len))
 		rx->pending = (size_t)len;
 	else
 		rx->n_iov = 0; /* the backend may have changed it */
@@ -254,36 +254,36 @@ static bool receive_one(struct virtio_net *n)
 /* --- the loop's calls -------------------------------------------------------------------- */
 
 /* Buffers for a frame, and no frame that waits for more of them. */
-static bool ready(struct virtio_net *n, unsigned *taken)
+static bool ready(struct virtio_net_pair *p, unsigned *taken)
 {
-	if (n->rx.pending && !deliver(n, taken))
+	if (p->rx.pending && !deliver(p, taken))
 		return false;
-	take_buffers(n, taken);
-	return !virtio_failed(&n->v) && n_bufs(&n->rx);
+	take_buffers(p, taken);
+	return !virtio_failed(&p->n->v) && n_bufs(&p->rx);
 }
 
-void net_rx_run(struct virtio_net *n)
+void net_rx_run(struct virtio_net_pair *p)
 {
 	unsigned taken = 0, frames = 0;
 	bool have;
 
-	while ((have = ready(n, &taken)) && frames++ < TURN && receive_one(n))
+	while ((have = ready(p, &taken)) && frames++ < TURN && receive_one(p))
 		;
 	/* Still wanted after a whole turn: the backend says at once that it has more. */
-	if (have != n->wants) {
-		n->wants = have;
-		n->backend->ops->want(n->backend, have);
+	if (have != p->wants) {
+		p->wants = have;
+		p->backend->ops->want(p->backend, have);
 	}
-	virtio_publish(&n->v, VIRTIO_NET_RX);
+	virtio_publish(&p->n->v, rx_queue(p));
 }
 
-void net_rx_stop(struct virtio_net *n)
+void net_rx_stop(struct virtio_net_pair *p)
 {
-	struct virtio_net_rx *rx = &n->rx;
+	struct virtio_net_rx *rx = &p->rx;
 
-	n->backend->ops->abandon(n->backend);
-	for (unsigned i = rx->end; i-- > rx->first && !virtio_failed(&n->v);)
-		virtq_unpop(&n->v.queues[VIRTIO_NET_RX], rx->bufs[i].head);
+	p->backend->ops->abandon(p->backend);
+	for (unsigned i = rx->end; i-- > rx->first && !virtio_failed(&p->n->v);)
+		virtq_unpop(&p->n->v.queues[rx_queue(p)], rx->bufs[i].head);
 	rx->first = rx->end = rx->first_seg = rx->end_seg = rx->most = 0;
 	rx->room = 0;
 	rx->pending = 0;

@@ -21,9 +21,10 @@ enum { TCP_HEADER_MIN = 20, COMMON_HEADERS = 128 };
 /* Fill *out from the wire's header, for a frame of `len` bytes. False: it makes no
  * sense. Fields that are not negotiated or not in use are not looked at
  * [virtio 1.3 5.1.6.2.2]. */
-static bool judge(const struct virtio_net *n, const uint8_t *wire, size_t len, struct net_hdr *out)
+static bool judge(const struct virtio_net_pair *p, const uint8_t *wire, size_t len,
+		  struct net_hdr *out)
 {
-	uint64_t features = n->v.features;
+	uint64_t features = p->n->v.features;
 	uint8_t gso = wire[1];
 	size_t headers = COMMON_HEADERS;
 
@@ -46,7 +47,7 @@ static bool judge(const struct virtio_net *n, const uint8_t *wire, size_t len, s
 		if (!needs || (features & needs) != needs || !out->gso_size || !out->flags)
 			return false;
 		headers = (size_t)out->csum_start + TCP_HEADER_MIN;
-	} else if (!net_within_mtu(n, len)) {
+	} else if (!net_within_mtu(p->n, len)) {
 		return false;
 	}
 	/* The driver's hdr_len is a hint that must not be trusted, and hosts want one:
@@ -56,9 +57,9 @@ static bool judge(const struct virtio_net *n, const uint8_t *wire, size_t len, s
 }
 
 /* Send or drop the chain in hand; false: the backend cannot take it yet. */
-static bool send_chain(struct virtio_net *n)
+static bool send_chain(struct virtio_net_pair *p)
 {
-	struct virtq_chain *c = &n->tx_chain;
+	struct virtq_chain *c = &p->tx_chain;
 	uint8_t wire[VIRTIO_NET_HDR_LEN];
 	struct net_hdr hdr;
 	uint64_t len;
@@ -67,42 +68,42 @@ static bool send_chain(struct virtio_net *n)
 	if (virtq_chain_read(c, 0, wire, sizeof(wire)) != sizeof(wire))
 		goto drop;
 	len = c->read_len - sizeof(wire);
-	if (len < NET_FRAME_MIN || len > NET_FRAME_MAX || !judge(n, wire, len, &hdr))
+	if (len < NET_FRAME_MIN || len > NET_FRAME_MAX || !judge(p, wire, len, &hdr))
 		goto drop;
-	if (!virtio_net_link(n))
+	if (!virtio_net_link(p->n))
 		goto done;
-	n_iov = virtq_chain_iov(c, false, sizeof(wire), len, n->tx_iov + 1, VIRTQ_SEGS_MAX);
+	n_iov = virtq_chain_iov(c, false, sizeof(wire), len, p->tx_iov + 1, VIRTQ_SEGS_MAX);
 	assert(n_iov > 0); /* the chain has these bytes, and no more segments than this */
-	if (n->backend->ops->send(n->backend, &hdr, n->tx_iov, n_iov + 1, len) == -EAGAIN)
+	if (p->backend->ops->send(p->backend, &hdr, p->tx_iov, n_iov + 1, len) == -EAGAIN)
 		return false;
 	goto done;
 drop:
-	log_guest(&n->complaints, "%s: a frame without sense was dropped", n->v.name);
+	log_guest(&p->n->complaints, "%s: a frame without sense was dropped", p->n->v.name);
 done:
-	virtq_push(&n->v.queues[VIRTIO_NET_TX], c->head, 0);
+	virtq_push(&p->n->v.queues[tx_queue(p)], c->head, 0);
 	return true;
 }
 
-void net_tx_run(struct virtio_net *n)
+void net_tx_run(struct virtio_net_pair *p)
 {
 	unsigned taken = 0;
 
-	while (!n->tx_waits && virtio_pop(&n->v, VIRTIO_NET_TX, &taken, &n->tx_chain))
-		n->tx_waits = !send_chain(n);
-	virtio_publish(&n->v, VIRTIO_NET_TX);
+	while (!p->tx_waits && virtio_pop(&p->n->v, tx_queue(p), &taken, &p->tx_chain))
+		p->tx_waits = !send_chain(p);
+	virtio_publish(&p->n->v, tx_queue(p));
 }
 
-void net_tx_resume(struct virtio_net *n)
+void net_tx_resume(struct virtio_net_pair *p)
 {
-	if (!n->tx_waits || virtio_failed(&n->v) || !send_chain(n))
+	if (!p->tx_waits || virtio_failed(&p->n->v) || !send_chain(p))
 		return;
-	n->tx_waits = false;
-	net_tx_run(n);
+	p->tx_waits = false;
+	net_tx_run(p);
 }
 
-void net_tx_stop(struct virtio_net *n)
+void net_tx_stop(struct virtio_net_pair *p)
 {
-	if (n->tx_waits && !virtio_failed(&n->v))
-		virtq_unpop(&n->v.queues[VIRTIO_NET_TX], n->tx_chain.head);
-	n->tx_waits = false;
+	if (p->tx_waits && !virtio_failed(&p->n->v))
+		virtq_unpop(&p->n->v.queues[tx_queue(p)], p->tx_chain.head);
+	p->tx_waits = false;
 }

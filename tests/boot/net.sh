@@ -220,6 +220,34 @@ test_vhost_off() {
 	! grep -q "kernel's way" "$vm_dir/err" || fail "the kernel has the frames"
 }
 
+# Two pairs of queues, and a driver that goes back to one.
+several_queues() { # several_queues VHOST OPTION...
+	local vhost=$1; shift
+	net_disk "$vm_dir/root.img" 'net() { ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; again ping -c 1 -W 5 10.8.0.1; }
+		echo "queues $(ls -d /sys/class/net/eth0/queues/rx-* | wc -l)"
+		net; again iperf3 -c 10.8.0.1 -P 4 -n 4M && echo "iperf up done"
+		again iperf3 -c 10.8.0.1 -P 4 -n 4M -R && echo "iperf down done"
+		device=$(basename $(readlink -f /sys/class/net/eth0/device))
+		echo 0 >/sys/devices/system/cpu/cpu1/online
+		for to in unbind bind; do echo $device >/sys/bus/virtio/drivers/virtio_net/$to; done
+		net; again iperf3 -c 10.8.0.1 -n 1M -R && echo "one pair works, too"' iperf3
+	in_namespace 'ip tuntap add t0 mode tap multi_queue; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
+		with iperf3 -s'
+	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n "tap=t0,queues=2,vhost=$vhost" -c 2 -vv --append quiet "$@"
+	says '^queues 2'
+	says '^iperf up done'
+	says '^iperf down done'
+	says '^one pair works, too'
+}
+
+test_several_queues() { several_queues off; }
+test_several_queues_over_mmio() { several_queues auto --transport mmio; }
+test_several_queues_by_vhost() {
+	there test -c /dev/vhost-net || skip "no /dev/vhost-net"
+	several_queues on
+	[ "$(grep -c "kernel's way" "$vm_dir/err")" -ge 2 ] || fail "not both pairs take the kernel's way"
+}
+
 # Where it is no vhost-net, frames go the other way; but not if it has to be.
 test_vhost_is_not_there() {
 	net_disk "$vm_dir/root.img" 'ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; ping -c 3 -W 10 10.8.0.1'

@@ -277,7 +277,9 @@ void fuzz_one(struct fuzz_in *in)
 	fuzz_check(r->loop);
 	r->backend = fake_net_create(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6);
 	r->backend->net.mtu = MTU;
-	fuzz_check(!virtio_net_init(&r->net, &r->backend->net, &options, &r->ram.gm, r->loop));
+	struct net *backend = &r->backend->net;
+
+	fuzz_check(!virtio_net_init(&r->net, &backend, 1, &options, &r->ram.gm, r->loop));
 	fake_transport_init(&r->transport, &r->net.v);
 	bring_up(in, r);
 	while (fuzz_more(in))

@@ -37,7 +37,9 @@ struct net_rig *net_rig_create(unsigned offloads, uint16_t mtu)
 	r->net = fake_net_create(offloads);
 	r->net->net.mtu = mtu;
 	r->net->destroyed = &r->destroyed;
-	assert_int_equal(virtio_net_init(&r->n, &r->net->net, &options, &r->gm, r->loop), 0);
+	struct net *backend = &r->net->net;
+
+	assert_int_equal(virtio_net_init(&r->n, &backend, 1, &options, &r->gm, r->loop), 0);
 	fake_transport_init(&r->t, &r->n.v);
 	clear_rings(r);
 	return r;

@@ -222,8 +222,8 @@ static void nets(void **state)
 	static const uint8_t mac[6] = {0x52, 0x54, 0, 0x12, 0xab, 0xCD};
 
 	assert_int_equal(parse("-kx", "-n", "user,forward=8080:80,forward=udp:127.0.0.1/53", "-n",
-			       "tap=tap0,mac=52:54:00:12:AB:cd,id=lan", "-n",
-			       "id=other,fd=7,vhost=on", "-n",
+			       "tap=tap0,queues=8,mac=52:54:00:12:AB:cd,id=lan", "-n",
+			       "id=other,fd=7,vhost=on,queues=1", "-n",
 			       "user=on,vhost=auto,forward=::1/1:65535 tcp:2 udp:8080:80"),
 			 CONFIG_RUN);
 	assert_int_equal(c.n_nets, 4);
@@ -246,6 +246,7 @@ static void nets(void **state)
 	assert_memory_equal(c.nets[1].mac, mac, 6);
 	assert_int_equal(c.nets[2].kind, NET_FD);
 	assert_int_equal(c.nets[2].fd, 7);
+	assert_int_equal(c.nets[1].queues, 8);
 	assert_int_equal(c.nets[1].vhost, CONFIG_VHOST_AUTO);
 	assert_int_equal(c.nets[2].vhost, CONFIG_VHOST_ON);
 	assert_string_equal(c.nets[2].id, "other");
@@ -380,6 +381,12 @@ static void bad_nets(void **state)
 	refused("--net forward=localhost/80: not a forward", "-kx", "-n",
 		"user,forward=localhost/80");
 	refused("--net forward=80x:80: not a forward", "-kx", "-n", "user,forward=80x:80");
+	refused("--net queues=0: not a number of pairs", "-kx", "-n", "tap=x,queues=0");
+	refused("--net queues=9: not a number of pairs", "-kx", "-n", "tap=x,queues=9");
+	refused("--net user,queues=2: several queues go with tap; passt has one pair of them",
+		"-kx", "-n", "user,queues=2");
+	refused("--net fd=7,queues=2: several queues go with tap; a descriptor is one", "-kx", "-n",
+		"fd=7,queues=2");
 	refused("--net vhost=perhaps: ", "-kx", "-n", "tap=x,vhost=perhaps");
 	refused("--net user,vhost=on: vhost goes with tap and fd", "-kx", "-n", "user,vhost=on");
 	refused("--net vhost=off,user: vhost goes with tap and fd", "-kx", "-n", "vhost=off,user");

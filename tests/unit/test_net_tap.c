@@ -126,7 +126,7 @@ static int setup(void **state)
 	make_tap(name, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
 	change(name, true, 3000);
 	r->loop = loop_create();
-	if (net_tap_open(&r->net, name, NET_TAP_VHOST_AUTO, &e))
+	if (net_tap_open(&r->net, 1, name, NET_TAP_VHOST_AUTO, &e))
 		fail_msg("%s", e.text);
 	use(r, r->net, 0);
 
@@ -359,16 +359,16 @@ static void test_refused_names(void **state)
 	struct err e;
 
 	e = (struct err){0};
-	refuse(net_tap_open(&n, "nothere0", NET_TAP_VHOST_AUTO, &e), &e, -ENODEV,
+	refuse(net_tap_open(&n, 1, "nothere0", NET_TAP_VHOST_AUTO, &e), &e, -ENODEV,
 	       "no such interface");
 	assert_int_equal(if_nametoindex("nothere0"), 0);
 	e = (struct err){0};
-	refuse(net_tap_open(&n, "lo", NET_TAP_VHOST_AUTO, &e), &e, -EINVAL, "not a tap");
+	refuse(net_tap_open(&n, 1, "lo", NET_TAP_VHOST_AUTO, &e), &e, -EINVAL, "not a tap");
 	e = (struct err){0};
-	refuse(net_tap_open(&n, name, NET_TAP_VHOST_AUTO, &e), &e, -EBUSY, "in use");
+	refuse(net_tap_open(&n, 1, name, NET_TAP_VHOST_AUTO, &e), &e, -EBUSY, "in use");
 	make_tap("mvtun0", IFF_TUN | IFF_NO_PI);
 	e = (struct err){0};
-	refuse(net_tap_open(&n, "mvtun0", NET_TAP_VHOST_AUTO, &e), &e, -EINVAL, "not a tap");
+	refuse(net_tap_open(&n, 1, "mvtun0", NET_TAP_VHOST_AUTO, &e), &e, -EINVAL, "not a tap");
 	remove_tap("mvtun0", IFF_TUN | IFF_NO_PI);
 	assert_null(n);
 	(void)state;
@@ -377,15 +377,45 @@ static void test_refused_names(void **state)
 static void test_a_tap_for_several_queues(void **state)
 {
 	const short flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
-	struct net *n = NULL;
+	struct net *n[4] = {NULL};
+	struct rig *r = *state;
 	struct err e = {0};
 
 	make_tap("mvmq0", flags);
-	if (net_tap_open(&n, "mvmq0", NET_TAP_VHOST_AUTO, &e))
+	if (net_tap_open(n, 1, "mvmq0", NET_TAP_VHOST_OFF, &e))
 		fail_msg("%s", e.text);
-	net_destroy(n);
+	net_destroy(n[0]);
+	if (net_tap_open(n, 4, "mvmq0", NET_TAP_VHOST_OFF, &e))
+		fail_msg("%s", e.text);
+	/* They come and go in any order, and frames with them. */
+	for (unsigned i = 0; i < 12; i++) {
+		struct net *one = n[i * 7 % 4];
+
+		use(&(struct rig){.loop = r->loop}, one, 0);
+		assert_int_equal(one->offloads, n[0]->offloads);
+		uint8_t frame[60];
+		struct iovec iov[2] = {{NULL, 0}, {frame, sizeof(frame)}};
+
+		make_frame(frame, sizeof(frame), 1);
+		assert_int_equal(one->ops->send(one, &(struct net_hdr){0}, iov, 2, sizeof(frame)),
+				 0);
+		loop_settle(r->loop);
+		one->ops->detach(one);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		net_destroy(n[i]);
 	remove_tap("mvmq0", flags);
-	(void)state;
+
+	/* One that was not made for it; nothing is left of the attempt. */
+	make_tap("mvmq1", flags & ~IFF_MULTI_QUEUE);
+	memset(n, 0, sizeof(n));
+	refuse(net_tap_open(n, 2, "mvmq1", NET_TAP_VHOST_OFF, &e), &e, -EINVAL, "multi_queue");
+	assert_null(n[0]);
+	e = (struct err){0};
+	if (net_tap_open(n, 1, "mvmq1", NET_TAP_VHOST_OFF, &e))
+		fail_msg("%s", e.text);
+	net_destroy(n[0]);
+	remove_tap("mvmq1", flags & ~IFF_MULTI_QUEUE);
 }
 
 static void test_inherited(void **state)

@@ -126,7 +126,7 @@ static int setup(void **state)
 	guest_mem_init(&r->gm, GUEST_MEM_ANON);
 	assert_int_equal(guest_mem_add(&r->gm, 0, RAM, -1, 0, NULL), 0);
 	r->loop = loop_create();
-	if (net_tap_open(&r->net, "mvtap1", NET_TAP_VHOST_ON, &e))
+	if (net_tap_open(&r->net, 1, "mvtap1", NET_TAP_VHOST_ON, &e))
 		fail_msg("%s", e.text);
 	r->net->readable = r->net->writable = on_none;
 	r->net->lost = on_lost;

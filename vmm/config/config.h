@@ -52,6 +52,7 @@ struct net_config {
 	enum net_kind kind;
 	char *tap;               /* NET_TAP: the interface */
 	int fd;                  /* NET_FD: inherited, 3 or more */
+	unsigned queues;         /* pairs, 1 to 8; 0: one. More only for NET_TAP */
 	enum vhost_choice vhost; /* auto but for NET_TAP and NET_FD */
 	char *id;                /* names the device: unique; default "net0", "net1", ... */
 	bool has_mac;

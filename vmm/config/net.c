@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FD_MAX = 1 << 20, PORT_MAX = 65535, FORWARD_TEXT_MAX = 80 };
+enum { QUEUES_MAX = 8, FD_MAX = 1 << 20, PORT_MAX = 65535, FORWARD_TEXT_MAX = 80 };
 
 /* Which of the three it is; each may be said once, and only one. */
 static int set_kind(struct net_config *n, enum net_kind kind, const struct origin *o, struct err *e)
@@ -74,6 +74,18 @@ static int set_vhost(void *thing, const char *value, const struct origin *o, str
 	if (!err)
 		n->vhost = on ? CONFIG_VHOST_ON : CONFIG_VHOST_OFF;
 	return err;
+}
+
+static int set_queues(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	struct net_config *n = thing;
+	uint64_t queues = 0;
+
+	if (number_parse(value, QUEUES_MAX, &queues) || !queues)
+		return option_refuse(o, value, -EINVAL, e,
+				     "not a number of pairs of queues; give 1 to %d", QUEUES_MAX);
+	n->queues = (unsigned)queues;
+	return 0;
 }
 
 static int set_mac(void *thing, const char *value, const struct origin *o, struct err *e)
@@ -200,6 +212,7 @@ static const struct spec_key keys[] = {
 	{.name = "tap", .set = set_tap},
 	{.name = "fd", .set = set_fd},
 	{.name = "vhost", .set = set_vhost},
+	{.name = "queues", .set = set_queues},
 	{.name = "mac", .set = set_mac},
 	{.name = "id", .set = set_id},
 	{.name = "forward", .set = set_forward, .repeats = true},
@@ -207,7 +220,7 @@ static const struct spec_key keys[] = {
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a network has user, tap or fd, and vhost, mac, id and forward",
+	.keys_text = "a network has user, tap or fd, and vhost, queues, mac, id and forward",
 	.bare_text = "a network is user, tap=NAME or fd=N",
 };
 
@@ -262,6 +275,10 @@ int net_check(const struct net_config *n, const struct origin *o, const char *va
 		return option_refuse(
 			o, value, -EINVAL, e,
 			"vhost goes with tap and fd; passt is no part of the host's kernel");
+	if (n->queues > 1 && n->kind != NET_TAP)
+		return option_refuse(o, value, -EINVAL, e, "several queues go with tap; %s",
+				     n->kind == NET_USER ? "passt has one pair of them"
+							 : "a descriptor is one of them");
 	return 0;
 }
 

@@ -255,7 +255,8 @@ const struct option_def options[] = {
 	  "that is open already. Repeatable; keys:\n"
 	  "mac=ADDRESS id=NAME; for user forward=8080:80,\n"
 	  "in full [tcp:|udp:][ADDRESS/]PORT[:PORT]; for\n"
-	  "taps vhost=auto|on|off (the kernel's driver).\n"
+	  "taps vhost=auto|on|off (the kernel's driver)\n"
+	  "and queues=N (pairs of them, with tap=).\n"
 	  "A command finds it up, if DHCP answers",
 	  .set = net_set_spec, .clear = net_clear_all, .no_env = true },
 	{ "share", KEY_SHARE, "DIR[:MOUNTPOINT][,...]", "devices",

@@ -75,17 +75,21 @@ static void destroy_nothing(struct net *n)
 /* A network of a machine that is only described: to open a tap may be to make it, and
  * passt is a process. The device is made and never started, so nobody calls but at its
  * end. */
-static int open_nothing(struct net **out, const struct net_config *c, struct err *e)
+static int open_nothing(struct nic *nic, const struct net_config *c, struct err *e)
 {
 	static const struct net_ops ops = {.destroy = destroy_nothing};
-	struct net *n = calloc(1, sizeof(*n));
 
-	if (!n)
-		return err_host(e, -ENOMEM, "out of memory");
-	n->ops = &ops;
-	if (c->kind == NET_TAP)
-		snprintf(n->ifname, sizeof(n->ifname), "%s", c->tap);
-	*out = n;
+	nic->n_backends = c->queues ? c->queues : 1;
+	for (unsigned i = 0; i < nic->n_backends; i++) {
+		struct net *n = calloc(1, sizeof(*n));
+
+		if (!n)
+			return err_host(e, -ENOMEM, "out of memory");
+		n->ops = &ops;
+		if (c->kind == NET_TAP)
+			snprintf(n->ifname, sizeof(n->ifname), "%s", c->tap);
+		nic->backends[i] = n;
+	}
 	return 0;
 }
 
@@ -101,15 +105,16 @@ static enum net_tap_vhost vhost_of(const struct net_config *c)
 	}
 }
 
-static int open_net(struct net **out, const struct net_config *c, struct err *e)
+static int open_net(struct nic *nic, const struct net_config *c, struct err *e)
 {
+	nic->n_backends = c->queues ? c->queues : 1;
 	switch (c->kind) {
 	case NET_TAP:
-		return net_tap_open(out, c->tap, vhost_of(c), e);
+		return net_tap_open(nic->backends, nic->n_backends, c->tap, vhost_of(c), e);
 	case NET_FD:
-		return net_tap_inherit(out, c->fd, vhost_of(c), e);
+		return net_tap_inherit(&nic->backends[0], c->fd, vhost_of(c), e);
 	default:
-		return open_passt(out, c, e);
+		return open_passt(&nic->backends[0], c, e);
 	}
 }
 
@@ -122,15 +127,15 @@ int machine_open_nets(struct machine *m, struct err *e)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_nets; i++) {
 		struct nic *nic = &m->nics[i];
-		int ret = m->dry ? open_nothing(&nic->backend, &c->nets[i], e)
-				 : open_net(&nic->backend, &c->nets[i], e);
+		int ret =
+			m->dry ? open_nothing(nic, &c->nets[i], e) : open_net(nic, &c->nets[i], e);
 
 		if (ret)
 			return ret;
 		if (c->nets[i].has_mac)
 			memcpy(nic->mac, c->nets[i].mac, sizeof(nic->mac));
 		else
-			make_mac(c, i, nic->backend->ifname, nic->mac);
+			make_mac(c, i, nic->backends[0]->ifname, nic->mac);
 	}
 	return 0;
 }
@@ -141,14 +146,15 @@ int machine_await_nets(struct machine *m, struct err *e)
 
 	for (unsigned i = 0; i < m->config->n_nets && !ret; i++)
 		if (m->config->nets[i].kind == NET_USER)
-			ret = net_passt_wait(m->nics[i].backend, e);
+			ret = net_passt_wait(m->nics[i].backends[0], e);
 	return ret;
 }
 
 void machine_close_nets(struct machine *m)
 {
 	for (unsigned i = 0; m->nics && i < m->config->n_nets; i++)
-		net_destroy(m->nics[i].backend);
+		for (unsigned k = 0; k < VIRTIO_NET_PAIRS_MAX; k++)
+			net_destroy(m->nics[i].backends[k]);
 	free(m->nics);
 }
 
@@ -157,16 +163,20 @@ void machine_close_nets(struct machine *m)
 static int make_net(struct machine *m, struct nic *nic, const struct net_config *c, struct err *e)
 {
 	struct virtio_net_options options = {.name = c->id};
-	struct net *backend = nic->backend;
+	struct net *backends[VIRTIO_NET_PAIRS_MAX];
 
 	memcpy(options.mac, nic->mac, sizeof(options.mac));
 	nic->thread = machine_start_thread(c->id, e);
 	if (!nic->thread)
 		return e->code;
-	io_thread_batch(nic->thread); /* adr/001-network-in-batches.md */
-	nic->backend = NULL;          /* the device's from here on, also if it fails */
-	int ret =
-		virtio_net_init(&nic->net, backend, &options, &m->ram, io_thread_loop(nic->thread));
+	/* Not where all that it has to do is to hand on interrupts (virtio_lend.c). */
+	if (!m->board.virtio_mmio || !nic->backends[0]->serves_rings)
+		io_thread_batch(nic->thread); /* adr/001-network-in-batches.md */
+	/* The device's from here on, also if it fails. */
+	memcpy(backends, nic->backends, sizeof(backends));
+	memset(nic->backends, 0, sizeof(nic->backends));
+	int ret = virtio_net_init(&nic->net, backends, nic->n_backends, &options, &m->ram,
+				  io_thread_loop(nic->thread));
 
 	if (ret)
 		return err_host(e, ret, "--net: %s: %s", c->id, strerror(-ret));

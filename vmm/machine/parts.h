@@ -76,7 +76,9 @@ struct disk {
 
 /* A virtio-net device and the thread that serves it. */
 struct nic {
-	struct net *backend; /* owned until the device is made */
+	/* One for each pair of queues, owned until the device is made. */
+	struct net *backends[VIRTIO_NET_PAIRS_MAX];
+	unsigned n_backends;
 	uint8_t mac[6];
 	struct io_thread *thread;
 	struct virtio_net net;
