@@ -102,8 +102,10 @@ int main(int argc, char **argv)
 	say('!');
 	if (paced) {
 		pause_a_while();
-		say('.');
-		pause_a_while();
+		for (int i = 0; i < BENCH_DOTS; i++) {
+			say('.');
+			pause_a_while();
+		}
 	} else if (idle) {
 		check(ioctl(cpu, KVM_RUN, 0), "KVM_RUN");
 	}

@@ -4,7 +4,7 @@
  * What they say on their stdout tells when their guest runs:
  *
  *	!    it does; the first thing it does
- *	.    it will end after BENCH_TICKS (bench.h) from here
+ *	.    one of BENCH_DOTS (bench.h), BENCH_TICKS apart; it ends that long after the last
  *
  * What is measured goes to stdout as samples, a line each, which scripts/bench collects.
  */

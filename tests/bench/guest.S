@@ -3,7 +3,8 @@
  * The guest of the rows about processes: its first instructions say that it runs.
  *
  *	instant    says "!" and ends
- *	paced      says "!", is quiet, says ".", waits BENCH_TICKS and ends: see life.c
+ *	paced      says "!" and BENCH_DOTS dots, waits BENCH_TICKS after each, and ends: see
+ *	           life.c
  *	idle       says "!" and halts for ever, with interrupts off
  *
  * Loaders that know PVH enter it in 32-bit mode, others in 64-bit mode. All that is
@@ -43,8 +44,10 @@ start:
 	say '!'
 #ifdef PACED
 	pause_a_while
+	.rept BENCH_DOTS
 	say '.'
 	pause_a_while
+	.endr
 #endif
 #ifndef IDLE
 	mov $RESET, %al

@@ -44,8 +44,10 @@ int main(int argc, char **argv)
 
 	if (!strcmp(what, "paced")) {
 		pause_a_while();
-		failed |= say('.');
-		pause_a_while();
+		for (int i = 0; i < BENCH_DOTS; i++) {
+			failed |= say('.');
+			pause_a_while();
+		}
 	} else if (!strcmp(what, "idle")) {
 		for (;;)
 			pause();
