@@ -30,6 +30,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ struct terminal {
 	size_t from, to;                                 /* what of `buffer` waits */
 	bool break_waits;                                /* and a break, */
 	size_t break_at;                                 /* before the byte there */
-	uint8_t buffer[TERMINAL_BUFFER];
+	uint8_t buffer[TERMINAL_BUFFER]; /* not cleared: few of its pages are used */
 };
 
 /* --- to the guest ------------------------------------------------------------ */
@@ -404,12 +405,13 @@ static void block_job_control(struct terminal *t)
 
 struct terminal *terminal_create(int fd, struct err *e)
 {
-	struct terminal *t = calloc(1, sizeof(*t));
+	struct terminal *t = malloc(sizeof(*t));
 
 	if (!t) {
 		err_host(e, -ENOMEM, "terminal: out of memory");
 		return NULL;
 	}
+	memset(t, 0, offsetof(struct terminal, buffer));
 	t->fd = fd;
 	t->epoll = -1;
 	t->present = true;
