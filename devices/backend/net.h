@@ -123,7 +123,6 @@ struct net {
 	const struct net_ops *ops;
 	unsigned offloads; /* what it can, of NET_OFFLOAD_* */
 	bool checked;      /* frames from it are known to be intact */
-	bool serves_rings; /* take_rings() will do, if the driver is as others are */
 	uint16_t mtu;      /* what the guest should use; 0: nothing to say */
 	char ifname[16];   /* the host's interface, or "" */
 

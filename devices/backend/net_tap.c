@@ -335,7 +335,6 @@ static int open_vhost(struct net_tap *t, enum net_tap_vhost vhost, const char *o
 	t->broken = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (t->broken < 0)
 		return err_host(e, -errno, "%s: %s", option, strerror(errno));
-	t->net.serves_rings = true;
 	if (!t->spare)
 		t->links = listen_to_links();
 	return 0;

@@ -169,9 +169,7 @@ static int make_net(struct machine *m, struct nic *nic, const struct net_config 
 	nic->thread = machine_start_thread(c->id, e);
 	if (!nic->thread)
 		return e->code;
-	/* Not where all that it has to do is to hand on interrupts (virtio_lend.c). */
-	if (!m->board.virtio_mmio || !nic->backends[0]->serves_rings)
-		io_thread_batch(nic->thread); /* adr/001-network-in-batches.md */
+	io_thread_batch(nic->thread); /* adr/001-network-in-batches.md */
 	/* The device's from here on, also if it fails. */
 	memcpy(backends, nic->backends, sizeof(backends));
 	memset(nic->backends, 0, sizeof(nic->backends));
