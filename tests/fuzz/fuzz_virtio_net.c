@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network. The driver plays one of the two queues; some of what it offers is
- * proper, in any framing, and then what the other side gets is known beforehand; the
- * rest is anything. Always: the device writes into writable buffers only, and what
- * the backend is given is a frame with a header that makes sense.
+ * The network, of two pairs. The driver plays one of the first two queues, or the one for
+ * commands; some of what it offers is proper, in any framing, and then what the other side
+ * gets is known beforehand; the rest is anything. Always: the device writes into writable
+ * buffers only, and what the backend is given is a frame with a header that makes sense.
  */
 #include "devices/virtio/net.h"
 #include "tests/fuzz/lib/ring.h"
@@ -15,7 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 15, HDR = VIRTIO_NET_HDR_LEN, QUEUE_SIZE = 64, MTU = 9000 };
+enum {
+	OK = 15,
+	HDR = VIRTIO_NET_HDR_LEN,
+	QUEUE_SIZE = 64,
+	MTU = 9000,
+	PAIRS = 2,
+	CTRL = 2 * PAIRS
+};
 
 struct rig {
 	struct fuzz_ram ram;
@@ -84,7 +91,8 @@ static void bring_up(struct fuzz_in *in, struct rig *r)
 		      (how & 4 ? VIRTIO_NET_F_MRG_RXBUF : 0) |
 		      (how & 8 ? VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4 : 0) |
 		      (how & 16 ? VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO6 : 0) |
-		      (how & 32 ? VIRTIO_NET_F_MTU : 0);
+		      (how & 32 ? VIRTIO_NET_F_MTU : 0) |
+		      (how & 64 ? VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_MQ : 0);
 	virtio_set_status(&r->net.v, 0);
 	settle(r);
 	/* At once: nothing is ever in the host's hands. */
@@ -95,7 +103,7 @@ static void bring_up(struct fuzz_in *in, struct rig *r)
 	virtio_net_set_link(&r->net, true);
 	fuzz_ram_forbid(&r->ram);
 	fuzz_ring_init(&r->q, &r->ram, QUEUE_SIZE);
-	r->q.index = how >> 7;
+	r->q.index = how & 64 ? CTRL : how >> 7;
 	fuzz_ring_bring_up(&r->q, &r->net.v, r->features);
 	settle(r);
 	r->orderly = !r->ram.lawless;
@@ -221,13 +229,32 @@ static void ready_chain(struct fuzz_in *in, struct rig *r)
 	fuzz_ring_offer(&r->q, (uint16_t)head);
 }
 
+/* A command that is nearly, or quite, as it should be. */
+static void command(struct fuzz_in *in, struct rig *r)
+{
+	uint8_t how = fuzz_u8(in), bytes[8] = {VIRTIO_NET_CTRL_MQ};
+	unsigned head = fuzz_u8(in) % 60;
+
+	if (how & 1)
+		bytes[0] = fuzz_u8(in);
+	if (how & 2)
+		bytes[1] = fuzz_u8(in);
+	le16_put(bytes + 2, how & 4 ? fuzz_u16(in) : how >> 6);
+	fuzz_ram_store(&r->ram, RING_DATA, bytes, sizeof(bytes));
+	fuzz_ring_desc(&r->q, 0, head, RING_DATA, how & 8 ? fuzz_u8(in) % 9 : 4, 1,
+		       (uint16_t)(head + 1));
+	fuzz_ring_desc(&r->q, 0, head + 1, RING_HIGH, how & 16 ? fuzz_u8(in) : 1, how & 32 ? 0 : 2,
+		       0);
+	fuzz_ring_offer(&r->q, (uint16_t)head);
+}
+
 static void step(struct fuzz_in *in, struct rig *r)
 {
 	uint8_t op = fuzz_u8(in);
 
 	switch (op % 8) {
 	case 0:
-		if (!r->orderly || virtio_status(&r->net.v) != OK)
+		if (!r->orderly || virtio_status(&r->net.v) != OK || r->q.index == CTRL)
 			return;
 		if (r->q.index == VIRTIO_NET_TX)
 			send(in, r);
@@ -255,7 +282,10 @@ static void step(struct fuzz_in *in, struct rig *r)
 		r->orderly = false;
 		break;
 	case 5:
-		ready_chain(in, r);
+		if (r->q.index == CTRL)
+			command(in, r);
+		else
+			ready_chain(in, r);
 		r->orderly = false;
 		break;
 	default:
@@ -277,9 +307,9 @@ void fuzz_one(struct fuzz_in *in)
 	fuzz_check(r->loop);
 	r->backend = fake_net_create(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6);
 	r->backend->net.mtu = MTU;
-	struct net *backend = &r->backend->net;
+	struct net *backends[PAIRS] = {&r->backend->net, &fake_net_create(0)->net};
 
-	fuzz_check(!virtio_net_init(&r->net, &backend, 1, &options, &r->ram.gm, r->loop));
+	fuzz_check(!virtio_net_init(&r->net, backends, PAIRS, &options, &r->ram.gm, r->loop));
 	fake_transport_init(&r->transport, &r->net.v);
 	bring_up(in, r);
 	while (fuzz_more(in))
