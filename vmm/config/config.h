@@ -20,6 +20,7 @@ enum {
 	CONFIG_INITRDS_MAX = 16,
 	CONFIG_NETS_MAX = 8,
 	CONFIG_FORWARDS_MAX = 32,
+	CONFIG_NET_QUEUES_MAX = 8, /* pairs */
 	CONFIG_SHARES_MAX = 16,
 };
 
@@ -50,9 +51,9 @@ enum vhost_choice { CONFIG_VHOST_AUTO, CONFIG_VHOST_OFF, CONFIG_VHOST_ON };
 
 struct net_config {
 	enum net_kind kind;
-	char *tap;               /* NET_TAP: the interface */
-	int fd;                  /* NET_FD: inherited, 3 or more */
-	unsigned queues;         /* pairs, 1 to 8; 0: one. More only for NET_TAP */
+	char *tap;       /* NET_TAP: the interface */
+	int fd;          /* NET_FD: inherited, 3 or more */
+	unsigned queues; /* pairs, at most CONFIG_NET_QUEUES_MAX; 0: one. More only for NET_TAP */
 	enum vhost_choice vhost; /* auto but for NET_TAP and NET_FD */
 	char *id;                /* names the device: unique; default "net0", "net1", ... */
 	bool has_mac;

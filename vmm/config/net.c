@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUEUES_MAX = 8, FD_MAX = 1 << 20, PORT_MAX = 65535, FORWARD_TEXT_MAX = 80 };
+enum { FD_MAX = 1 << 20, PORT_MAX = 65535, FORWARD_TEXT_MAX = 80 };
 
 /* Which of the three it is; each may be said once, and only one. */
 static int set_kind(struct net_config *n, enum net_kind kind, const struct origin *o, struct err *e)
@@ -81,9 +81,10 @@ static int set_queues(void *thing, const char *value, const struct origin *o, st
 	struct net_config *n = thing;
 	uint64_t queues = 0;
 
-	if (number_parse(value, QUEUES_MAX, &queues) || !queues)
+	if (number_parse(value, CONFIG_NET_QUEUES_MAX, &queues) || !queues)
 		return option_refuse(o, value, -EINVAL, e,
-				     "not a number of pairs of queues; give 1 to %d", QUEUES_MAX);
+				     "not a number of pairs of queues; give 1 to %d",
+				     CONFIG_NET_QUEUES_MAX);
 	n->queues = (unsigned)queues;
 	return 0;
 }

@@ -158,6 +158,8 @@ void machine_close_nets(struct machine *m)
 	free(m->nics);
 }
 
+_Static_assert((int)CONFIG_NET_QUEUES_MAX <= (int)VIRTIO_NET_PAIRS_MAX, "pairs of queues");
+
 /* --- devices ------------------------------------------------------------------------------- */
 
 static int make_net(struct machine *m, struct nic *nic, const struct net_config *c, struct err *e)
