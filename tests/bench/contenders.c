@@ -61,8 +61,12 @@ static _Noreturn void become(const struct contender *c, int out, pid_t parent, u
 			*word = text;
 	dup2(nothing, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
+	/* Two hundred of them would each say that they were told to end. */
+	int told = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+
+	dup2(nothing, STDERR_FILENO);
 	execvp(c->argv[0], c->argv);
-	fprintf(stderr, "bench: %s: %s\n", c->argv[0], strerror(errno));
+	dprintf(told, "bench: %s: %s\n", c->argv[0], strerror(errno));
 	_exit(127);
 }
 

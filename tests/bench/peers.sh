@@ -4,19 +4,13 @@
 #
 #   contenders paced|instant|idle   fills the array `field`: NAME COMMAND ::: NAME COMMAND ...
 #
-# From the environment: MINIVMM, the binary; BENCH, the folder of the built programs.
 # A process that runs in the machine or in the container is bench-peer or its like, a
-# guest; they all say the same. What is missing is told on stdout, as a row tells samples.
-set -u
-export LC_ALL=C.UTF-8
-row=$(basename "$0")
-: "${MINIVMM:?}" "${BENCH:?}"
-rounds=${BENCH_ROUNDS:-10} ram_mib=64
+# guest; they all say the same.
+# shellcheck disable=SC1091,SC2154 # lib.sh sets them
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+ram_mib=64
 
-say() { printf '%s: %s\n' "$row" "$*" >&2; }
-missing() { printf 'missing\t%s\t%s\t%s\n' "$row" "$1" "$2"; }
-
-dir=$(mktemp -d /dev/shm/bench.XXXXXX) || exit 1
+scratch
 program=
 leave() {
 	local status=$? state
@@ -43,7 +37,7 @@ measure() {
 	wait "$program"
 	local status=$?
 	program=
-	[ "$status" = 0 ] || { say "$1: status $status"; exit 1; }
+	[ "$status" = 0 ] || die "$1: status $status"
 }
 
 # crun knows cgroups of version 2 only and runs no container without; where a host has others,

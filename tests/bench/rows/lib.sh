@@ -10,6 +10,7 @@
 #
 # On stdout there are samples as tests/bench/table.c describes them, on stderr all else.
 set -uo pipefail
+export LC_ALL=C.UTF-8
 PATH=$PATH:/usr/sbin:/sbin
 row=$(basename "$0")
 round=0
