@@ -53,7 +53,7 @@ struct ratio ratio_of(const struct result *first, const struct result *other)
 		return r;
 	}
 	if (first->median <= 0 || other->median <= 0) {
-		r.why = "a median is zero";
+		r.why = "a median is not above zero";
 		return r;
 	}
 	r.value = first->median / other->median;
@@ -90,7 +90,7 @@ static bool add(struct bench *b, char *field[FIELDS])
 	char *end;
 	double value = strtod(field[6], &end);
 
-	if (*end || end == field[6] || !isfinite(value) || value < 0 ||
+	if (*end || end == field[6] || !isfinite(value) ||
 	    (strcmp(field[4], "less") != 0 && strcmp(field[4], "more") != 0))
 		return false;
 	for (unsigned i = 0; i < b->n_measures && !m; i++)

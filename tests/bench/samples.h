@@ -39,8 +39,8 @@ struct bench *bench_read(FILE *in, unsigned *line);
 void bench_free(struct bench *b);
 
 /* Median over median, and the least and the most that their confidence intervals allow.
- * `why` (static text) is set if that says nothing: fewer than three samples, a median of
- * zero, or a range in which the most is over twice the least. The range is 0 to 0 where it
+ * `why` (static text) is set if that says nothing: fewer than three samples, a median not
+ * above zero, or a range in which the most is over twice the least. The range is 0 to 0 where it
  * has no meaning. */
 struct ratio {
 	double value, low, high;

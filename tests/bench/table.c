@@ -224,9 +224,9 @@ static void write_svg(const struct bench *b, const char *path)
 				"<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" "
 				"class=\"%s\"/>\n"
 				"<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>\n",
-				LEFT, y + 2, c->median * scale, BAR - 4, k ? "other" : "first",
-				LEFT + c->values[0] * scale, LEFT + c->values[c->n - 1] * scale,
-				y + BAR / 2, y + BAR / 2);
+				LEFT, y + 2, c->median > 0 ? c->median * scale : 0, BAR - 4,
+				k ? "other" : "first", LEFT + c->values[0] * scale,
+				LEFT + c->values[c->n - 1] * scale, y + BAR / 2, y + BAR / 2);
 			snprintf(text, sizeof(text), "%.4g", c->median);
 			svg_text(f, LEFT + WIDE + 10, y + BAR - 4, "value", text);
 		}
