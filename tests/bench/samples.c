@@ -159,10 +159,14 @@ struct bench *bench_read(FILE *in, unsigned *line)
 	char *at;
 
 	*line = 0;
-	/* A file of text has no zero byte: this is all of it. */
-	if (!b || (getdelim(&b->text, &room, 0, in) < 0 && ferror(in)))
+	if (!b)
 		goto bad;
-	for (char *rest = b->text; rest && *rest;) {
+	/* A file of text has no zero byte: this is all of it. */
+	bool some = getdelim(&b->text, &room, 0, in) > 0;
+
+	if (ferror(in))
+		goto bad;
+	for (char *rest = some ? b->text : NULL; rest && *rest;) {
 		at = strsep(&rest, "\n");
 		(*line)++;
 		if (*at && !take(b, at))
