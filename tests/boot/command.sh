@@ -424,7 +424,7 @@ inside() {
 test_own_build_long() {
 	rm -rf "$clone"
 	git clone -q "$root" "$clone"
-	inside --share "$clone,rw" -- scripts/build dev
+	inside --share "$clone:$clone,rw" -- scripts/build dev
 	says "^$clone/build/dev/minivmm$"
 	"$clone/build/dev/minivmm" --version >"$vm_dir/out" || fail "what was built there does not run here"
 }
