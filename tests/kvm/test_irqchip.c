@@ -189,6 +189,15 @@ static void write_ioapic(struct vcpu_rig *f, uint32_t reg, uint32_t val)
 	ioapic_io_ops.write(&f->ioapic, 0x10, 4, val);
 }
 
+/* No more interrupts come but one, perhaps, that was under way when the handler lowered the
+ * line: some KVMs (PVM) tell of an EOI before the handler's own exits. */
+static void expect_quiet(struct vcpu_rig *f, unsigned count)
+{
+	if (vcpu_rig_wait_ms(&f->irq, 50))
+		assert_false(vcpu_rig_wait_ms(&f->irq, 50));
+	assert_in_range(f->irqs[0x40], count, count + 1);
+}
+
 /* A level pin comes again after each EOI for as long as the line is up: KVM must
  * tell us of the EOI, and only does so for pins that are in its routes. */
 static void a_level_pin_comes_until_it_is_lowered(void **state)
@@ -203,13 +212,14 @@ static void a_level_pin_comes_until_it_is_lowered(void **state)
 	ioapic_set(&f->ioapic, PIN, true);
 	for (unsigned i = 0; i < 5; i++)
 		assert_true(vcpu_rig_wait_ms(&f->irq, 30000));
-	assert_false(vcpu_rig_wait_ms(&f->irq, 50));
-	assert_int_equal(f->irqs[0x40], 5);
-	f->lower_after = 7;
+	expect_quiet(f, 5);
+
+	unsigned before = f->irqs[0x40];
+
+	f->lower_after = before + 2;
 	ioapic_set(&f->ioapic, PIN, true);
 	assert_true(vcpu_rig_wait_ms(&f->irq, 30000) && vcpu_rig_wait_ms(&f->irq, 30000));
-	assert_false(vcpu_rig_wait_ms(&f->irq, 50));
-	assert_int_equal(f->irqs[0x40], 7);
+	expect_quiet(f, before + 2);
 	vcpus_quit(&f->cpus);
 }
 
