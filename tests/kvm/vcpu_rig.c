@@ -109,8 +109,10 @@ static void signal_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 			sem_wait(&f->go);
 	} else {
 		f->irqs[val & 0xff]++;
-		if (f->lower_after && f->irqs[val & 0xff] == f->lower_after)
+		if (f->lower_after && f->irqs[val & 0xff] == f->lower_after) {
+			f->eoi_first = f->eois == f->lower_after;
 			ioapic_set(&f->ioapic, 9, false);
+		}
 		sem_post(&f->irq);
 	}
 }
@@ -128,6 +130,9 @@ static void on_stop(void *ctx, enum stop_reason reason, const char *detail)
 
 static void on_eoi(void *ctx, uint8_t vector)
 {
+	struct vcpu_rig *f = container_of(ctx, struct vcpu_rig, ioapic);
+
+	f->eois++;
 	ioapic_eoi(ctx, vector);
 }
 

@@ -64,6 +64,8 @@ struct vcpu_rig {
 	sem_t go;
 	_Atomic unsigned irqs[256];
 	_Atomic unsigned lower_after; /* the n-th interrupt lowers the line, as a driver would */
+	_Atomic unsigned eois;        /* that KVM has told of: those of level interrupts */
+	_Atomic bool eoi_first;       /* the n-th one's was told before it lowered the line */
 	_Atomic unsigned reason;
 	_Atomic unsigned hooked;
 };
