@@ -3,6 +3,7 @@
 #include "vmm/base/thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -94,6 +95,37 @@ static void one_that_cannot_begin_is_told(void **state)
 	assert_string_equal(s.name, "");
 }
 
+static void *count_on_one(void *arg)
+{
+	cpu_set_t all, one;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	*(unsigned *)arg = thread_cpus();
+	CPU_ZERO(&one);
+	for (int i = 0; i < CPU_SETSIZE && !CPU_COUNT(&one); i++)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	return (void *)(uintptr_t)thread_cpus();
+}
+
+/* As many as it may run on, which may be fewer than there are. */
+static void its_processors_are_counted(void **state)
+{
+	cpu_set_t all;
+	pthread_t t;
+	unsigned at_first = 0;
+	void *pinned;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	assert_int_equal(thread_start(&t, "count", STACK, count_on_one, &at_first), 0);
+	assert_int_equal(pthread_join(t, &pinned), 0);
+	assert_int_equal(at_first, CPU_COUNT(&all));
+	assert_int_equal((uintptr_t)pinned, 1);
+	assert_int_equal(thread_cpus(), CPU_COUNT(&all));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -102,6 +134,7 @@ int main(void)
 		cmocka_unit_test(who_begins_it_keeps_its_own_mask),
 		cmocka_unit_test(its_stack_is_what_was_asked),
 		cmocka_unit_test(one_that_cannot_begin_is_told),
+		cmocka_unit_test(its_processors_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

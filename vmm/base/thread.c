@@ -4,6 +4,7 @@
 #include "vmm/base/sigbus.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,4 +50,11 @@ int thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *
 	if (ret)
 		free(s);
 	return -ret;
+}
+
+unsigned thread_cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)CPU_COUNT(&set);
 }

@@ -23,4 +23,7 @@ enum { THREAD_NAME_BYTES = 16 };
 int thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*body)(void *),
 		 void *arg);
 
+/* How many processors the calling thread may run on: 1 or more. Any thread. */
+unsigned thread_cpus(void);
+
 #endif

@@ -5,6 +5,7 @@
  */
 #include "devices/backend/net_passt.h"
 #include "devices/backend/net_tap.h"
+#include "vmm/base/thread.h"
 #include "vmm/machine/parts.h"
 
 #include <errno.h>
@@ -93,28 +94,31 @@ static int open_nothing(struct nic *nic, const struct net_config *c, struct err 
 	return 0;
 }
 
-static enum net_tap_vhost vhost_of(const struct net_config *c)
+/* By itself, vhost is taken where it gains: adr/003-vhost-by-itself.md. */
+static enum net_tap_vhost vhost_of(const struct vm_config *c, const struct net_config *n)
 {
-	switch (c->vhost) {
+	switch (n->vhost) {
 	case CONFIG_VHOST_ON:
 		return NET_TAP_VHOST_ON;
 	case CONFIG_VHOST_OFF:
 		return NET_TAP_VHOST_OFF;
 	default:
-		return NET_TAP_VHOST_AUTO;
+		return c->transport == TRANSPORT_PCI && thread_cpus() > 1 ? NET_TAP_VHOST_AUTO
+									  : NET_TAP_VHOST_OFF;
 	}
 }
 
-static int open_net(struct nic *nic, const struct net_config *c, struct err *e)
+static int open_net(struct nic *nic, const struct vm_config *c, const struct net_config *n,
+		    struct err *e)
 {
-	nic->n_backends = c->queues ? c->queues : 1;
-	switch (c->kind) {
+	nic->n_backends = n->queues ? n->queues : 1;
+	switch (n->kind) {
 	case NET_TAP:
-		return net_tap_open(nic->backends, nic->n_backends, c->tap, vhost_of(c), e);
+		return net_tap_open(nic->backends, nic->n_backends, n->tap, vhost_of(c, n), e);
 	case NET_FD:
-		return net_tap_inherit(&nic->backends[0], c->fd, vhost_of(c), e);
+		return net_tap_inherit(&nic->backends[0], n->fd, vhost_of(c, n), e);
 	default:
-		return open_passt(&nic->backends[0], c, e);
+		return open_passt(&nic->backends[0], n, e);
 	}
 }
 
@@ -127,8 +131,8 @@ int machine_open_nets(struct machine *m, struct err *e)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_nets; i++) {
 		struct nic *nic = &m->nics[i];
-		int ret =
-			m->dry ? open_nothing(nic, &c->nets[i], e) : open_net(nic, &c->nets[i], e);
+		int ret = m->dry ? open_nothing(nic, &c->nets[i], e)
+				 : open_net(nic, c, &c->nets[i], e);
 
 		if (ret)
 			return ret;

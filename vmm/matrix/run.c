@@ -2,10 +2,10 @@
 #include "vmm/matrix/run.h"
 
 #include "vmm/base/bytes.h"
+#include "vmm/base/thread.h"
 #include "vmm/core/clock.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
@@ -28,13 +28,6 @@ struct run {
 	struct loop_timer *patience;
 	struct loop_signal *child, *stops[ARRAY_LEN(stop_signals)];
 };
-
-static unsigned host_cpus(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)CPU_COUNT(&set);
-}
 
 /* What a cell takes of the room; one that is larger than the host has it alone. */
 static unsigned weight(const struct run *r, const struct cell *c)
@@ -148,7 +141,7 @@ int run_cells(struct cell *cells, unsigned n, const struct run_options *options,
 	*signum = 0;
 	if (!r.loop)
 		return err_host(e, -errno, "cannot create an event loop: %s", strerror(errno));
-	r.all_room = r.room = options->jobs ? options->jobs : host_cpus();
+	r.all_room = r.room = options->jobs ? options->jobs : thread_cpus();
 	ret = listen(&r, e);
 	if (!ret) {
 		begin_some(&r);
