@@ -33,15 +33,35 @@ static unsigned outside(unsigned n)
 	return k ? k - 1 : 0;
 }
 
+/* The median of `values`, which are put in order, and its 95 % confidence interval. */
+static double median(double *values, unsigned n, double *low, double *high)
+{
+	unsigned out = outside(n);
+
+	qsort(values, n, sizeof(*values), ascending);
+	*low = values[out];
+	*high = values[n - 1 - out];
+	return (values[(n - 1) / 2] + values[n / 2]) / 2;
+}
+
 static void judge(struct result *c)
 {
-	unsigned n = c->n, out = outside(n);
+	memcpy(c->values, c->in_order, c->n * sizeof(*c->values));
+	c->median = median(c->values, c->n, &c->low, &c->high);
+}
 
-	memcpy(c->values, c->in_order, n * sizeof(*c->values));
-	qsort(c->values, n, sizeof(*c->values), ascending);
-	c->median = (c->values[(n - 1) / 2] + c->values[n / 2]) / 2;
-	c->low = c->values[out];
-	c->high = c->values[n - 1 - out];
+/* False without memory. */
+static bool judge_rounds(struct ratio *r, const struct result *first, const struct result *other)
+{
+	double *each = malloc(first->n * sizeof(*each));
+
+	if (!each)
+		return false;
+	for (unsigned i = 0; i < first->n; i++)
+		each[i] = first->in_order[i] / other->in_order[i];
+	r->value = median(each, first->n, &r->low, &r->high);
+	free(each);
+	return true;
 }
 
 struct ratio ratio_of(const struct result *first, const struct result *other)
@@ -56,13 +76,15 @@ struct ratio ratio_of(const struct result *first, const struct result *other)
 		r.why = "a median is not above zero";
 		return r;
 	}
-	r.value = first->median / other->median;
-	if (first->low <= 0 || other->low <= 0) {
+	if (first->values[0] <= 0 || other->values[0] <= 0) {
 		r.why = "the samples reach down to zero";
 		return r;
 	}
-	r.low = first->low / other->high;
-	r.high = first->high / other->low;
+	if (first->n != other->n || !judge_rounds(&r, first, other)) {
+		r.value = first->median / other->median;
+		r.low = first->low / other->high;
+		r.high = first->high / other->low;
+	}
 	if (r.high > TOO_WIDE * r.low)
 		r.why = "the samples are spread too wide";
 	return r;

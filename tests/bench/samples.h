@@ -38,10 +38,11 @@ struct bench {
 struct bench *bench_read(FILE *in, unsigned *line);
 void bench_free(struct bench *b);
 
-/* Median over median, and the least and the most that their confidence intervals allow.
- * `why` (static text) is set if that says nothing: fewer than three samples, a median not
- * above zero, or a range in which the most is over twice the least. The range is 0 to 0 where it
- * has no meaning. */
+/* The median of the rounds' ratios, and its 95 % confidence interval: what slows a machine
+ * down for a minute slows down both of a round. Where the two do not have the same number of
+ * samples, median over median, and what their confidence intervals allow. `why` (static
+ * text) is set if that says nothing: fewer than three samples, a median not above zero, or a
+ * range in which the most is over twice the least. The range is 0 to 0 where it has no meaning. */
 struct ratio {
 	double value, low, high;
 	const char *why;

@@ -9,9 +9,9 @@
  *	sample  ROW MEASURE UNIT less|more CONTENDER VALUE	less or more is better
  *	missing ROW CONTENDER REASON
  *
- * The contender "minivmm" of a measure is compared with each of the others: the ratio is that of
- * the medians, its own median over theirs, and the range beside it is what the samples allow
- * (samples.h). Where that range is too wide, no ratio is printed, and what is printed instead
+ * The contender "minivmm" of a measure is compared with each of the others: the ratio is the
+ * median of its own value over theirs, round by round, and the range beside it is what the samples
+ * allow (samples.h). Where that range is too wide, no ratio is printed, and what is printed instead
  * says why.
  */
 #include <errno.h>

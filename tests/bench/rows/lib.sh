@@ -41,6 +41,24 @@ rounds() {
 	done
 }
 
+declare -A what # what the marks of marked() end
+# marked NAME COMMAND...: runs it, and tells the time between marks on its output: a single
+# clock for all, outside of guests.
+marked() {
+	local name=$1 text from=0 got=0; shift
+	while IFS= read -r text; do
+		text=${text%$'\r'}
+		case $text in
+		*'bench: from') now_us; from=$REPLY ;;
+		*'bench: to '*)
+			now_us
+			sample "${what[${text##*bench: to }]}" ms less "$name" $(((REPLY - from) / 1000))
+			got=1 ;;
+		esac
+	done < <(timeout 600 "$@" 2>"$dir/err")
+	[ "$got" = 1 ] || die "$name: no time: $(tail -n 3 "$dir/err")"
+}
+
 # scratch: a folder for this row alone in memory, into $dir; gone with the script.
 scratch() {
 	dir=$(mktemp -d "${1:-/dev/shm}/bench.XXXXXX") || exit 1
