@@ -50,6 +50,8 @@ enum {
 	NET_OFFLOAD_TSO4 = 2, /* TCP segmentation; none without CSUM */
 	NET_OFFLOAD_TSO6 = 4,
 	NET_OFFLOAD_ECN = 8,
+	NET_OFFLOAD_UFO = 16, /* fragmentation of UDP; none without CSUM */
+	NET_OFFLOAD_USO = 32, /* segmentation of UDP, IPv4 and IPv6; none without CSUM */
 };
 
 /* struct virtio_net_hdr's fields, in the host's byte order [virtio 1.3 5.1.6]. */
@@ -58,7 +60,9 @@ enum {
 	NET_HDR_F_DATA_VALID = 2,
 	NET_HDR_GSO_NONE = 0,
 	NET_HDR_GSO_TCPV4 = 1,
+	NET_HDR_GSO_UDP = 3,
 	NET_HDR_GSO_TCPV6 = 4,
+	NET_HDR_GSO_UDP_L4 = 5,
 	NET_HDR_GSO_ECN = 0x80,
 };
 struct net_hdr {

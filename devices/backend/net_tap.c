@@ -16,6 +16,7 @@
 #include "devices/backend/net_tap.h"
 
 #include "devices/backend/net_vhost.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/le.h"
 #include "vmm/base/log.h"
@@ -33,6 +34,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#ifndef TUN_F_USO4 /* linux/if_tun.h of Linux 6.2 */
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
 /* struct virtio_net_hdr with num_buffers, which the kernel leaves to us. */
 enum { HDR_LEN = 12 };
@@ -173,7 +179,9 @@ static int set_offloads(const struct net_tap *t, unsigned offloads)
 	unsigned long bits = (offloads & NET_OFFLOAD_CSUM ? TUN_F_CSUM : 0) |
 			     (offloads & NET_OFFLOAD_TSO4 ? TUN_F_TSO4 : 0) |
 			     (offloads & NET_OFFLOAD_TSO6 ? TUN_F_TSO6 : 0) |
-			     (offloads & NET_OFFLOAD_ECN ? TUN_F_TSO_ECN : 0);
+			     (offloads & NET_OFFLOAD_ECN ? TUN_F_TSO_ECN : 0) |
+			     (offloads & NET_OFFLOAD_UFO ? TUN_F_UFO : 0) |
+			     (offloads & NET_OFFLOAD_USO ? TUN_F_USO4 | TUN_F_USO6 : 0);
 
 	/* They are the interface's: the first queue's say. */
 	return t->vnet_hdr && !t->spare && ioctl(t->fd, TUNSETOFFLOAD, bits) ? -errno : 0;
@@ -369,8 +377,10 @@ static const struct net_ops ops = {
 /* `t->fd` is an attached tap: agree on the header, and see what it can. */
 static int prepare(struct net_tap *t, const char *option, struct err *e)
 {
-	const unsigned all =
-		NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN;
+	/* The most that kernels have: since Linux 6.2, before, and at least. */
+	const unsigned old = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 |
+			     NET_OFFLOAD_ECN | NET_OFFLOAD_UFO;
+	const unsigned sets[] = {old | NET_OFFLOAD_USO, old, NET_OFFLOAD_CSUM};
 	int hdr_len = HDR_LEN, little = 1, flags = fcntl(t->fd, F_GETFL);
 
 	if (flags < 0 || fcntl(t->fd, F_SETFL, flags | O_NONBLOCK))
@@ -382,10 +392,9 @@ static int prepare(struct net_tap *t, const char *option, struct err *e)
 	    (ioctl(t->fd, TUNSETVNETLE, &little) && errno != EINVAL))
 		return err_host(e, -errno, "%s: cannot agree on a header: %s", option,
 				strerror(errno));
-	if (!set_offloads(t, all))
-		t->net.offloads = all;
-	else if (!set_offloads(t, NET_OFFLOAD_CSUM))
-		t->net.offloads = NET_OFFLOAD_CSUM;
+	for (size_t i = 0; i < ARRAY_LEN(sets) && !t->net.offloads; i++)
+		if (!set_offloads(t, sets[i]))
+			t->net.offloads = sets[i];
 	set_offloads(t, 0);
 	return 0;
 }

@@ -50,6 +50,28 @@ static uint64_t config_read(void *dev, uint32_t off, unsigned size)
 	return le64toh(val);
 }
 
+/* --- packets longer than the MTU ----------------------------------------------------------- */
+
+const struct net_gso net_gso_kinds[NET_GSO_KINDS] = {
+	{VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4, NET_OFFLOAD_TSO4, NET_HDR_GSO_TCPV4},
+	{VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6, NET_OFFLOAD_TSO6, NET_HDR_GSO_TCPV6},
+	{VIRTIO_NET_F_HOST_UFO, VIRTIO_NET_F_GUEST_UFO, NET_OFFLOAD_UFO, NET_HDR_GSO_UDP},
+	{VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO4 | VIRTIO_NET_F_GUEST_USO6, NET_OFFLOAD_USO,
+	 NET_HDR_GSO_UDP_L4},
+};
+
+const struct net_gso *net_gso_of(uint8_t gso_type)
+{
+	for (unsigned i = 0; i < NET_GSO_KINDS; i++) {
+		const struct net_gso *k = &net_gso_kinds[i];
+		bool tcp = k->offload & (NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6);
+
+		if (gso_type == k->type || (tcp && gso_type == (k->type | NET_HDR_GSO_ECN)))
+			return k;
+	}
+	return NULL;
+}
+
 /* --- features ---------------------------------------------------------------------------- */
 
 static uint64_t features_of(const struct net *backend, unsigned n_pairs)
@@ -59,8 +81,6 @@ static uint64_t features_of(const struct net *backend, unsigned n_pairs)
 		uint64_t features;
 	} map[] = {
 		{NET_OFFLOAD_CSUM, VIRTIO_NET_F_CSUM | VIRTIO_NET_F_GUEST_CSUM},
-		{NET_OFFLOAD_TSO4, VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_GUEST_TSO4},
-		{NET_OFFLOAD_TSO6, VIRTIO_NET_F_HOST_TSO6 | VIRTIO_NET_F_GUEST_TSO6},
 		{NET_OFFLOAD_ECN, VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_GUEST_ECN},
 	};
 	uint64_t f = VIRTIO_NET_F_MAC | VIRTIO_NET_F_STATUS | VIRTIO_NET_F_MRG_RXBUF;
@@ -68,6 +88,9 @@ static uint64_t features_of(const struct net *backend, unsigned n_pairs)
 	for (unsigned i = 0; i < ARRAY_LEN(map); i++)
 		if (backend->offloads & map[i].offload)
 			f |= map[i].features;
+	for (unsigned i = 0; i < NET_GSO_KINDS; i++)
+		if (backend->offloads & net_gso_kinds[i].offload)
+			f |= net_gso_kinds[i].host | net_gso_kinds[i].guest;
 	if (backend->checked)
 		f |= VIRTIO_NET_F_GUEST_CSUM;
 	if (backend->mtu)
@@ -80,10 +103,13 @@ static uint64_t features_of(const struct net *backend, unsigned n_pairs)
 /* What the guest lets the host leave to it. */
 static unsigned guest_offloads(uint64_t features)
 {
-	return (features & VIRTIO_NET_F_GUEST_CSUM ? NET_OFFLOAD_CSUM : 0) |
-	       (features & VIRTIO_NET_F_GUEST_TSO4 ? NET_OFFLOAD_TSO4 : 0) |
-	       (features & VIRTIO_NET_F_GUEST_TSO6 ? NET_OFFLOAD_TSO6 : 0) |
-	       (features & VIRTIO_NET_F_GUEST_ECN ? NET_OFFLOAD_ECN : 0);
+	unsigned offloads = (features & VIRTIO_NET_F_GUEST_CSUM ? NET_OFFLOAD_CSUM : 0) |
+			    (features & VIRTIO_NET_F_GUEST_ECN ? NET_OFFLOAD_ECN : 0);
+
+	for (unsigned i = 0; i < NET_GSO_KINDS; i++)
+		if (!(net_gso_kinds[i].guest & ~features))
+			offloads |= net_gso_kinds[i].offload;
+	return offloads;
 }
 
 /* None without those it needs [virtio 1.3 5.1.3.1]. */
@@ -91,10 +117,15 @@ static bool features_ok(void *dev, uint64_t f)
 {
 	const uint64_t guest_tso = VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_NET_F_GUEST_TSO6;
 	const uint64_t host_tso = VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_TSO6;
+	uint64_t guest_gso = 0, host_gso = 0;
 
-	return (!(f & guest_tso) || f & VIRTIO_NET_F_GUEST_CSUM) &&
+	for (unsigned i = 0; i < NET_GSO_KINDS; i++) {
+		guest_gso |= net_gso_kinds[i].guest;
+		host_gso |= net_gso_kinds[i].host;
+	}
+	return (!(f & guest_gso) || f & VIRTIO_NET_F_GUEST_CSUM) &&
 	       (!(f & VIRTIO_NET_F_GUEST_ECN) || f & guest_tso) &&
-	       (!(f & host_tso) || f & VIRTIO_NET_F_CSUM) &&
+	       (!(f & host_gso) || f & VIRTIO_NET_F_CSUM) &&
 	       (!(f & VIRTIO_NET_F_HOST_ECN) || f & host_tso) &&
 	       (!(f & VIRTIO_NET_F_MQ) || f & VIRTIO_NET_F_CTRL_VQ);
 }

@@ -21,13 +21,18 @@
 #define VIRTIO_NET_F_GUEST_TSO4 (1ull << 7)
 #define VIRTIO_NET_F_GUEST_TSO6 (1ull << 8)
 #define VIRTIO_NET_F_GUEST_ECN  (1ull << 9)
+#define VIRTIO_NET_F_GUEST_UFO  (1ull << 10)
 #define VIRTIO_NET_F_HOST_TSO4  (1ull << 11)
 #define VIRTIO_NET_F_HOST_TSO6  (1ull << 12)
 #define VIRTIO_NET_F_HOST_ECN   (1ull << 13)
+#define VIRTIO_NET_F_HOST_UFO   (1ull << 14)
 #define VIRTIO_NET_F_MRG_RXBUF  (1ull << 15)
 #define VIRTIO_NET_F_STATUS     (1ull << 16)
 #define VIRTIO_NET_F_CTRL_VQ    (1ull << 17)
 #define VIRTIO_NET_F_MQ         (1ull << 22)
+#define VIRTIO_NET_F_GUEST_USO4 (1ull << 54)
+#define VIRTIO_NET_F_GUEST_USO6 (1ull << 55)
+#define VIRTIO_NET_F_HOST_USO   (1ull << 56)
 
 /* Configuration space: offsets of struct virtio_net_config [virtio 1.3 5.1.4]. */
 enum {

@@ -14,11 +14,20 @@ static inline bool net_within_mtu(const struct virtio_net *n, size_t len)
 	return !(n->v.features & VIRTIO_NET_F_MTU) || len <= (size_t)n->mtu + NET_L2_MAX;
 }
 
-/* Which feature a gso_type (without its ECN bit) needs of these two; 0: none has it. */
-static inline uint64_t net_gso_feature(uint8_t type, uint64_t tso4, uint64_t tso6)
-{
-	return type == NET_HDR_GSO_TCPV4 ? tso4 : type == NET_HDR_GSO_TCPV6 ? tso6 : 0;
-}
+/* Which packets may be longer than the MTU: what is in a header's gso_type, and what it takes
+ * to send and to receive one [virtio 1.3 5.1.3, 5.1.6]. A host's UDP segments are of
+ * IPv4 or IPv6, which the type does not tell, so a driver takes both or none. */
+struct net_gso {
+	uint64_t host, guest; /* the features: for the driver to send, to receive */
+	unsigned offload;     /* NET_OFFLOAD_* */
+	uint8_t type;         /* NET_HDR_GSO_*, without ECN */
+};
+enum { NET_GSO_KINDS = 4 };
+extern const struct net_gso net_gso_kinds[NET_GSO_KINDS];
+
+/* That of a header's gso_type, which is not NONE; NULL: there is no such. An ECN bit goes
+ * with TCP alone. */
+const struct net_gso *net_gso_of(uint8_t gso_type);
 
 /* The pair's queues. */
 static inline unsigned rx_queue(const struct virtio_net_pair *p)

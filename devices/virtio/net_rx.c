@@ -167,6 +167,7 @@ static unsigned use_buffers(struct virtio_net_pair *p, uint64_t len, bool push)
 static bool suits(const struct virtio_net_pair *p, const struct net_hdr *h, size_t len)
 {
 	uint64_t features = p->n->v.features;
+	const struct net_gso *kind;
 
 	if (len < NET_FRAME_MIN || len > NET_FRAME_MAX || !virtio_net_link(p->n))
 		return false;
@@ -176,8 +177,8 @@ static bool suits(const struct virtio_net_pair *p, const struct net_hdr *h, size
 		return net_within_mtu(p->n, len);
 	if (h->gso_type & NET_HDR_GSO_ECN && !(features & VIRTIO_NET_F_GUEST_ECN))
 		return false;
-	return features & net_gso_feature(h->gso_type & ~NET_HDR_GSO_ECN, VIRTIO_NET_F_GUEST_TSO4,
-					  VIRTIO_NET_F_GUEST_TSO6);
+	kind = net_gso_of(h->gso_type);
+	return kind && !(kind->guest & ~features);
 }
 
 static void put_header(struct virtio_net_pair *p, unsigned num_buffers)

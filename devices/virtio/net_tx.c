@@ -37,14 +37,14 @@ static bool judge(const struct virtio_net_pair *p, const uint8_t *wire, size_t l
 			return false;
 	}
 	if ((gso & ~NET_HDR_GSO_ECN) != NET_HDR_GSO_NONE) {
-		uint64_t needs = net_gso_feature(gso & ~NET_HDR_GSO_ECN, VIRTIO_NET_F_HOST_TSO4,
-						 VIRTIO_NET_F_HOST_TSO6);
+		const struct net_gso *kind = net_gso_of(gso);
 
-		if (gso & NET_HDR_GSO_ECN)
-			needs = needs ? needs | VIRTIO_NET_F_HOST_ECN : 0;
+		if (!kind || !(features & kind->host) ||
+		    (gso & NET_HDR_GSO_ECN && !(features & VIRTIO_NET_F_HOST_ECN)))
+			return false;
 		out->gso_type = gso;
 		out->gso_size = le16_get(wire + 4);
-		if (!needs || (features & needs) != needs || !out->gso_size || !out->flags)
+		if (!out->gso_size || !out->flags)
 			return false;
 		headers = (size_t)out->csum_start + TCP_HEADER_MIN;
 	} else if (!net_within_mtu(p->n, len)) {

@@ -305,7 +305,8 @@ void fuzz_one(struct fuzz_in *in)
 	r->q.ram = &r->ram;
 	r->loop = loop_create();
 	fuzz_check(r->loop);
-	r->backend = fake_net_create(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6);
+	r->backend = fake_net_create(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 |
+				     NET_OFFLOAD_UFO | NET_OFFLOAD_USO);
 	r->backend->net.mtu = MTU;
 	struct net *backends[PAIRS] = {&r->backend->net, &fake_net_create(0)->net};
 

@@ -8,14 +8,17 @@
 #include "tests/lib/fake_net.h"
 #include "tests/lib/virtq_driver.h"
 
-#define NET_RIG_ALL_OFFLOADS \
-	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN)
+#define NET_RIG_ALL_OFFLOADS                                                        \
+	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN | \
+	 NET_OFFLOAD_UFO | NET_OFFLOAD_USO)
 #define NET_RIG_BASIC VIRTIO_F_VERSION_1
 #define NET_RIG_ALL                                                                        \
 	(NET_RIG_BASIC | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_NET_F_CSUM | \
 	 VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_NET_F_GUEST_TSO6 |     \
 	 VIRTIO_NET_F_GUEST_ECN | VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_TSO6 |        \
-	 VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_MRG_RXBUF | VIRTIO_NET_F_STATUS)
+	 VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_MRG_RXBUF | VIRTIO_NET_F_STATUS |            \
+	 VIRTIO_NET_F_GUEST_UFO | VIRTIO_NET_F_HOST_UFO | VIRTIO_NET_F_GUEST_USO4 |        \
+	 VIRTIO_NET_F_GUEST_USO6 | VIRTIO_NET_F_HOST_USO)
 
 /* The guest's memory: buffer i of the receive queue (up to 128 KiB), and what is sent. */
 #define NET_RIG_BUF(i) (0x200000ull + 0x20000ull * (i))

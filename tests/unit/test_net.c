@@ -33,8 +33,11 @@ static void test_features_follow_the_backend(void **state)
 	struct net_rig *plain = net_rig_create(0, 0), *checked = net_rig_create(0, 9000);
 
 	assert_int_equal(virtio_offered(&((struct net_rig *)*state)->n.v, 0),
-			 1u << 0 | 1u << 1 | 1u << 5 | 1u << 7 | 1u << 8 | 1u << 9 | 1u << 11 |
-				 1u << 12 | 1u << 13 | 1u << 15 | 1u << 16 | 1u << 28 | 1u << 29);
+			 1u << 0 | 1u << 1 | 1u << 5 | 1u << 7 | 1u << 8 | 1u << 9 | 1u << 10 |
+				 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 15 | 1u << 16 |
+				 1u << 28 | 1u << 29);
+	assert_int_equal(virtio_offered(&((struct net_rig *)*state)->n.v, 1),
+			 1u << 0 | 1u << 22 | 1u << 23 | 1u << 24);
 	assert_int_equal(virtio_offered(&plain->n.v, 0),
 			 1u << 5 | 1u << 15 | 1u << 16 | 1u << 28 | 1u << 29);
 	assert_int_equal(virtio_offered(&checked->n.v, 0),
@@ -76,14 +79,22 @@ static void test_features_without_those_they_need_are_refused(void **state)
 		VIRTIO_NET_F_HOST_TSO4,
 		VIRTIO_NET_F_HOST_TSO6 | VIRTIO_NET_F_GUEST_CSUM,
 		VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_CSUM,
-		1ull << 10 /* GUEST_UFO, not offered */,
-		1ull << 17 /* CTRL_VQ, likewise */,
+		VIRTIO_NET_F_GUEST_UFO,
+		VIRTIO_NET_F_GUEST_USO4 | VIRTIO_NET_F_CSUM,
+		VIRTIO_NET_F_GUEST_USO6,
+		VIRTIO_NET_F_GUEST_ECN | VIRTIO_NET_F_GUEST_UFO | VIRTIO_NET_F_GUEST_CSUM,
+		VIRTIO_NET_F_HOST_UFO,
+		VIRTIO_NET_F_HOST_USO | VIRTIO_NET_F_GUEST_CSUM,
+		VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_HOST_USO | VIRTIO_NET_F_CSUM,
+		1ull << 17 /* CTRL_VQ, not offered */,
 	};
 	static const uint64_t good[] = {
 		0,
 		VIRTIO_NET_F_MRG_RXBUF,
 		VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_ECN,
 		VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO6 | VIRTIO_NET_F_GUEST_ECN,
+		VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_UFO | VIRTIO_NET_F_GUEST_USO4,
+		VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_UFO | VIRTIO_NET_F_HOST_USO,
 		NET_RIG_ALL,
 	};
 	struct net_rig *r = *state;
@@ -108,6 +119,14 @@ static void test_the_backend_learns_what_the_guest_understands(void **state)
 	net_rig_reset(r);
 	net_rig_go(r, NET_RIG_BASIC | VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4);
 	assert_int_equal(r->net->offloads, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4);
+	net_rig_reset(r);
+	/* A host's UDP segments are of either kind: one of the two is none. */
+	net_rig_go(r, NET_RIG_BASIC | VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_USO4);
+	assert_int_equal(r->net->offloads, NET_OFFLOAD_CSUM);
+	net_rig_reset(r);
+	net_rig_go(r, NET_RIG_BASIC | VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_USO4 |
+			      VIRTIO_NET_F_GUEST_USO6 | VIRTIO_NET_F_GUEST_UFO);
+	assert_int_equal(r->net->offloads, NET_OFFLOAD_CSUM | NET_OFFLOAD_USO | NET_OFFLOAD_UFO);
 	net_rig_reset(r);
 	net_rig_go(r, NET_RIG_ALL);
 	assert_int_equal(r->net->offloads, NET_RIG_ALL_OFFLOADS);

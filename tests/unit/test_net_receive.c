@@ -44,7 +44,9 @@ static void test_receive_what_was_not_negotiated(void **state)
 		{.flags = NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16},
 		{.gso_type = NET_HDR_GSO_TCPV4, .gso_size = 1448},
 		{.gso_type = NET_HDR_GSO_TCPV6, .gso_size = 1448},
-		{.gso_type = 3, .gso_size = 1448},
+		{.gso_type = NET_HDR_GSO_UDP, .gso_size = 1448},
+		{.gso_type = NET_HDR_GSO_UDP_L4, .gso_size = 1448},
+		{.gso_type = 2, .gso_size = 1448},
 	};
 	struct net_rig *r = *state;
 
@@ -59,6 +61,7 @@ static void test_receive_what_was_not_negotiated(void **state)
 	net_rig_give(r, 0, 4096);
 	fake_net_arrive(r->net, (struct net_hdr){.gso_type = 0x81, .gso_size = 9}, 2000, 0);
 	fake_net_arrive(r->net, (struct net_hdr){.gso_type = 4, .gso_size = 9}, 2000, 0);
+	fake_net_arrive(r->net, (struct net_hdr){.gso_type = 5, .gso_size = 9}, 2000, 0);
 	assert_false(net_rig_used(r, RX));
 	fake_net_arrive(r->net, (struct net_hdr){.flags = 1, .gso_type = 1, .gso_size = 9}, 2000,
 			0);

@@ -159,14 +159,21 @@ static void test_send_segmentation(void **state)
 		{NET_RIG_ALL, 1, 1, 1400, true},
 		{NET_RIG_ALL, 1, 4, 1400, true},
 		{NET_RIG_ALL, 1, 1 | 0x80, 1400, true},
-		{NET_RIG_ALL, 1, 1, 0, false},    /* segments of nothing */
-		{NET_RIG_ALL, 0, 1, 1400, false}, /* no checksum to complete */
-		{NET_RIG_ALL, 1, 3, 1400, false}, /* UDP, not offered */
-		{NET_RIG_ALL, 1, 5, 1400, false}, /* USO, not offered */
+		{NET_RIG_ALL, 1, 1, 0, false},           /* segments of nothing */
+		{NET_RIG_ALL, 0, 1, 1400, false},        /* no checksum to complete */
+		{NET_RIG_ALL, 1, 3, 1480, true},         /* UFO */
+		{NET_RIG_ALL, 1, 5, 1400, true},         /* USO */
+		{NET_RIG_ALL, 0, 5, 1400, false},        /* no checksum to complete */
+		{NET_RIG_ALL, 1, 3 | 0x80, 1400, false}, /* ECN is TCP's */
+		{NET_RIG_ALL, 1, 5 | 0x80, 1400, false},
 		{NET_RIG_ALL, 1, 2, 1400, false}, /* unknown */
 		{NET_RIG_ALL, 1, 0x7f, 1400, false},
 		{NET_RIG_ALL, 1, 0x80, 1400, true}, /* none, of which ECN says nothing */
 		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM, 1, 1, 1400, false},
+		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, 1, 3, 1400, false},
+		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, 1, 5, 1400, false},
+		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_UFO, 1, 5, 1400, false},
+		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_USO, 1, 5, 1400, true},
 		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, 1, 1, 1400, true},
 		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, 1, 4, 1400, false},
 		{NET_RIG_BASIC | VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, 1, 0x81, 1400, false},

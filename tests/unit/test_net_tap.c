@@ -5,6 +5,7 @@
  */
 #include "devices/backend/net_tap.h"
 #include "tests/lib/virtq_driver.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
 
 #include <arpa/inet.h>
@@ -13,6 +14,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/udp.h>
 #include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -341,6 +343,163 @@ static void test_deleted_while_sending(void **state)
 	assert_int_equal(r->lost, 1);
 }
 
+/* --- UDP in one piece ---------------------------------------------------------------------------
+ */
+
+enum { UDP_PORT = 4711, UDP_LEN = 3000, UDP_HEADERS = 14 + 20 + 8, UDP_PIECE = 1000 };
+
+static void run(const char *command)
+{
+	if (system(command))
+		fail_msg("%s", command);
+}
+
+/* The tap's end of the host is 10.99.0.1; the guest would be 10.99.0.2. */
+static int udp_socket(struct rig *r)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_port = htons(UDP_PORT),
+				 .sin_addr.s_addr = htonl(0x0a630001)};
+	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	uint8_t frame[60];
+
+	run("ip address add 10.99.0.1/24 dev mvtap0");
+	run("ip neighbour add 10.99.0.2 lladdr 02:00:00:00:00:09 dev mvtap0");
+	make_frame(frame, sizeof(frame), 1);
+	arrives(r, frame, sizeof(frame));
+	assert_true(sock >= 0);
+	assert_int_equal(bind(sock, (struct sockaddr *)&at, sizeof(at)), 0);
+	return sock;
+}
+
+static uint16_t add_up(const uint8_t *at, size_t len, uint32_t sum)
+{
+	for (size_t i = 0; i < len; i += 2)
+		sum += (uint32_t)(at[i] << 8 | at[i + 1]);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)sum;
+}
+
+static void put16(uint8_t *at, unsigned value)
+{
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+}
+
+/* A datagram from the guest, whose checksum is left to the host. */
+static void make_datagram(uint8_t frame[UDP_HEADERS + UDP_LEN])
+{
+	static const uint8_t guest[6] = {2, 0, 0, 0, 0, 9};
+	static const uint8_t addresses[8] = {10, 99, 0, 2, 10, 99, 0, 1};
+	struct ifreq ifr = {0};
+	int sock = socket(AF_INET, SOCK_DGRAM, 0);
+	uint8_t *ip = frame + 14, *udp = ip + 20;
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(sock, SIOCGIFHWADDR, &ifr), 0);
+	close(sock);
+	memset(frame, 0, UDP_HEADERS);
+	memcpy(frame, ifr.ifr_hwaddr.sa_data, 6);
+	memcpy(frame + 6, guest, 6);
+	put16(frame + 12, ETH_P_IP);
+	ip[0] = 0x45;
+	put16(ip + 2, 20 + 8 + UDP_LEN);
+	ip[8] = 64;
+	ip[9] = IPPROTO_UDP;
+	memcpy(ip + 12, addresses, sizeof(addresses));
+	put16(ip + 10, (uint16_t)~add_up(ip, 20, 0));
+	put16(udp, 1);
+	put16(udp + 2, UDP_PORT);
+	put16(udp + 4, 8 + UDP_LEN);
+	put16(udp + 6, add_up(addresses, sizeof(addresses), IPPROTO_UDP + 8 + UDP_LEN));
+	for (size_t i = 0; i < UDP_LEN; i++)
+		udp[8 + i] = (uint8_t)(i / 7);
+}
+
+/* How many datagrams came, each of `len` bytes, and all together what was sent. */
+static unsigned datagrams(int sock, const uint8_t *payload, ssize_t len)
+{
+	uint8_t got[UDP_LEN + 1];
+	unsigned n = 0;
+
+	while (recv(sock, got, sizeof(got), 0) == len) {
+		assert_memory_equal(got, payload + n * (size_t)len, (size_t)len);
+		n++;
+	}
+	assert_int_equal(errno, EAGAIN);
+	return n;
+}
+
+/* By UFO it stays one datagram, whatever the host makes of it on a wire; by USO it is as many as
+ * gso_size makes of it. */
+static void test_send_udp_in_one_piece(void **state)
+{
+	struct rig *r = *state;
+	uint8_t frame[UDP_HEADERS + UDP_LEN];
+	struct net_hdr hdr = {NET_HDR_F_NEEDS_CSUM, NET_HDR_GSO_UDP, UDP_HEADERS, UDP_PIECE, 34, 6};
+	int sock = udp_socket(r);
+
+	assert_true(r->net->offloads & NET_OFFLOAD_UFO);
+	make_datagram(frame);
+	assert_int_equal(send_frame(r, &hdr, frame, sizeof(frame)), 0);
+	assert_int_equal(datagrams(sock, frame + UDP_HEADERS, UDP_LEN), 1);
+	if (r->net->offloads & NET_OFFLOAD_USO) {
+		hdr.gso_type = NET_HDR_GSO_UDP_L4;
+		make_datagram(frame);
+		assert_int_equal(send_frame(r, &hdr, frame, sizeof(frame)), 0);
+		assert_int_equal(datagrams(sock, frame + UDP_HEADERS, UDP_PIECE),
+				 UDP_LEN / UDP_PIECE);
+	}
+	close(sock);
+}
+
+/* Frames of the host's datagrams: how many, with the header of the last. */
+static unsigned udp_frames(struct rig *r, struct net_hdr *hdr, ssize_t *len)
+{
+	unsigned n = 0;
+	struct net_hdr h;
+	ssize_t got;
+
+	while ((got = receive(r, &h, sizeof(r->room))) != -EAGAIN)
+		if (got > UDP_HEADERS && r->room[12] == 8 && r->room[23] == IPPROTO_UDP) {
+			*hdr = h;
+			*len = got;
+			n++;
+		}
+	return n;
+}
+
+static void test_receive_udp_in_one_piece(void **state)
+{
+	struct rig *r = *state;
+	const struct sockaddr_in guest = {
+		.sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(0x0a630002)};
+	static const unsigned ways[] = {NET_OFFLOAD_CSUM, NET_OFFLOAD_CSUM | NET_OFFLOAD_USO};
+	int sock = udp_socket(r), piece = UDP_PIECE;
+	uint8_t data[UDP_LEN] = {0};
+
+	assert_int_equal(setsockopt(sock, IPPROTO_UDP, UDP_SEGMENT, &piece, sizeof(piece)), 0);
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		bool whole = ways[i] & r->net->offloads & NET_OFFLOAD_USO;
+		struct net_hdr hdr = {0};
+		ssize_t len = 0;
+
+		r->net->ops->detach(r->net);
+		use(r, r->net, ways[i] & r->net->offloads);
+		assert_int_equal(sendto(sock, data, sizeof(data), 0,
+					(const struct sockaddr *)&guest, sizeof(guest)),
+				 sizeof(data));
+		assert_int_equal(udp_frames(r, &hdr, &len), whole ? 1 : UDP_LEN / UDP_PIECE);
+		assert_int_equal(len, UDP_HEADERS + (whole ? UDP_LEN : UDP_PIECE));
+		assert_int_equal(hdr.flags & NET_HDR_F_NEEDS_CSUM, NET_HDR_F_NEEDS_CSUM);
+		assert_int_equal(hdr.gso_type, whole ? NET_HDR_GSO_UDP_L4 : NET_HDR_GSO_NONE);
+		if (whole)
+			assert_int_equal(hdr.gso_size, UDP_PIECE);
+	}
+	close(sock);
+}
+
 /* --- opening ------------------------------------------------------------------------------------
  */
 
@@ -479,6 +638,8 @@ int main(void)
 		TEST(test_down_and_up),
 		TEST(test_deleted_while_receiving),
 		TEST(test_deleted_while_sending),
+		TEST(test_send_udp_in_one_piece),
+		TEST(test_receive_udp_in_one_piece),
 		TEST(test_refused_names),
 		TEST(test_a_tap_for_several_queues),
 		TEST(test_inherited),
