@@ -198,6 +198,48 @@ static void ram_that_the_host_has_lost(void **state)
 	fclose(file);
 }
 
+struct last_word {
+	struct vcpu_rig *rig;
+	atomic_uint said;
+};
+
+static void last_word_write(void *dev, uint64_t off, unsigned size, uint64_t val)
+{
+	struct last_word *w = dev;
+
+	atomic_fetch_add(&w->said, 1);
+	vcpus_dismiss(&w->rig->cpus);
+}
+
+static const struct io_ops last_word_ops = {five_read, last_word_write};
+
+VCPU_RIG_GUEST(guest_talk, "	mov $0x1000, %edx\n"
+			   "1:	out %al, %dx\n"
+			   "	jmp 1b");
+
+/* A guest that has powered itself off does not get a further word in, though nobody has come to
+ * its thread's end yet; of others at most the one that was on its way. */
+static void a_dismissed_cpu_has_said_its_last(void **state)
+{
+	struct vcpu_rig *f = *state;
+	struct last_word word = {.rig = f};
+
+	assert_int_equal(bus_remove(&f->pio, VCPU_RIG_PORT, f), 0);
+	assert_int_equal(bus_add(&f->pio, VCPU_RIG_PORT, 1, &last_word_ops, &word, "word"), 0);
+	vcpu_rig_start(f, 3, guest_talk);
+	while (!word.said)
+		usleep(100);
+	usleep(50000);
+	assert_in_range(word.said, 1, 3);
+	/* It is for good. */
+	vcpus_park(&f->cpus);
+	vcpus_resume(&f->cpus);
+	usleep(20000);
+	assert_in_range(word.said, 1, 3);
+	assert_int_equal(f->cpus.alive, 0);
+	vcpus_quit(&f->cpus);
+}
+
 static void expect_prompt_control(struct vcpu_rig *f)
 {
 	uint64_t start = now_ms();
@@ -410,6 +452,7 @@ int main(void)
 		VCPU_TEST(mmio_read_modify_write),
 		VCPU_TEST(a_triple_fault_stops_the_machine),
 		VCPU_TEST(ram_that_the_host_has_lost),
+		VCPU_TEST(a_dismissed_cpu_has_said_its_last),
 		VCPU_TEST(halted_cpus_can_be_stopped),
 		VCPU_TEST(spinning_cpus_can_be_stopped),
 		VCPU_TEST(cpus_that_never_started_can_be_stopped),

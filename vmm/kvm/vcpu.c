@@ -52,9 +52,12 @@ int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n,
 	return 0;
 }
 
-/* With the group's lock: the wish, and out of KVM_RUN with everybody. */
+/* With the group's lock: the wish, and out of KVM_RUN with everybody. The wish to quit is
+ * the last. */
 static void wish_for(struct vcpu_group *g, enum vcpu_wish wish)
 {
+	if (g->wish == VCPU_QUIT)
+		return;
 	atomic_store(&g->wish, wish);
 	if (wish != VCPU_RUN) {
 		for (unsigned i = 0; i < g->n; i++) {
@@ -228,13 +231,20 @@ void vcpus_resume(struct vcpu_group *g)
 	pthread_mutex_unlock(&g->lock);
 }
 
-void vcpus_quit(struct vcpu_group *g)
+void vcpus_dismiss(struct vcpu_group *g)
 {
 	if (!g->vcpus)
 		return;
 	pthread_mutex_lock(&g->lock);
 	wish_for(g, VCPU_QUIT);
 	pthread_mutex_unlock(&g->lock);
+}
+
+void vcpus_quit(struct vcpu_group *g)
+{
+	if (!g->vcpus)
+		return;
+	vcpus_dismiss(g);
 	for (unsigned i = 0; i < g->n; i++) {
 		if (g->vcpus[i].started)
 			pthread_join(g->vcpus[i].thread, NULL);

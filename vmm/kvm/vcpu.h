@@ -81,7 +81,12 @@ int vcpus_start(struct vcpu_group *g, struct err *e);
 void vcpus_park(struct vcpu_group *g);
 void vcpus_resume(struct vcpu_group *g);
 
-/* End the threads and join them; then free all. Both are fine on what
+/* No vCPU enters the guest any more: the one whose thread calls does not, and others come out
+ * soon. Any thread, a vCPU's in the midst of an exit as well; nobody is waited for. What the guest
+ * was doing is not completed. Fine on zeroes. */
+void vcpus_dismiss(struct vcpu_group *g);
+
+/* Dismiss them, end the threads and join them; then free all. Both are fine on what
  * vcpus_create left half-built, and on zeroes. */
 void vcpus_quit(struct vcpu_group *g);
 void vcpus_destroy(struct vcpu_group *g);

@@ -16,14 +16,19 @@
 static void on_stop(void *ctx, enum stop_reason reason, const char *detail)
 {
 	struct machine *m = ctx;
+	bool first;
 
 	pthread_mutex_lock(&m->end_lock);
-	if (m->end.reason == STOP_NONE) {
+	first = m->end.reason == STOP_NONE;
+	if (first) {
 		m->end.reason = reason;
 		if (detail)
 			strncpy(m->end.detail, detail, sizeof(m->end.detail) - 1);
 	}
 	pthread_mutex_unlock(&m->end_lock);
+	/* Else the guest polls its power button until the main thread comes to it. */
+	if (first)
+		vcpus_dismiss(&m->vcpus);
 	events_mark(m->events, EVENT_ENDED);
 	loop_stop(m->loop);
 }
