@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The guest's init for scripts/bench: says that it is there, then powers off; or,
- * with "stay" as its argument, waits to be looked at. Built with musl, static. */
+ * with "stay" as its argument, waits to be looked at; or, with "reset", reboots, for VMMs
+ * that know no power-off. Built with musl, static. */
 #include <string.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -14,5 +15,5 @@ int main(int argc, char **argv)
 	if (argc > 1 && !strcmp(argv[1], "stay"))
 		for (;;)
 			pause();
-	return reboot(RB_POWER_OFF);
+	return reboot(argc > 1 && !strcmp(argv[1], "reset") ? RB_AUTOBOOT : RB_POWER_OFF);
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The contenders of rows/tuned and rows/exits: the same vmlinux, the same init, the same disk
 # for all; each VMM's own way of telling where the devices are, and minivmm's own default
-# command line. QEMU microvm: with a disk on virtio-mmio, and on PCIe, by an iothread. Its
+# command line. Firecracker's guest reboots to end. QEMU microvm: with a disk on virtio-mmio, and on PCIe, by an iothread. Its
 # auto-kernel-cmdline would describe the mmio devices a second time; ACPI does.
 # shellcheck disable=SC1091,SC2034,SC2154 # lib.sh sets and reads variables
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -15,3 +15,21 @@ field=(minivmm "${ours[@]}"
 	-device virtio-blk-device,drive=d,iothread=io
 	::: "qemu microvm pcie" "${theirs[@]}" -M microvm,rtc=on,pcie=on,auto-kernel-cmdline=off
 	-device virtio-blk-pci,drive=d,iothread=io)
+if command -v lkvm >/dev/null; then
+	field+=(::: kvmtool lkvm run -k "$KERNEL" -i "$WORK/initrd" -d "$WORK/disk.img" -m "$mem" -p "$line"
+		--console serial)
+fi
+if command -v cloud-hypervisor >/dev/null; then
+	field+=(::: cloud-hypervisor cloud-hypervisor --kernel "$KERNEL" --initramfs "$WORK/initrd"
+		--disk "path=$WORK/disk.img" --memory "size=${mem}M" --serial tty --console off --cmdline "$line")
+fi
+if command -v firecracker >/dev/null; then
+	cat >"$WORK/firecracker.json" <<-END
+		{"boot-source": {"kernel_image_path": "$KERNEL", "initrd_path": "$WORK/initrd",
+		                 "boot_args": "$line reboot=k reset"},
+		 "drives": [{"drive_id": "d", "path_on_host": "$WORK/disk.img", "is_root_device": false, "is_read_only": false}],
+		 "machine-config": {"vcpu_count": 1, "mem_size_mib": $mem}}
+	END
+	field+=(::: firecracker firecracker --no-api --config-file "$WORK/firecracker.json")
+fi
+absent lkvm cloud-hypervisor firecracker
