@@ -75,7 +75,7 @@ dhcp='ip link set lo up; ip link set eth0 up; udhcpc -i eth0 -s /lease -n -q -t 
 # sender that closes its half to tell the end is never told the other end by Debian 12's
 # passt, which says the answer again and again instead. It is text, as busybox's wget
 # sends a file up to its first NUL.
-test_user_network() {
+user_network() { # user_network [SETUP]
 	local sum
 	mkdir -p "$vm_dir/files/cgi-bin"
 	head -c 3145728 /dev/urandom | base64 >"$vm_dir/files/down"
@@ -92,12 +92,25 @@ test_user_network() {
 		mount --bind $vm_dir/resolv /etc/resolv.conf
 		with dnsmasq -k --no-resolv --no-hosts --user=root --pid-file= \
 			--listen-address=127.0.0.1 --bind-interfaces --address=/server.test/192.0.2.77
-		with busybox httpd -f -p 8000 -h $vm_dir/files"
+		with busybox httpd -f -p 8000 -h $vm_dir/files
+		${1:-}"
 	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n user --append quiet
 	says '^leased 10.9.0.2 from 10.9.0.1, dns 10.9.0.1'
 	says '^Name:.*server.test.*192.0.2.77'
 	says "^down $sum"
 	says "^up $sum"
+}
+test_user_network() { user_network; }
+
+# All the same without root on the host. What is where only root gets to is mounted elsewhere.
+# shellcheck disable=SC2016
+test_user_network_without_root() {
+	user_network 'kernels='"${kernel%/*}"'
+		mount -t tmpfs -o mode=755 none /media && mkdir /media/vm /media/kernel || exit 9
+		mount --bind "$vm_dir" /media/vm; mount --bind "$kernels" /media/kernel
+		set -- "${@/#$vm_dir//media/vm}"; set -- "${@/#$kernels//media/kernel}"
+		chmod 755 "$vm_dir"; chmod 666 "$vm_dir/root.img" /dev/kvm
+		exec setpriv --reuid 4321 --regid 50 --clear-groups "$minivmm" "$@"'
 }
 
 # Of the host's port to a server in the guest, which may answer later than passt listens.
