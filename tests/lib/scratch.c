@@ -66,3 +66,15 @@ void scratch_text(const struct scratch *s, const char *name, const char *text)
 {
 	scratch_write(s, name, text, strlen(text));
 }
+
+bool scratch_is_direct(const char *path)
+{
+	int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	if (fd < 0) {
+		print_message("SKIP: no direct I/O where this test runs\n");
+		return false;
+	}
+	close(fd);
+	return true;
+}

@@ -4,6 +4,7 @@
 #ifndef TESTS_LIB_SCRATCH_H
 #define TESTS_LIB_SCRATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct scratch {
@@ -19,5 +20,9 @@ const char *scratch_path(const struct scratch *s, const char *name);
 /* Write a file, with the directories that it needs. */
 void scratch_write(const struct scratch *s, const char *name, const void *bytes, size_t len);
 void scratch_text(const struct scratch *s, const char *name, const char *text);
+
+/* Can the file be opened for direct I/O? File systems in memory often have none. Says SKIP if it
+ * cannot: the caller returns. */
+bool scratch_is_direct(const char *path);
 
 #endif

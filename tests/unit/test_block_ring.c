@@ -2,6 +2,7 @@
 /* A raw disk in batches, through io_uring and without: real files, random requests beside a
  * model of them, at every alignment, with and without the page cache. */
 #include "devices/backend/block_raw.h"
+#include "tests/lib/scratch.h"
 #include "tests/lib/virtq_driver.h"
 #include "vmm/base/bytes.h"
 
@@ -273,22 +274,9 @@ static struct item *one(struct fixture *f, enum block_op op, uint64_t offset, ui
 }
 
 /* Of a host that has one, but maybe not for us: containers often forbid it. */
-/* Direct I/O, that is: memory's file systems have none. */
-static bool is_on_disk(struct fixture *f)
-{
-	int fd = open(f->path, O_RDWR | O_DIRECT | O_CLOEXEC);
-
-	if (fd < 0) {
-		print_message("SKIP: no direct I/O where this test runs\n");
-		return false;
-	}
-	close(fd);
-	return true;
-}
-
 static bool host_has_ring(struct fixture *f)
 {
-	if (!is_on_disk(f))
+	if (!scratch_is_direct(f->path))
 		return false;
 	open_disk(f, true, true);
 	one(f, BLOCK_READ, 0, 512);
@@ -316,7 +304,7 @@ static ssize_t short_pwritev2(int fd, const struct iovec *iov, int n, off_t off,
 
 static void random_rounds(struct fixture *f, bool direct, bool ring, bool shortly)
 {
-	if ((direct && !is_on_disk(f)) || (ring && !host_has_ring(f)))
+	if ((direct && !scratch_is_direct(f->path)) || (ring && !host_has_ring(f)))
 		skip();
 	open_disk(f, direct, ring);
 	if (shortly) {
@@ -420,7 +408,7 @@ static blkcnt_t blocks(struct fixture *f)
  * ended finds it done. */
 static void holes(struct fixture *f, bool direct, bool ring)
 {
-	if ((direct && !is_on_disk(f)) || (ring && !host_has_ring(f)))
+	if ((direct && !scratch_is_direct(f->path)) || (ring && !host_has_ring(f)))
 		skip();
 	open_disk(f, direct, ring);
 
@@ -651,7 +639,7 @@ static void test_forbidden(void **state)
 	struct fixture *f = *state;
 	int status;
 
-	if (!is_on_disk(f))
+	if (!scratch_is_direct(f->path))
 		skip();
 
 	pid_t child = fork();
