@@ -11,6 +11,7 @@
 #include "firmware/init/report.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,8 +78,26 @@ static void mount_tmp(void)
 		mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
 }
 
+/* Mounting the first bpf file system has the kernel run modprobe for bpf_preload, whose two
+ * debugging aids hardly anybody builds; and modprobe comes with all its libraries through the
+ * share, a fifth of the way to the command. An empty path there: nobody is asked. */
+static const char modprobe_path[] = "/proc/sys/kernel/modprobe";
+
+static void set_modprobe(const char *path)
+{
+	int fd = open(modprobe_path, O_WRONLY | O_CLOEXEC);
+
+	/* Without modules there is no such file. */
+	if (fd >= 0 && write(fd, path, strlen(path)) < 0)
+		say("%s: %s", modprobe_path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 void make_home(void)
 {
+	char modprobe[256];
+	bool modules;
 	static const char name[] = "minivmm";
 	static const char *const links[][2] = {{"/proc/self/fd", "/dev/fd"},
 					       {"fd/0", "/dev/stdin"},
@@ -86,6 +105,9 @@ void make_home(void)
 					       {"fd/2", "/dev/stderr"}};
 
 	enter_root();
+	modules = !read_text(modprobe_path, modprobe, sizeof(modprobe));
+	if (modules)
+		set_modprobe("\n");
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
 		if (mounts[i].make)
 			mkdir(mounts[i].on, 0755);
@@ -94,6 +116,8 @@ void make_home(void)
 		    errno != ENOENT && errno != ENODEV)
 			say("%s: %s", mounts[i].on, strerror(errno));
 	}
+	if (modules)
+		set_modprobe(modprobe);
 	mount_tmp();
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 		(void)!symlink(links[i][0], links[i][1]);

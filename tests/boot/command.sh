@@ -186,6 +186,20 @@ echo "got $x"; read x; echo "size $(stty size)"; tty; [ -t 2 ] && sleep 100' 2>"
 	says '/dev/pts/0'
 }
 
+# Nothing of the root runs before the command, as the kernel's helper for modules would; for the
+# command it is there.
+test_no_modprobe_before_the_command() {
+	local dir
+	dir=$(there mktemp -d /var/tmp/minivmm-command.XXXXXX)
+	on_exit there rm -rf "$dir"
+	there sh -c 'cd "$0" && mkdir bin sbin proc sys dev run tmp && cp "$(command -v busybox)" bin/sh &&
+		printf "#!/bin/sh\necho \$3 >>/asked\n" >sbin/modprobe && chmod 755 . sbin/modprobe' "$dir"
+	options=(--root "$dir")
+	runs 0 /bin/sh -c 'cat /asked 2>/dev/null; cat /proc/sys/kernel/modprobe; grep -c " bpf " /proc/mounts
+		mount -t nosuch none /tmp 2>/dev/null; cat /asked'
+	out_is $'/sbin/modprobe\n1\nfs-nosuch'
+}
+
 # Whose it is: numbers, groups and home as the root has them, no capabilities, and streams and
 # a terminal that can be opened by their names.
 test_user() {
