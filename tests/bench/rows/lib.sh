@@ -29,6 +29,21 @@ absent() {
 	for each; do command -v "$each" >/dev/null || missing "$each" "not on PATH"; done
 }
 
+# others KERNEL: VMMs that boot any kernel with WORK's initrd and disk, where they are on PATH.
+# Into `field`; mem and line are the row's.
+# shellcheck disable=SC2154
+others() {
+	if command -v lkvm >/dev/null; then
+		field+=(::: kvmtool lkvm run -k "$1" -i "$WORK/initrd" -d "$WORK/disk.img" -m "$mem" -p "$line"
+			--console serial)
+	fi
+	if command -v cloud-hypervisor >/dev/null; then
+		field+=(::: cloud-hypervisor cloud-hypervisor --kernel "$1" --initramfs "$WORK/initrd"
+			--disk "path=$WORK/disk.img" --memory "size=${mem}M" --serial tty --console off --cmdline "$line")
+	fi
+	absent lkvm cloud-hypervisor
+}
+
 # rounds FUNCTION...: each of them once a round, there and back: who comes after a big
 # process pays for what the host still has to clear up, and that is not always the same one.
 rounds() {

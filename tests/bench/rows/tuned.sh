@@ -15,14 +15,7 @@ field=(minivmm "${ours[@]}"
 	-device virtio-blk-device,drive=d,iothread=io
 	::: "qemu microvm pcie" "${theirs[@]}" -M microvm,rtc=on,pcie=on,auto-kernel-cmdline=off
 	-device virtio-blk-pci,drive=d,iothread=io)
-if command -v lkvm >/dev/null; then
-	field+=(::: kvmtool lkvm run -k "$KERNEL" -i "$WORK/initrd" -d "$WORK/disk.img" -m "$mem" -p "$line"
-		--console serial)
-fi
-if command -v cloud-hypervisor >/dev/null; then
-	field+=(::: cloud-hypervisor cloud-hypervisor --kernel "$KERNEL" --initramfs "$WORK/initrd"
-		--disk "path=$WORK/disk.img" --memory "size=${mem}M" --serial tty --console off --cmdline "$line")
-fi
+others "$KERNEL"
 if command -v firecracker >/dev/null; then
 	cat >"$WORK/firecracker.json" <<-END
 		{"boot-source": {"kernel_image_path": "$KERNEL", "initrd_path": "$WORK/initrd",
@@ -32,4 +25,4 @@ if command -v firecracker >/dev/null; then
 	END
 	field+=(::: firecracker firecracker --no-api --config-file "$WORK/firecracker.json")
 fi
-absent lkvm cloud-hypervisor firecracker
+absent firecracker
