@@ -93,5 +93,10 @@ static inline void block_destroy(struct block *b)
  * "--disk PATH: ". On success *out is owned by the caller. */
 int block_raw_open(struct block **out, const char *path, bool read_only, bool direct,
 		   struct err *e);
+/* Another way to a disk that block_raw_open() opened and holds, so that another thread can
+ * serve it as well: each way is told of every write that the host could not keep, when it
+ * syncs. `path` is for errors, which begin as above. On success *out is owned by the caller,
+ * as is `disk`, which has to be destroyed last. */
+int block_raw_again(struct block **out, const struct block *disk, const char *path, struct err *e);
 
 #endif

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -357,6 +358,42 @@ int block_raw_open_sys(struct block **out, const char *path, bool read_only, boo
 fail:
 	raw_destroy(&b->block);
 	return ret;
+}
+
+/* Not dup(2): the kernel tells each open file once of a write that failed later. */
+int block_raw_again(struct block **out, const struct block *disk, const char *path, struct err *e)
+{
+	const struct block_raw *of = container_of(disk, struct block_raw, block);
+	struct block_raw *b = calloc(1, sizeof(*b));
+	char link[32];
+	int ret = -ENOMEM;
+
+	if (!b)
+		return err_host(e, -ENOMEM, "--disk %s: out of memory", path);
+	*b = (struct block_raw){
+		.block = of->block,
+		.sys = of->sys,
+		.direct_align = of->direct_align,
+		.device = of->device,
+		.fd = -1,
+	};
+	take_batch(b);
+	if (b->direct_align && posix_memalign((void **)&b->bounce, DIRECT_ALIGN_MAX, BLOCK_BOUNCE))
+		goto fail;
+	int flags = fcntl(of->fd, F_GETFL);
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", of->fd);
+	ret = b->fd = open(link, (flags & (O_ACCMODE | O_DIRECT | O_NONBLOCK)) | O_CLOEXEC);
+	if (ret < 0) {
+		ret = -errno;
+		goto fail;
+	}
+	*out = &b->block;
+	return 0;
+fail:
+	raw_destroy(&b->block);
+	return err_host(e, ret, "--disk %s: cannot be opened for another thread: %s", path,
+			strerror(-ret));
 }
 
 int block_raw_open(struct block **out, const char *path, bool read_only, bool direct, struct err *e)

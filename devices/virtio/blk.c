@@ -67,7 +67,7 @@ static bool stable(const struct virtio_blk *b)
 static uint64_t config_read(void *dev, uint32_t off, unsigned size)
 {
 	struct virtio_blk *b = dev;
-	struct block *disk = b->backend;
+	const struct block *disk = virtio_blk_disk(b);
 	uint8_t cfg[VIRTIO_BLK_CFG_LEN] = {0};
 	uint64_t val = 0;
 
@@ -105,53 +105,55 @@ static void config_write(void *dev, uint32_t off, unsigned size, uint64_t val)
 
 /* --- answering ----------------------------------------------------------------------- */
 
-static struct virtio_blk_req *take_slot(struct virtio_blk *b)
+static struct virtio_blk_req *take_slot(struct virtio_blk_lane *l)
 {
-	struct virtio_blk_req *r = b->free;
+	struct virtio_blk_req *r = l->free;
 
 	if (r) {
-		b->free = r->next_free;
+		l->free = r->next_free;
 		return r;
 	}
 	/* One for each descriptor there can be, since a head in flight is not popped
 	 * again, and one for the look that finds a queue empty. */
-	assert(b->fresh < b->slots);
-	r = &b->pool[b->fresh++];
-	r->blk = b;
+	assert(l->fresh < l->slots);
+	r = &l->pool[l->fresh++];
+	r->lane = l;
 	return r;
 }
 
 static void free_slot(struct virtio_blk_req *r)
 {
-	r->next_free = r->blk->free;
-	r->blk->free = r;
+	r->next_free = r->lane->free;
+	r->lane->free = r;
 }
 
 /* The chain is done: `status`, with `written` bytes of data before it. */
 static void answer(struct virtio_blk_req *r, uint8_t status, uint64_t written)
 {
-	struct virtio_blk *b = r->blk;
+	struct virtio *v = &r->lane->blk->v;
 	uint64_t at = r->chain.write_len - 1;
 
-	if (!virtio_failed(&b->v)) {
-		virtq_chain_write(&r->chain, b->v.gm, at, &status, 1);
+	if (!virtio_failed(v)) {
+		virtq_chain_write(&r->chain, v->gm, at, &status, 1);
 		/* `len` promises that many bytes from the front [virtio 1.3 2.7.8.2], so
 		 * the status counts only when there is no gap before it. */
 		if (written == at)
 			written++;
-		virtq_push(&b->v.queues[r->queue], r->chain.head,
+		virtq_push(&v->queues[r->queue], r->chain.head,
 			   written <= UINT32_MAX ? (uint32_t)written : UINT32_MAX);
-		b->unpublished |= 1ull << r->queue;
+		r->lane->unpublished |= 1ull << r->queue;
 	}
 	free_slot(r);
 }
 
-static void publish(struct virtio_blk *b)
+static void publish(struct virtio_blk_lane *l)
 {
-	for (unsigned i = 0; i < b->v.n_queues; i++)
-		if (b->unpublished >> i & 1)
-			virtio_publish(&b->v, i);
-	b->unpublished = 0;
+	struct virtio *v = &l->blk->v;
+
+	for (unsigned i = l->index; i < v->n_queues; i += l->blk->n_lanes)
+		if (l->unpublished >> i & 1)
+			virtio_publish(v, i);
+	l->unpublished = 0;
 }
 
 static const char *op_name(enum block_op op)
@@ -170,27 +172,27 @@ static const char *op_name(enum block_op op)
 static void done(struct block_req *io, int result)
 {
 	struct virtio_blk_req *r = container_of(io, struct virtio_blk_req, io);
-	struct virtio_blk *b = r->blk;
+	struct virtio_blk_lane *l = r->lane;
 	bool read = io->op == BLOCK_READ;
 
 	/* A read that failed may have come part of the way. */
 	if (read)
-		virtq_chain_mark_dirty(&r->chain, b->v.gm, 0, io->len);
+		virtq_chain_mark_dirty(&r->chain, l->blk->v.gm, 0, io->len);
 	if (result)
-		log_guest(&b->host_errors, "%s: %s of %lu bytes at %lu failed: %s", b->v.name,
+		log_guest(&l->host_errors, "%s: %s of %lu bytes at %lu failed: %s", l->blk->v.name,
 			  op_name(io->op), io->len, io->offset, strerror(-result));
-	b->in_flight--;
+	l->in_flight--;
 	answer(r, result ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK, read && !result ? io->len : 0);
 }
 
 static void batch_end(void *ctx)
 {
-	struct virtio_blk *b = ctx;
+	struct virtio_blk_lane *l = ctx;
 
-	publish(b);
-	if (b->quiescing && !b->in_flight) {
-		b->quiescing = false;
-		virtio_quiesced(&b->v);
+	publish(l);
+	if (l->quiescing && !l->in_flight) {
+		l->quiescing = false;
+		virtio_quiesced(&l->blk->v, l->index);
 	}
 }
 
@@ -206,16 +208,16 @@ enum verdict {
 
 static bool within_disk(const struct virtio_blk *b, uint64_t sector, uint64_t n_sectors)
 {
-	return range_within(sector, n_sectors, b->backend->size / SECTOR);
+	return range_within(sector, n_sectors, virtio_blk_disk(b)->size / SECTOR);
 }
 
 static enum verdict parse_transfer(struct virtio_blk_req *r, bool write, uint64_t sector)
 {
-	struct virtio_blk *b = r->blk;
+	struct virtio_blk *b = r->lane->blk;
 	uint64_t len = write ? r->chain.read_len - HEADER_LEN : r->chain.write_len - 1;
 	int n;
 
-	if (write && b->backend->read_only)
+	if (write && virtio_blk_disk(b)->read_only)
 		return ANSWER_IOERR;
 	if (len % SECTOR || !within_disk(b, sector, len / SECTOR))
 		return ANSWER_IOERR;
@@ -238,7 +240,7 @@ static enum verdict parse_transfer(struct virtio_blk_req *r, bool write, uint64_
 /* DISCARD and WRITE_ZEROES. */
 static enum verdict parse_range(struct virtio_blk_req *r, bool zeroes)
 {
-	struct virtio_blk *b = r->blk;
+	struct virtio_blk *b = r->lane->blk;
 	uint64_t feature = zeroes ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD;
 	uint32_t sectors_max = zeroes ? WRITE_ZEROES_SECTORS_MAX : DISCARD_SECTORS_MAX;
 	uint8_t range[RANGE_LEN];
@@ -271,6 +273,7 @@ static enum verdict parse_range(struct virtio_blk_req *r, bool zeroes)
 /* Fills r->io when it says SUBMIT; *written is what it put into the data itself. */
 static enum verdict parse(struct virtio_blk_req *r, uint64_t *written)
 {
+	const struct virtio_blk *b = r->lane->blk;
 	uint8_t header[HEADER_LEN];
 
 	if (!r->chain.write_len ||
@@ -288,7 +291,7 @@ static enum verdict parse(struct virtio_blk_req *r, uint64_t *written)
 		r->io = (struct block_req){.op = BLOCK_FLUSH};
 		return SUBMIT;
 	case VIRTIO_BLK_T_GET_ID:
-		*written = virtq_chain_write(&r->chain, r->blk->v.gm, 0, r->blk->id,
+		*written = virtq_chain_write(&r->chain, b->v.gm, 0, b->id,
 					     room < VIRTIO_BLK_ID_LEN ? room : VIRTIO_BLK_ID_LEN);
 		return ANSWER_OK;
 	case VIRTIO_BLK_T_DISCARD:
@@ -305,10 +308,11 @@ static enum verdict parse(struct virtio_blk_req *r, uint64_t *written)
 static void queue_ready(void *dev, unsigned index)
 {
 	struct virtio_blk *b = dev;
+	struct virtio_blk_lane *l = &b->lanes[index % b->n_lanes];
 	unsigned taken = 0;
 
 	for (;;) {
-		struct virtio_blk_req *r = take_slot(b);
+		struct virtio_blk_req *r = take_slot(l);
 		enum verdict verdict;
 		uint64_t written = 0;
 
@@ -328,40 +332,42 @@ static void queue_ready(void *dev, unsigned index)
 			continue;
 		}
 		r->io.done = done;
-		r->io.ctx = b;
-		b->in_flight++;
-		block_submit(b->backend, &r->io);
+		r->io.ctx = l;
+		l->in_flight++;
+		block_submit(l->backend, &r->io);
 	}
-	block_kick(b->backend);
-	publish(b);
+	block_kick(l->backend);
+	publish(l);
 }
 
-static void started(void *dev)
+static void started(void *dev, unsigned lane)
 {
 	struct virtio_blk *b = dev;
+	struct virtio_blk_lane *l = &b->lanes[lane];
+	const struct block_ops *disk = l->backend->ops;
 
-	b->attached = !b->backend->ops->attach || !b->backend->ops->attach(b->backend, b->v.loop);
-	if (!b->attached)
+	l->attached = !disk->attach || !disk->attach(l->backend, virtio_loop(&b->v, lane));
+	if (!l->attached)
 		virtio_fail(&b->v, "the host has no resources for its disk");
 }
 
-static void quiesce(void *dev)
+static void quiesce(void *dev, unsigned lane)
 {
 	struct virtio_blk *b = dev;
 
 	/* The backend cannot be told to forget a request whose buffers the kernel may
 	 * be filling; so wait for all of them. */
-	b->quiescing = true;
-	batch_end(b);
+	b->lanes[lane].quiescing = true;
+	batch_end(&b->lanes[lane]);
 }
 
-static void stopped(void *dev)
+static void stopped(void *dev, unsigned lane)
 {
-	struct virtio_blk *b = dev;
+	struct virtio_blk_lane *l = &((struct virtio_blk *)dev)->lanes[lane];
 
-	if (b->attached && b->backend->ops->detach)
-		b->backend->ops->detach(b->backend);
-	b->attached = false;
+	if (l->attached && l->backend->ops->detach)
+		l->backend->ops->detach(l->backend);
+	l->attached = false;
 }
 
 static void reset(void *dev)
@@ -377,7 +383,7 @@ static void save(void *dev, struct state_writer *w)
 {
 	const struct virtio_blk *b = dev;
 
-	state_put_u64(w, b->backend->size);
+	state_put_u64(w, virtio_blk_disk(b)->size);
 	state_put_u8(w, b->cache_mode);
 }
 
@@ -386,14 +392,15 @@ static int load(void *dev, struct state_reader *r, struct err *e)
 	struct virtio_blk *b = dev;
 	uint64_t size = state_get_u64(r);
 	uint8_t mode = state_get_u8(r);
+	uint64_t now = virtio_blk_disk(b)->size;
 
 	if (r->error || mode > CACHE_WRITEBACK)
 		return err_host(e, -EBADMSG, "saved state: %s: not of a disk", b->v.name);
-	if (size != b->backend->size)
+	if (size != now)
 		return err_host(e, -EINVAL,
 				"saved state: %s: the disk had %lu bytes then and has %lu now; "
 				"give the same disk",
-				b->v.name, size, b->backend->size);
+				b->v.name, size, now);
 	b->cache_mode = mode;
 	return 0;
 }
@@ -429,44 +436,52 @@ static uint64_t features_of(const struct block *disk, unsigned n_queues)
 	return f;
 }
 
-int virtio_blk_init(struct virtio_blk *b, struct block *backend,
-		    const struct virtio_blk_options *options, struct guest_mem *gm,
-		    struct loop *loop)
+/* Slots are used from the front, so a quiet disk touches few of these pages. */
+static int make_pool(struct virtio_blk_lane *l, unsigned n_queues)
 {
-	uint16_t sizes[VIRTIO_QUEUES_MAX];
-	int ret = -ENOMEM;
+	l->slots = n_queues * VIRTQ_SIZE_MAX + 1;
+	l->pool = calloc(l->slots, sizeof(*l->pool));
+	return l->pool ? 0 : -ENOMEM;
+}
 
-	assert(options->n_queues && options->n_queues <= VIRTIO_QUEUES_MAX);
-	*b = (struct virtio_blk){
-		.backend = backend,
-		.slots = options->n_queues * VIRTQ_SIZE_MAX + 1,
-	};
+int virtio_blk_init(struct virtio_blk *b, const struct virtio_blk_options *options,
+		    struct guest_mem *gm, const struct virtio_blk_host *hosts, unsigned n_hosts)
+{
+	unsigned n = options->n_queues;
+	uint16_t sizes[VIRTIO_QUEUES_MAX];
+
+	assert(n && n <= VIRTIO_QUEUES_MAX);
+	assert(n_hosts && n_hosts <= n && n_hosts <= VIRTIO_BLK_LANES_MAX);
+	*b = (struct virtio_blk){.n_lanes = n_hosts};
 	if (options->serial)
 		memcpy(b->id, options->serial, strnlen(options->serial, sizeof(b->id)));
-	backend->batch_end = batch_end;
-	backend->batch_ctx = b;
-
-	/* Slots are used from the front, so a quiet disk touches few of these pages. */
-	b->pool = calloc(b->slots, sizeof(*b->pool));
-	if (!b->pool)
-		goto fail;
-	for (unsigned i = 0; i < options->n_queues; i++)
+	for (unsigned i = 0; i < n; i++)
 		sizes[i] = VIRTQ_SIZE_MAX;
-	ret = virtio_init(&b->v, &ops, b, options->name, gm, loop,
-			  features_of(backend, options->n_queues), VIRTIO_BLK_CFG_LEN,
-			  options->n_queues, sizes);
-	if (!ret)
-		return 0;
-fail:
-	virtio_blk_fini(b);
+	int ret = virtio_init(&b->v, &ops, b, options->name, gm, hosts[0].loop,
+			      features_of(hosts[0].backend, n), VIRTIO_BLK_CFG_LEN, n, sizes);
+
+	for (unsigned i = 0; i < n_hosts; i++) {
+		struct virtio_blk_lane *l = &b->lanes[i];
+
+		*l = (struct virtio_blk_lane){.blk = b, .index = i, .backend = hosts[i].backend};
+		l->backend->batch_end = batch_end;
+		l->backend->batch_ctx = l;
+		if (!ret && i)
+			ret = virtio_add_lane(&b->v, hosts[i].loop);
+		if (!ret)
+			ret = make_pool(l, (n - i + n_hosts - 1) / n_hosts);
+	}
+	if (ret)
+		virtio_blk_fini(b);
 	return ret;
 }
 
 void virtio_blk_fini(struct virtio_blk *b)
 {
 	virtio_fini(&b->v);
-	block_destroy(b->backend);
-	b->backend = NULL;
-	free(b->pool);
-	b->pool = NULL;
+	for (unsigned i = 0; i < b->n_lanes; i++) {
+		block_destroy(b->lanes[i].backend);
+		free(b->lanes[i].pool);
+	}
+	b->n_lanes = 0;
 }

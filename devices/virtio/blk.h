@@ -4,8 +4,8 @@
  *
  * A chain is parsed into one request for the backend, kept in a slot of a pool
  * that was allocated with the device, and answered when the backend is done, in
- * whatever order. All of it runs on the device's loop; vCPUs only touch the
- * configuration space.
+ * whatever order. All of it runs on the loop of the queue's lane, each of which has
+ * a pool and a backend of its own; vCPUs only touch the configuration space.
  */
 #ifndef DEVICES_VIRTIO_BLK_H
 #define DEVICES_VIRTIO_BLK_H
@@ -57,8 +57,10 @@ enum {
 
 enum { VIRTIO_BLK_ID_LEN = 20 };
 
+enum { VIRTIO_BLK_LANES_MAX = 16 };
+
 struct virtio_blk_req {
-	struct virtio_blk *blk;
+	struct virtio_blk_lane *lane;
 	struct virtio_blk_req *next_free;
 	unsigned queue;
 	struct block_req io;
@@ -66,11 +68,11 @@ struct virtio_blk_req {
 	struct iovec iov[VIRTQ_SEGS_MAX];
 };
 
-struct virtio_blk {
-	struct virtio v; /* for the transport */
-	struct block *backend;
-	uint8_t id[VIRTIO_BLK_ID_LEN];
-	uint8_t cache_mode; /* what the driver chose; vCPUs store, the loop loads */
+/* What one of the loops has of the device. */
+struct virtio_blk_lane {
+	struct virtio_blk *blk;
+	unsigned index;
+	struct block *backend; /* owned */
 
 	/* The loop's. */
 	struct virtio_blk_req *pool, *free;
@@ -81,19 +83,39 @@ struct virtio_blk {
 	struct log_budget host_errors;
 };
 
+struct virtio_blk {
+	struct virtio v; /* for the transport */
+	uint8_t id[VIRTIO_BLK_ID_LEN];
+	uint8_t cache_mode; /* what the driver chose; vCPUs store, the loops load */
+	struct virtio_blk_lane lanes[VIRTIO_BLK_LANES_MAX];
+	unsigned n_lanes;
+};
+
 struct virtio_blk_options {
 	const char *name;   /* for log lines, borrowed: "disk0" */
 	const char *serial; /* what GET_ID tells, cut at 20 bytes; NULL: none */
-	unsigned n_queues;  /* 1 to VIRTIO_QUEUES_MAX; all are served by the one loop */
+	unsigned n_queues;  /* 1 to VIRTIO_QUEUES_MAX */
 };
 
-/* `backend` is taken over, also on failure. `gm` and `loop` outlive the device.
- * 0, -ENOMEM or -EMFILE. */
-int virtio_blk_init(struct virtio_blk *b, struct block *backend,
-		    const struct virtio_blk_options *options, struct guest_mem *gm,
-		    struct loop *loop);
-/* As virtio_fini(); then the backend is destroyed. A saved state is refused with
+/* Who serves a share of the queues: a loop, and a way of its own to the disk. */
+struct virtio_blk_host {
+	struct block *backend;
+	struct loop *loop;
+};
+
+/* `n_hosts`: 1 to n_queues and VIRTIO_BLK_LANES_MAX, of one and the same disk. Their backends
+ * are taken over, also on failure. `gm` and the loops outlive the device. 0, -ENOMEM or
+ * -EMFILE. */
+int virtio_blk_init(struct virtio_blk *b, const struct virtio_blk_options *options,
+		    struct guest_mem *gm, const struct virtio_blk_host *hosts, unsigned n_hosts);
+/* As virtio_fini(); then the backends are destroyed. A saved state is refused with
  * -EINVAL when the disk's size is another. */
 void virtio_blk_fini(struct virtio_blk *b);
+
+/* The disk, of which the sizes and abilities are the same for all lanes. */
+static inline const struct block *virtio_blk_disk(const struct virtio_blk *b)
+{
+	return b->lanes[0].backend;
+}
 
 #endif

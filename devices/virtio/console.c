@@ -379,7 +379,7 @@ void virtio_console_resize(struct virtio_console *c, unsigned port, uint16_t col
 
 /* Linux reads the size of a lone port only when it hears of a change: the first one is
  * from no size at all. */
-static void started(void *dev)
+static void started(void *dev, unsigned lane)
 {
 	struct virtio_console *c = dev;
 

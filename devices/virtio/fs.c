@@ -78,7 +78,7 @@ static void queue_ready(void *dev, unsigned index)
 	}
 }
 
-static void started(void *dev)
+static void started(void *dev, unsigned lane)
 {
 	struct virtio_fs *f = dev;
 

@@ -184,7 +184,8 @@ static bool start_pair(struct virtio_net_pair *p)
 	struct net *b = p->backend;
 
 	p->wants = false;
-	p->attached = !b->ops->attach(b, p->n->v.loop, guest_offloads(p->n->v.features));
+	p->attached =
+		!b->ops->attach(b, virtio_loop(&p->n->v, 0), guest_offloads(p->n->v.features));
 	if (p->attached)
 		net_rings_lend(p);
 	return p->attached;
@@ -216,13 +217,13 @@ bool net_use_pairs(struct virtio_net *n, unsigned pairs)
 	return all;
 }
 
-static void started(void *dev)
+static void started(void *dev, unsigned lane)
 {
 	struct virtio_net *n = dev;
 	unsigned wanted = n->active;
 
 	n->active = 0;
-	n->relink_watch = loop_fd_add(n->v.loop, n->relink, LOOP_READ, on_relink, n);
+	n->relink_watch = loop_fd_add(virtio_loop(&n->v, 0), n->relink, LOOP_READ, on_relink, n);
 	if (!net_use_pairs(n, wanted) || !n->relink_watch) {
 		n->active = wanted;
 		virtio_fail(&n->v, "the host has no resources for its network");
@@ -250,7 +251,7 @@ static void queue_ready(void *dev, unsigned index)
 
 /* Nothing of ours is in the kernel's hands between two calls but the rings, and those it
  * gives back with the frame that it is at: so this is at once. */
-static void quiesce(void *dev)
+static void quiesce(void *dev, unsigned lane)
 {
 	struct virtio_net *n = dev;
 
@@ -258,7 +259,7 @@ static void quiesce(void *dev)
 	n->relink_watch = NULL;
 	for (unsigned i = 0; i < n->n_pairs; i++)
 		stop_pair(&n->pairs[i]);
-	virtio_quiesced(&n->v);
+	virtio_quiesced(&n->v, lane);
 }
 
 static void reset(void *dev)

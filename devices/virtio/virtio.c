@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The state that vCPUs and the loop share is one word, `phase`, under the lock:
+ * The state that vCPUs and the loops share is one word, `phase`, under the lock:
  *
  *	         DRIVER_OK               status = 0 (any of the three)
  *	IDLE ---------------> ACTIVE -------------------> RESETTING
@@ -10,12 +10,13 @@
  *	 |               PAUSING -> PAUSED                 |  |
  *	 +---------------------------------------------------+
  *
- * A vCPU only ever changes the phase and rings `control`; the loop sees what is
- * wanted and does it. Neither waits for the other, and nothing on this way can
- * fail for want of memory: the one allocation, the task that hands the queues to
- * the loop, is made at DRIVER_OK, where failing is NEEDS_RESET.
+ * A vCPU only ever changes the phase and rings each lane's `control`; the loops see
+ * what is wanted and do it, and the last to let go ends the phase. Neither waits for
+ * the other, and nothing on the way to IDLE or PAUSED can fail for want of memory: the
+ * tasks that hand the queues to the loops are allocated at DRIVER_OK and at a resume,
+ * where failing is NEEDS_RESET.
  *
- * While `served` is false the loop knows nothing of the device, so reset and
+ * While nobody is `serving`, the loops know nothing of the device, so reset and
  * fini are done on the spot.
  */
 #include "devices/virtio/virtio.h"
@@ -54,9 +55,6 @@ uint64_t virtio_unring(int fd)
 
 static int open_doorbells(struct virtio *v)
 {
-	v->control = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (v->control < 0)
-		return -errno;
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		v->doorbells[i].fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (v->doorbells[i].fd < 0)
@@ -69,12 +67,31 @@ static void free_parts(struct virtio *v)
 {
 	for (unsigned i = 0; v->doorbells && i < v->n_queues; i++)
 		fd_close(&v->doorbells[i].fd);
-	fd_close(&v->control);
+	for (unsigned i = 0; i < v->n_lanes; i++)
+		fd_close(&v->lanes[i].control);
+	free(v->lanes);
 	free(v->doorbells);
 	free(v->queues);
 	pthread_cond_destroy(&v->idle);
 	pthread_mutex_destroy(&v->lock);
-	*v = (struct virtio){.control = -1};
+	*v = (struct virtio){0};
+}
+
+int virtio_add_lane(struct virtio *v, struct loop *loop)
+{
+	struct virtio_lane *lane = &v->lanes[v->n_lanes];
+
+	assert(v->n_lanes < v->n_queues);
+	*lane = (struct virtio_lane){
+		.v = v,
+		.index = v->n_lanes,
+		.loop = loop,
+		.control = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+	};
+	if (lane->control < 0)
+		return -errno;
+	v->n_lanes++;
+	return 0;
 }
 
 int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const char *name,
@@ -90,12 +107,10 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const
 		.dev = dev,
 		.name = name,
 		.gm = gm,
-		.loop = loop,
 		.config_len = config_len,
 		.n_queues = n_queues,
 		.offered =
 			offered | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX,
-		.control = -1,
 	};
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -105,7 +120,8 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const
 
 	v->queues = calloc(n_queues, sizeof(*v->queues));
 	v->doorbells = calloc(n_queues, sizeof(*v->doorbells));
-	if (!v->queues || !v->doorbells)
+	v->lanes = calloc(n_queues, sizeof(*v->lanes));
+	if (!v->queues || !v->doorbells || !v->lanes)
 		goto fail;
 	for (unsigned i = 0; i < n_queues; i++) {
 		assert(is_power_of_2(queue_sizes[i]) && queue_sizes[i] <= VIRTQ_SIZE_MAX);
@@ -115,9 +131,10 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const
 			(struct virtio_doorbell){.v = v, .index = i, .fd = -1, .call = -1};
 	}
 	ret = open_doorbells(v);
-	if (ret)
-		goto fail;
-	return 0;
+	if (!ret)
+		ret = virtio_add_lane(v, loop);
+	if (!ret)
+		return 0;
 fail:
 	free_parts(v);
 	return ret;
@@ -181,15 +198,17 @@ int virtio_doorbell_fd(struct virtio *v, unsigned index)
 
 /* --- the loop's side ---------------------------------------------------------------- */
 
-static void forget_doorbells(struct virtio *v)
+static void forget_doorbells(struct virtio_lane *lane)
 {
-	for (unsigned i = 0; i < v->n_queues; i++) {
+	struct virtio *v = lane->v;
+
+	for (unsigned i = lane->index; i < v->n_queues; i += v->n_lanes) {
 		loop_fd_del(v->doorbells[i].watch);
 		v->doorbells[i].watch = NULL;
 	}
 }
 
-/* Lock held; the loop has nothing of the device (or never had). */
+/* Lock held; no loop has anything of the device (or ever had). */
 static void reset_locked(struct virtio *v)
 {
 	for (unsigned i = 0; i < v->n_queues; i++)
@@ -197,76 +216,110 @@ static void reset_locked(struct virtio *v)
 	v->status = 0;
 	v->features = 0;
 	v->config_generation = 0;
-	v->renotify = false;
+	for (unsigned i = 0; i < v->n_lanes; i++)
+		v->lanes[i].renotify = false;
 	if (v->ops->reset)
 		v->ops->reset(v->dev);
 	if (v->transport_ops && v->transport_ops->reset)
 		v->transport_ops->reset(v->transport);
 	v->phase = VIRTIO_IDLE;
-	v->served = false;
 	pthread_cond_broadcast(&v->idle);
 }
 
 static void take_queues(void *arg);
 
-/* Lock held, phase ACTIVE and not served: send the queues to the loop. */
-static bool hand_over_locked(struct virtio *v)
+/* Lock held, phase ACTIVE, nobody serving but `self` (NULL: no lane), which takes its queues by
+ * itself: send the queues to the others' loops. Gives whether all could be told. */
+static bool hand_over_locked(struct virtio *v, const struct virtio_lane *self)
 {
-	v->served = !loop_post(v->loop, take_queues, v);
-	if (v->served)
+	bool all = true;
+
+	v->resume_wanted = false;
+	__atomic_store_n(&v->failed, v->status & VIRTIO_STATUS_NEEDS_RESET, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < v->n_lanes; i++) {
+		struct virtio_lane *lane = &v->lanes[i];
+
+		if (lane == self)
+			continue;
+		if (loop_post(lane->loop, take_queues, lane))
+			all = false;
+		else
+			v->serving++;
+	}
+	if (all)
 		return true;
+	__atomic_store_n(&v->failed, true, __ATOMIC_RELAXED);
 	v->status |= VIRTIO_STATUS_NEEDS_RESET;
-	v->phase = VIRTIO_IDLE;
+	if (!v->serving)
+		v->phase = VIRTIO_IDLE;
 	log_guest(&v->complaints, "%s: out of memory; the device needs a reset", v->name);
 	return false;
 }
 
-/* On the loop with nothing in flight: give the queues back. */
-static void let_go(struct virtio *v)
+/* Lock held: a lane has nothing of the device any more. If it was the last one, what was
+ * waited for is there. */
+static void leave_locked(struct virtio *v)
 {
-	bool again = false;
-
-	if (v->ops->stopped)
-		v->ops->stopped(v->dev);
-	loop_fd_del(v->control_watch);
-	v->control_watch = NULL;
-
-	pthread_mutex_lock(&v->lock);
+	if (--v->serving)
+		return;
 	if (v->phase == VIRTIO_RESETTING) {
 		reset_locked(v);
-	} else if (v->resume_wanted) {
+		return;
+	}
+	/* ACTIVE: no loop was able to take its queues. */
+	v->phase = v->phase == VIRTIO_PAUSING ? VIRTIO_PAUSED : VIRTIO_IDLE;
+	pthread_cond_broadcast(&v->idle);
+}
+
+/* On the loop with nothing in flight: give the queues back. */
+static void let_go(struct virtio_lane *lane)
+{
+	struct virtio *v = lane->v;
+	bool tell = false;
+
+	if (v->ops->stopped)
+		v->ops->stopped(v->dev, lane->index);
+	loop_fd_del(lane->control_watch);
+	lane->control_watch = NULL;
+
+	pthread_mutex_lock(&v->lock);
+	/* The last one of a pause that nobody waits for any more: all go on. */
+	bool again = v->serving == 1 && v->phase == VIRTIO_PAUSING && v->resume_wanted;
+
+	if (again) {
 		v->phase = VIRTIO_ACTIVE;
-		again = true;
+		tell = !hand_over_locked(v, lane);
 	} else {
-		v->phase = VIRTIO_PAUSED;
-		v->served = false;
-		pthread_cond_broadcast(&v->idle);
+		leave_locked(v);
 	}
 	pthread_mutex_unlock(&v->lock);
 	/* Unless there is more to do, *v may be gone by now. */
+	if (tell)
+		notify_config(v);
 	if (again)
-		take_queues(v);
+		take_queues(lane);
 }
 
 static void on_control(void *ctx, int events)
 {
-	struct virtio *v = ctx;
+	struct virtio_lane *lane = ctx;
+	struct virtio *v = lane->v;
 
-	virtio_unring(v->control);
+	virtio_unring(lane->control);
 	pthread_mutex_lock(&v->lock);
 	bool stop = v->phase == VIRTIO_RESETTING || v->phase == VIRTIO_PAUSING;
 
 	pthread_mutex_unlock(&v->lock);
-	if (stop && !v->draining) {
-		v->draining = true;
-		forget_doorbells(v);
+	if (stop && !lane->draining) {
+		lane->draining = true;
+		forget_doorbells(lane);
 		if (v->ops->quiesce)
-			v->ops->quiesce(v->dev);
+			v->ops->quiesce(v->dev, lane->index);
 		else
-			v->drained = true;
+			lane->drained = true;
 	}
-	if (v->drained)
-		let_go(v);
+	if (lane->drained)
+		let_go(lane);
 }
 
 static void on_doorbell(void *ctx, int events)
@@ -274,87 +327,98 @@ static void on_doorbell(void *ctx, int events)
 	struct virtio_doorbell *d = ctx;
 
 	d->v->queues[d->index].counts.kicks += virtio_unring(d->fd);
-	if (!d->v->failed)
+	if (!virtio_failed(d->v))
 		d->v->ops->queue_ready(d->v->dev, d->index);
 }
 
 bool virtio_watch_doorbell(struct virtio_doorbell *d)
 {
+	struct loop *loop = virtio_lane_of(d->v, d->index)->loop;
+
 	if (!d->watch)
-		d->watch = loop_fd_add(d->v->loop, d->fd, LOOP_READ, on_doorbell, d);
+		d->watch = loop_fd_add(loop, d->fd, LOOP_READ, on_doorbell, d);
 	return d->watch;
 }
 
 /* Of those queues that are there and not lent. */
-static bool watch_doorbells(struct virtio *v)
+static bool watch_doorbells(struct virtio_lane *lane)
 {
-	for (unsigned i = 0; i < v->n_queues; i++)
+	struct virtio *v = lane->v;
+
+	for (unsigned i = lane->index; i < v->n_queues; i += v->n_lanes)
 		if (v->queues[i].running && !v->doorbells[i].lent &&
 		    !virtio_watch_doorbell(&v->doorbells[i]))
 			return false;
 	return true;
 }
 
-/* The task of hand_over_locked: from here the queues are this thread's. */
+/* Without a watch on its control no reset would reach the lane, so it does not take its queues
+ * at all. */
+static void cannot_serve(struct virtio_lane *lane)
+{
+	struct virtio *v = lane->v;
+
+	__atomic_store_n(&v->failed, true, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&v->lock);
+	bool tell = v->phase != VIRTIO_RESETTING;
+
+	v->status |= VIRTIO_STATUS_NEEDS_RESET;
+	leave_locked(v);
+	pthread_mutex_unlock(&v->lock);
+	if (tell)
+		notify_config(v);
+}
+
+/* The task of hand_over_locked: from here the lane's queues are this thread's. */
 static void take_queues(void *arg)
 {
-	struct virtio *v = arg;
+	struct virtio_lane *lane = arg;
+	struct virtio *v = lane->v;
 
-	v->control_watch = loop_fd_add(v->loop, v->control, LOOP_READ, on_control, v);
-	pthread_mutex_lock(&v->lock);
-	v->failed = v->status & VIRTIO_STATUS_NEEDS_RESET;
-	v->draining = v->drained = v->resume_wanted = false;
-	bool renotify = v->renotify;
-
-	v->renotify = false;
-	if (!v->control_watch) {
-		/* Without it no reset would reach us, so do not take them at all. */
-		bool tell = v->phase != VIRTIO_RESETTING;
-
-		v->served = false;
-		v->status |= VIRTIO_STATUS_NEEDS_RESET;
-		if (v->phase == VIRTIO_RESETTING)
-			reset_locked(v);
-		v->phase = VIRTIO_IDLE;
-		pthread_cond_broadcast(&v->idle);
-		pthread_mutex_unlock(&v->lock);
-		if (tell)
-			notify_config(v);
+	lane->draining = lane->drained = false;
+	lane->control_watch = loop_fd_add(lane->loop, lane->control, LOOP_READ, on_control, lane);
+	if (!lane->control_watch) {
+		cannot_serve(lane);
 		return;
 	}
+	pthread_mutex_lock(&v->lock);
+	bool renotify = lane->renotify;
+
+	lane->renotify = false;
 	pthread_mutex_unlock(&v->lock);
 
 	/* A reset or pause that came meanwhile has rung `control`, which is watched
 	 * now: it is heard as soon as this returns. */
 	if (v->ops->started)
-		v->ops->started(v->dev);
-	if (!watch_doorbells(v))
+		v->ops->started(v->dev, lane->index);
+	if (!watch_doorbells(lane))
 		virtio_fail(v, "the host has no more descriptors to watch");
-	for (unsigned i = 0; i < v->n_queues; i++) {
+	for (unsigned i = lane->index; i < v->n_queues; i += v->n_lanes) {
 		if (!v->queues[i].running)
 			continue;
 		if (renotify)
 			notify_queue(v, i);
 		/* What was offered before anybody listened. */
-		if (!v->failed && !v->doorbells[i].lent)
+		if (!virtio_failed(v) && !v->doorbells[i].lent)
 			v->ops->queue_ready(v->dev, i);
 	}
 }
 
-void virtio_quiesced(struct virtio *v)
+void virtio_quiesced(struct virtio *v, unsigned index)
 {
+	struct virtio_lane *lane = &v->lanes[index];
+
 	/* The rest is for on_control, from the top of the loop's stack: whoever waits
 	 * may free the device, and our callers are still inside it. */
-	assert(v->draining && !v->drained);
-	v->drained = true;
-	ring(v->control);
+	assert(lane->draining && !lane->drained);
+	lane->drained = true;
+	ring(lane->control);
 }
 
 void virtio_fail(struct virtio *v, const char *why)
 {
-	if (v->failed)
+	if (__atomic_exchange_n(&v->failed, true, __ATOMIC_RELAXED))
 		return;
-	v->failed = true;
 	log_guest(&v->complaints, "%s: %s; the device needs a reset", v->name, why);
 	pthread_mutex_lock(&v->lock);
 	v->status |= VIRTIO_STATUS_NEEDS_RESET;
@@ -367,7 +431,7 @@ void virtio_fail(struct virtio *v, const char *why)
 
 bool virtio_failed(const struct virtio *v)
 {
-	return v->failed;
+	return __atomic_load_n(&v->failed, __ATOMIC_RELAXED);
 }
 
 bool virtio_pop(struct virtio *v, unsigned index, unsigned *taken, struct virtq_chain *c)
@@ -376,7 +440,7 @@ bool virtio_pop(struct virtio *v, unsigned index, unsigned *taken, struct virtq_
 	int ret;
 
 	/* A driver may have left out a queue that the device comes to by itself. */
-	if (v->failed || v->draining || !q->running)
+	if (virtio_failed(v) || virtio_lane_of(v, index)->draining || !q->running)
 		return false;
 	if (*taken == q->config.size) {
 		virtio_kick(v, index);
@@ -401,7 +465,7 @@ bool virtio_pop(struct virtio *v, unsigned index, unsigned *taken, struct virtq_
 
 void virtio_publish(struct virtio *v, unsigned index)
 {
-	if (v->failed || !virtq_publish(&v->queues[index]))
+	if (virtio_failed(v) || !virtq_publish(&v->queues[index]))
 		return;
 	v->queues[index].counts.interrupts++;
 	notify_queue(v, index);
@@ -418,14 +482,20 @@ uint8_t virtio_status(struct virtio *v)
 	return status;
 }
 
+static void ring_lanes(struct virtio *v)
+{
+	for (unsigned i = 0; i < v->n_lanes; i++)
+		ring(v->lanes[i].control);
+}
+
 static void request_reset_locked(struct virtio *v)
 {
-	if (!v->served) {
+	if (!v->serving) {
 		reset_locked(v);
 		return;
 	}
 	v->phase = VIRTIO_RESETTING;
-	ring(v->control);
+	ring_lanes(v);
 }
 
 bool virtio_features_suit(struct virtio *v, uint64_t features)
@@ -468,7 +538,7 @@ static bool activate_locked(struct virtio *v)
 		return true;
 	}
 	v->phase = VIRTIO_ACTIVE;
-	return !hand_over_locked(v);
+	return !hand_over_locked(v, NULL);
 }
 
 void virtio_set_status(struct virtio *v, uint8_t status)
@@ -547,7 +617,7 @@ int virtio_pause(struct virtio *v, unsigned timeout_ms)
 		ret = pthread_cond_timedwait(&v->idle, &v->lock, &until);
 	if (v->phase == VIRTIO_ACTIVE) {
 		v->phase = VIRTIO_PAUSING;
-		ring(v->control);
+		ring_lanes(v);
 	}
 	v->resume_wanted = false;
 	while (v->phase == VIRTIO_PAUSING && !ret)
@@ -567,7 +637,7 @@ void virtio_resume(struct virtio *v)
 	pthread_mutex_lock(&v->lock);
 	if (v->phase == VIRTIO_PAUSED) {
 		v->phase = VIRTIO_ACTIVE;
-		tell = !hand_over_locked(v);
+		tell = !hand_over_locked(v, NULL);
 	} else if (v->phase == VIRTIO_PAUSING) {
 		v->resume_wanted = true;
 	}

@@ -15,6 +15,12 @@
  * device needs no lock of its own for what only its loop touches, and the data
  * path takes none.
  *
+ * A device whose queues are to be served side by side has several loops. Each is
+ * a lane: queue i belongs to lane i modulo their number, and each lane goes the way
+ * below by itself, with a started, quiesce and stopped of its own. "Loop thread" is
+ * that of the queue's lane, and a device keeps apart what the lanes touch. The device
+ * is idle when the last lane has let go.
+ *
  *	   vCPU                              device's loop
  *	DRIVER_OK  -> check, start queues -> watch doorbells, started()
  *	(doorbell eventfd)                -> queue_ready(i)
@@ -79,22 +85,23 @@ struct virtio_ops {
 	 * driver sets FEATURES_OK and of a saved state. May be NULL. Any thread. */
 	bool (*features_ok)(void *dev, uint64_t features);
 
-	/* The queues are the loop's from here; v->features is final. Again after each
-	 * pause. Loop thread. May be NULL. */
-	void (*started)(void *dev);
+	/* The queues of `lane` are its loop's from here; v->features is final. Again after
+	 * each pause. Loop thread. May be NULL. */
+	void (*started)(void *dev, unsigned lane);
 
 	/* The driver (perhaps) offered something in queue `index`: take it with
 	 * virtio_pop(). Loop thread. */
 	void (*queue_ready)(void *dev, unsigned index);
 
-	/* Finish or cancel what is in flight, then call virtio_quiesced() once, at
-	 * once or later, on the loop's thread, and touch no queue afterwards. NULL:
-	 * the device never has anything in flight between two calls. */
-	void (*quiesce)(void *dev);
+	/* Finish or cancel what is in flight in the queues of `lane`, then call
+	 * virtio_quiesced() once, at once or later, on the loop's thread, and touch no
+	 * queue of it afterwards. NULL: the device never has anything in flight between
+	 * two calls. */
+	void (*quiesce)(void *dev, unsigned lane);
 
 	/* The last call on the loop before it lets go of the queues, from the top of
 	 * its stack: the pair of started. May be NULL. */
-	void (*stopped)(void *dev);
+	void (*stopped)(void *dev, unsigned lane);
 
 	/* The driver reset the device: back to power-on. Under the virtio lock, no
 	 * queue running. May be NULL. */
@@ -141,12 +148,26 @@ struct virtio_doorbell {
 	struct loop_fd *call_watch;
 };
 
+/* A loop that serves the device, or some of its queues, and what is its own while it does. */
+struct virtio_lane {
+	struct virtio *v;
+	unsigned index;
+	struct loop *loop;
+	int control;   /* eventfd, owned: look at the phase again */
+	bool renotify; /* under the lock: interrupts raised before the save may be lost */
+
+	struct loop_fd *control_watch;
+	bool draining; /* quiesce was called */
+	bool drained;  /* ... and answered */
+};
+
 struct virtio {
 	const struct virtio_ops *ops;
 	void *dev;
 	const char *name; /* for log lines: "disk0" */
 	struct guest_mem *gm;
-	struct loop *loop;
+	struct virtio_lane *lanes; /* owned */
+	unsigned n_lanes;
 	uint32_t config_len;
 	unsigned n_queues;
 	struct virtq *queues;              /* n_queues of them, owned */
@@ -161,29 +182,25 @@ struct virtio {
 	uint8_t status;
 	uint8_t config_generation;
 	enum { VIRTIO_IDLE, VIRTIO_ACTIVE, VIRTIO_RESETTING, VIRTIO_PAUSING, VIRTIO_PAUSED } phase;
-	bool served;        /* the loop has the queues, or a task on its way to take them */
+	unsigned serving;   /* lanes that have their queues, or a task on its way to take them */
 	bool resume_wanted; /* PAUSING was given up: go on as soon as it is through */
-	bool renotify;      /* restored: interrupts raised before the save may be lost */
 
-	/* The loop's own while it has the queues. */
-	struct loop_fd *control_watch;
-	bool failed;   /* NEEDS_RESET: nothing is popped or published any more */
-	bool draining; /* quiesce was called */
-	bool drained;  /* ... and answered */
+	bool failed; /* NEEDS_RESET: nothing is popped or published any more. Any loop, atomic */
 	struct log_budget complaints;
-
-	int control; /* eventfd, owned: look at the phase again */
 };
 
 /* `offered` gains VERSION_1, INDIRECT_DESC and EVENT_IDX here. `queue_sizes` has
  * n_queues entries (each a power of two <= VIRTQ_SIZE_MAX). Opens the doorbell
- * eventfds. `gm`, `loop`, `name` are borrowed and outlive the object. 0 or a
- * negative errno. */
+ * eventfds. `loop` is the first lane's. `gm`, `loop`, `name` are borrowed and outlive
+ * the object. 0 or a negative errno. */
 int virtio_init(struct virtio *v, const struct virtio_ops *ops, void *dev, const char *name,
 		struct guest_mem *gm, struct loop *loop, uint64_t offered, uint32_t config_len,
 		unsigned n_queues, const uint16_t *queue_sizes);
-/* With vCPUs gone; stops the queues if they run: waits until the loop has let go
- * of them, so the loop of a device that was activated must still be running. Fine
+/* Another loop (borrowed, outlives the object) to serve the device; no more of them than
+ * queues. Before there is a transport. 0 or a negative errno. */
+int virtio_add_lane(struct virtio *v, struct loop *loop);
+/* With vCPUs gone; stops the queues if they run: waits until the loops have let go
+ * of them, so the loops of a device that was activated must still be running. Fine
  * on a zero-filled or half-built object. */
 void virtio_fini(struct virtio *v);
 
@@ -238,6 +255,12 @@ uint8_t virtio_config_generation(struct virtio *v);
 
 /* --- for devices ------------------------------------------------------------ */
 
+/* The loop of a lane, 0 to n_lanes - 1. */
+static inline struct loop *virtio_loop(const struct virtio *v, unsigned lane)
+{
+	return v->lanes[lane].loop;
+}
+
 /* Serve queue `index`: call from queue_ready with *taken = 0 first, until false.
  * It spares doorbells meanwhile, looks again before it sleeps, fails the device
  * when the driver broke the rules, and after as many chains as the queue is long
@@ -270,8 +293,8 @@ int virtio_lend(struct virtio *v, unsigned index, struct virtio_loan *out);
  * first entry that it has not taken; what it took and did not use, the device takes again.
  * The queue is the device's, and its doorbell rings. Loop thread; at the latest in quiesce. */
 void virtio_reclaim(struct virtio *v, unsigned index, uint16_t next);
-/* The answer to quiesce. Loop thread. */
-void virtio_quiesced(struct virtio *v);
+/* The answer to quiesce. The lane's loop thread. */
+void virtio_quiesced(struct virtio *v, unsigned lane);
 
 /* --- for the machine: main thread, vCPUs parked ------------------------------ */
 

@@ -45,7 +45,7 @@ int virtio_lend(struct virtio *v, unsigned index, struct virtio_loan *out)
 	d->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (d->call < 0)
 		return -errno;
-	d->call_watch = loop_fd_add(v->loop, d->call, LOOP_READ, on_call, d);
+	d->call_watch = loop_fd_add(virtio_lane_of(v, index)->loop, d->call, LOOP_READ, on_call, d);
 	if (!d->call_watch) {
 		fd_close(&d->call);
 		return -ENOMEM;
@@ -80,7 +80,7 @@ void virtio_reclaim(struct virtio *v, unsigned index, uint16_t next)
 	fd_close(&d->call);
 	d->lent = false;
 	virtq_continue(&v->queues[index], next);
-	if (v->draining)
+	if (virtio_lane_of(v, index)->draining)
 		return;
 	if (!virtio_watch_doorbell(d))
 		virtio_fail(v, "the host has no more descriptors to watch");

@@ -17,6 +17,12 @@ bool virtio_status_in_order(uint8_t status);
 /* A subset of what is offered that the device can work with? */
 bool virtio_features_suit(struct virtio *v, uint64_t features);
 
+/* Whose queue is it? */
+static inline struct virtio_lane *virtio_lane_of(struct virtio *v, unsigned queue)
+{
+	return &v->lanes[queue % v->n_lanes];
+}
+
 /* Read an eventfd: gives how often it rang. Any thread. */
 uint64_t virtio_unring(int fd);
 /* From here on the loop hears this doorbell: gives whether it could. Loop thread. */

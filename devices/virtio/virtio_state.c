@@ -14,7 +14,7 @@
 void virtio_save(struct virtio *v, struct state_writer *w)
 {
 	pthread_mutex_lock(&v->lock);
-	assert(!v->served);
+	assert(!v->serving);
 	state_put_u8(w, v->status);
 	state_put_u8(w, v->config_generation);
 	state_put_u64(w, v->features);
@@ -40,7 +40,7 @@ static int load_common(struct virtio *v, struct state_reader *r, struct err *e)
 	uint64_t features = state_get_u64(r);
 	bool active = status & VIRTIO_STATUS_DRIVER_OK && !(status & VIRTIO_STATUS_NEEDS_RESET);
 
-	assert(v->phase == VIRTIO_IDLE && !v->served);
+	assert(v->phase == VIRTIO_IDLE && !v->serving);
 	if (state_get_u8(r) != v->n_queues || !status_valid(status))
 		return err_host(e, -EBADMSG, "saved state: %s: not of this device", v->name);
 	if (status & VIRTIO_STATUS_FEATURES_OK && !virtio_features_suit(v, features))
@@ -65,7 +65,8 @@ static int load_common(struct virtio *v, struct state_reader *r, struct err *e)
 	v->config_generation = generation;
 	v->features = features;
 	v->phase = active ? VIRTIO_PAUSED : VIRTIO_IDLE;
-	v->renotify = active;
+	for (unsigned i = 0; i < v->n_lanes; i++)
+		v->lanes[i].renotify = active;
 	pthread_mutex_unlock(&v->lock);
 	return 0;
 }

@@ -70,12 +70,13 @@ static int open_conn(void *ctx, uint32_t port, int fd, void *who)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-static void started(void *dev)
+static void started(void *dev, unsigned lane)
 {
 	struct virtio_vsock *s = dev;
 	const struct vsock_backend_ops *b = s->backend->ops;
 
-	s->attached = vsock_conns_watch(s) && !(b->attach && b->attach(s->backend, s->v.loop));
+	s->attached = vsock_conns_watch(s) &&
+		      !(b->attach && b->attach(s->backend, virtio_loop(&s->v, 0)));
 	if (!s->attached)
 		virtio_fail(&s->v, "the host has no resources for its sockets");
 }
@@ -93,7 +94,7 @@ static void queue_ready(void *dev, unsigned index)
 }
 
 /* What the guest has sent it need not send again, be it that it powers off. */
-static void quiesce(void *dev)
+static void quiesce(void *dev, unsigned lane)
 {
 	struct virtio_vsock *s = dev;
 
@@ -102,7 +103,7 @@ static void quiesce(void *dev)
 		s->backend->ops->detach(s->backend);
 	s->attached = false;
 	vsock_conns_unwatch(s);
-	virtio_quiesced(&s->v);
+	virtio_quiesced(&s->v, lane);
 }
 
 /* The driver knows of no connection any more. What it has sent goes its way, with the next

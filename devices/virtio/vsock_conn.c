@@ -314,7 +314,7 @@ static void on_events(void *ctx, int events)
 static bool watch(struct vsock_conn *c)
 {
 	if (c->fd >= 0 && !c->watch)
-		c->watch = loop_fd_add(c->dev->v.loop, c->fd, 0, on_events, c);
+		c->watch = loop_fd_add(virtio_loop(&c->dev->v, 0), c->fd, 0, on_events, c);
 	update_watch(c);
 	return c->fd < 0 || c->watch;
 }

@@ -235,7 +235,8 @@ void fuzz_one(struct fuzz_in *in)
 	for (unsigned i = 0; i < DISK; i++)
 		r->disk->data[i] = (uint8_t)(i / SECTOR + i);
 	fuzz_check(r->loop &&
-		   !virtio_blk_init(&r->blk, &r->disk->block, &options, &r->ram.gm, r->loop));
+		   !virtio_blk_init(&r->blk, &options, &r->ram.gm,
+				    &(struct virtio_blk_host){&r->disk->block, r->loop}, 1));
 	fake_transport_init(&r->transport, &r->blk.v);
 	bring_up(in, r);
 	while (fuzz_more(in)) {

@@ -68,7 +68,8 @@ static void build(struct rig *r, bool trapped)
 	fuzz_check(r->loop);
 	r->disk = fake_block_create(DISK);
 	r->disk->immediate = true;
-	fuzz_check(!virtio_blk_init(&r->blk, &r->disk->block, &options, &r->ram.gm, r->loop));
+	fuzz_check(!virtio_blk_init(&r->blk, &options, &r->ram.gm,
+				    &(struct virtio_blk_host){&r->disk->block, r->loop}, 1));
 	const struct virtio_mmio_env env = {
 		.base = BASE,
 		.irq = fake_irq_line(&r->irq, PIN),

@@ -55,7 +55,8 @@ static void build(struct rig *r, bool trapped)
 	fuzz_check(r->loop && !pci_host_init(&r->host, &r->mmio, &layout));
 	r->disk = fake_block_create(DISK);
 	r->disk->immediate = true;
-	fuzz_check(!virtio_blk_init(&r->blk, &r->disk->block, &options, &r->ram.gm, r->loop));
+	fuzz_check(!virtio_blk_init(&r->blk, &options, &r->ram.gm,
+				    &(struct virtio_blk_host){&r->disk->block, r->loop}, 1));
 	const struct virtio_pci_env env = {
 		.msi = fake_msi_wire(&r->msi),
 		.doorbell = fake_doorbell_wire(&r->bell),

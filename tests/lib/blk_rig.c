@@ -20,7 +20,9 @@ void br_make(struct blk_rig *f, struct loop *loop, bool read_only)
 	f->disk->block.read_only = read_only;
 	for (uint64_t i = 0; i < BR_DISK; i++)
 		f->disk->data[i] = (uint8_t)(i / 512 * 3 + i % 251);
-	assert_int_equal(virtio_blk_init(&f->b, &f->disk->block, &options, &f->gm, loop), 0);
+	const struct virtio_blk_host host = {&f->disk->block, loop};
+
+	assert_int_equal(virtio_blk_init(&f->b, &options, &f->gm, &host, 1), 0);
 	fake_transport_init(&f->t, &f->b.v);
 	for (unsigned i = 0; i < BR_QUEUES; i++)
 		virtq_driver_init(&f->d[i], &f->gm, BR_RING(i), BR_SIZE);

@@ -53,31 +53,36 @@ void echo_finish(void *dev)
 	for (unsigned i = 0; i < ECHO_QUEUES; i++)
 		if (e->v.queues[i].running)
 			virtio_publish(&e->v, i);
-	if (e->quiescing) {
-		e->quiescing = false;
-		virtio_quiesced(&e->v);
+	for (unsigned lane = 0; lane < e->v.n_lanes; lane++) {
+		if (!e->quiescing[lane])
+			continue;
+		e->quiescing[lane] = false;
+		virtio_quiesced(&e->v, lane);
 	}
 }
 
-static void echo_quiesce(void *dev)
+static void echo_quiesce(void *dev, unsigned lane)
 {
 	struct echo *e = dev;
 
-	e->quiescing = true;
-	if (!e->in_flight)
-		echo_finish(e);
+	for (unsigned i = 0; i < e->in_flight; i++)
+		if (e->held_queue[i] % e->v.n_lanes == lane)
+			e->quiescing[lane] = true;
+	if (!e->quiescing[lane])
+		virtio_quiesced(&e->v, lane);
 }
 
-static void echo_started(void *dev)
+static void echo_started(void *dev, unsigned lane)
 {
 	((struct echo *)dev)->started++;
 }
 
-static void echo_stopped(void *dev)
+static void echo_stopped(void *dev, unsigned lane)
 {
 	struct echo *e = dev;
 
-	assert_int_equal(e->in_flight, 0);
+	for (unsigned i = 0; i < e->in_flight; i++)
+		assert_int_not_equal(e->held_queue[i] % e->v.n_lanes, lane);
 	e->stopped++;
 }
 

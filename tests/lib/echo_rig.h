@@ -33,7 +33,7 @@ enum { ECHO_LIVE = ECHO_ACK | ECHO_DRIVER | ECHO_FEAT | ECHO_OK, ECHO_NEEDS_RESE
 struct echo {
 	struct virtio v;
 	struct virtq_chain chain;
-	bool hold, quiescing;
+	bool hold, quiescing[ECHO_QUEUES]; /* a lane each */
 	unsigned in_flight, served[ECHO_QUEUES], started, stopped, resets;
 	uint16_t held[64], held_queue[64];
 	/* A guest that refills as fast as it is served. */

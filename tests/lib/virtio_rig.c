@@ -62,7 +62,7 @@ static void finish_held(void *arg)
 	d->n_held = 0;
 	if (d->quiesce_waits) {
 		d->quiesce_waits = false;
-		virtio_quiesced(&d->v);
+		virtio_quiesced(&d->v, 0);
 	}
 }
 
@@ -78,7 +78,7 @@ static void reclaim(void *arg)
 	virtio_reclaim(&d->v, 0, d->next);
 }
 
-static void echo_quiesce(void *dev)
+static void echo_quiesce(void *dev, unsigned lane)
 {
 	struct rig_echo *d = dev;
 

@@ -189,7 +189,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	if (f->b.backend)
+	if (f->b.n_lanes)
 		virtio_blk_fini(&f->b);
 	io_thread_destroy(f->thread);
 	guest_mem_fini(&f->gm);
@@ -209,8 +209,9 @@ static void plug(struct fixture *f, bool direct, bool ring)
 	sys.ring = ring;
 	f->direct = direct;
 	assert_int_equal(block_raw_open_sys(&disk, f->path, false, direct, &sys, &e), 0);
-	assert_int_equal(virtio_blk_init(&f->b, disk, &options, &f->gm, io_thread_loop(f->thread)),
-			 0);
+	const struct virtio_blk_host way = {disk, io_thread_loop(f->thread)};
+
+	assert_int_equal(virtio_blk_init(&f->b, &options, &f->gm, &way, 1), 0);
 	fake_transport_init(&f->t, &f->b.v);
 }
 
@@ -249,7 +250,8 @@ static unsigned offer(struct fixture *f, unsigned k, unsigned room)
 		VIRTIO_BLK_T_IN,  VIRTIO_BLK_T_IN,  VIRTIO_BLK_T_IN,    VIRTIO_BLK_T_OUT,
 		VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_WRITE_ZEROES};
 	struct request *r = &f->reqs[k];
-	uint64_t align = f->b.backend->block_size, first = chance(f, (unsigned)(SLICE / align));
+	uint64_t align = virtio_blk_disk(&f->b)->block_size,
+		 first = chance(f, (unsigned)(SLICE / align));
 	bool aligned = chance(f, 2);
 	struct vd_buf bufs[PIECES];
 

@@ -62,7 +62,7 @@ static void test_full_queues_in_flight(void **state)
 {
 	struct blk_rig *f = *state;
 	const struct vd_buf bufs[] = {{BR_REQ(0), 16, false}, {BR_STATUS(0), 1, true}};
-	size_t slots = f->b.slots;
+	size_t slots = f->b.lanes[0].slots;
 
 	f->disk->immediate = false;
 	br_go(f, BR_ALL);
@@ -77,7 +77,7 @@ static void test_full_queues_in_flight(void **state)
 		assert_int_equal(fake_block_pending(f->disk), BR_QUEUES * BR_SIZE);
 		fake_block_complete_all(f->disk, 0);
 		/* The same memory each time. */
-		assert_true(f->b.fresh <= slots);
+		assert_true(f->b.lanes[0].fresh <= slots);
 	}
 	assert_int_equal(virtq_driver_used_idx(&f->d[1]), 3 * BR_SIZE);
 	assert_int_equal(virtio_status(&f->b.v), BR_LIVE);

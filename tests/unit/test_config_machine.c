@@ -161,7 +161,8 @@ static void seconds_and_words(void **state)
 
 static void disks(void **state)
 {
-	assert_int_equal(parse("-kx", "-d", "a,,b,,.img,id=root,serial=S-1,queues=16,readonly=on",
+	assert_int_equal(parse("-kx", "-d",
+			       "a,,b,,.img,id=root,serial=S-1,queues=16,threads=4,readonly=on",
 			       "-d", "/dev/vg/x=y", "-d", "c,readonly=off,serial=a,,b"),
 			 CONFIG_RUN);
 	assert_int_equal(c.n_disks, 3);
@@ -169,6 +170,7 @@ static void disks(void **state)
 	assert_string_equal(c.disks[0].id, "root");
 	assert_string_equal(c.disks[0].serial, "S-1");
 	assert_int_equal(c.disks[0].queues, 16);
+	assert_int_equal(c.disks[0].threads, 4);
 	assert_true(c.disks[0].readonly);
 	assert_string_equal(c.disks[1].path, "/dev/vg/x=y");
 	assert_string_equal(c.disks[1].id, "disk1");
@@ -202,6 +204,9 @@ static void bad_disks(void **state)
 	refused("--disk cache=off: give writeback or none", "-kx", "-d", "a,cache=off");
 	refused("--disk queues=0: not a number of queues; give 1 to 16", "-kx", "-d", "a,queues=0");
 	refused("--disk queues=17: not a number of queues", "-kx", "-d", "a,queues=17");
+	refused("--disk threads=17: not a number of threads", "-kx", "-d", "a,threads=17");
+	refused("--disk a: 3 threads for 2 queues; a thread serves one queue at least", "-kx", "-d",
+		"a,threads=3,queues=2");
 	refused("--disk queues=4294967297: not", "-kx", "-d", "a,queues=4294967297");
 	refused("--disk id=\"\": not a name", "-kx", "-d", "a,id=");
 	refused("--disk id=a b: not a name", "-kx", "-d", "a,id=a b");

@@ -324,6 +324,11 @@ static int complete_disks(struct vm_config *c, struct err *e)
 					 "--disk %.200s: the id %s is taken by %.200s; give "
 					 "another id=NAME",
 					 d->path, d->id, other);
+		if (d->queues && d->threads > d->queues)
+			return err_usage(e, -EINVAL,
+					 "--disk %.200s: %u threads for %u queues; a thread serves "
+					 "one queue at least",
+					 d->path, d->threads, d->queues);
 	}
 	return 0;
 }

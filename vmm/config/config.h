@@ -28,13 +28,16 @@ enum {
 #define CONFIG_MEMORY_MIN (32ull << 20)
 #define CONFIG_MEMORY_MAX (1ull << 40)
 
+enum { CONFIG_DISK_QUEUES_MAX = 16 };
+
 struct disk_config {
 	char *path;
 	char *id;     /* names the device: unique; default "disk0", "disk1", ... */
 	char *serial; /* what GET_ID answers, 20 bytes at most; default: the id */
 	bool readonly;
-	unsigned queues; /* 1 to 16; 0: as many as CPUs, 4 at most */
-	bool direct;     /* past the host's page cache */
+	unsigned queues;  /* 1 to CONFIG_DISK_QUEUES_MAX; 0: as many as CPUs, 4 at most */
+	unsigned threads; /* that serve them: 1 to `queues`; 0: one */
+	bool direct;      /* past the host's page cache */
 };
 
 enum net_kind { NET_NONE, NET_USER, NET_TAP, NET_FD };

@@ -9,7 +9,7 @@
 
 /* GET_ID answers 20 bytes [virtio 1.3 5.2.6]. An id is no longer than that, so it can
  * always stand in for a missing serial. */
-enum { SERIAL_MAX = SPEC_ID_MAX, QUEUES_MAX = 16 };
+enum { SERIAL_MAX = SPEC_ID_MAX };
 
 static int set_path(void *thing, const char *value, const struct origin *o, struct err *e)
 {
@@ -47,16 +47,30 @@ static int set_readonly(void *thing, const char *value, const struct origin *o, 
 	return option_on_off(&d->readonly, value, o, e);
 }
 
+static int set_number(unsigned *number, const char *what, const char *value, const struct origin *o,
+		      struct err *e)
+{
+	uint64_t n = 0;
+
+	if (number_parse(value, CONFIG_DISK_QUEUES_MAX, &n) || !n)
+		return option_refuse(o, value, -EINVAL, e, "not a number of %s; give 1 to %d", what,
+				     CONFIG_DISK_QUEUES_MAX);
+	*number = (unsigned)n;
+	return 0;
+}
+
 static int set_queues(void *thing, const char *value, const struct origin *o, struct err *e)
 {
 	struct disk_config *d = thing;
-	uint64_t n = 0;
 
-	if (number_parse(value, QUEUES_MAX, &n) || !n)
-		return option_refuse(o, value, -EINVAL, e, "not a number of queues; give 1 to %d",
-				     QUEUES_MAX);
-	d->queues = (unsigned)n;
-	return 0;
+	return set_number(&d->queues, "queues", value, o, e);
+}
+
+static int set_threads(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	struct disk_config *d = thing;
+
+	return set_number(&d->threads, "threads", value, o, e);
 }
 
 static int set_cache(void *thing, const char *value, const struct origin *o, struct err *e)
@@ -70,17 +84,14 @@ static int set_cache(void *thing, const char *value, const struct origin *o, str
 }
 
 static const struct spec_key keys[] = {
-	{.name = "path", .set = set_path},
-	{.name = "readonly", .set = set_readonly},
-	{.name = "id", .set = set_id},
-	{.name = "serial", .set = set_serial},
-	{.name = "queues", .set = set_queues},
-	{.name = "cache", .set = set_cache},
-	{.name = NULL},
+	{.name = "path", .set = set_path},     {.name = "readonly", .set = set_readonly},
+	{.name = "id", .set = set_id},         {.name = "serial", .set = set_serial},
+	{.name = "queues", .set = set_queues}, {.name = "threads", .set = set_threads},
+	{.name = "cache", .set = set_cache},   {.name = NULL},
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a disk has path, readonly, id, serial, queues and cache",
+	.keys_text = "a disk has path, readonly, id, serial, queues, threads and cache",
 	.bare_text = "write a comma within a value as \",,\"",
 	.first_is_value = true,
 };

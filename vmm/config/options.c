@@ -247,6 +247,7 @@ const struct option_def options[] = {
 	{ "disk", 'd', "PATH[,KEY=VALUE]...", "devices",
 	  "a raw disk image; repeatable. Keys:\n"
 	  "readonly=on|off id=NAME serial=TEXT queues=N\n"
+	  "threads=N (that serve the queues; default 1)\n"
 	  "cache=writeback|none (none: past the host's\n"
 	  "page cache). A comma in a value is doubled",
 	  .set = disk_set_spec, .clear = disk_clear_all, .no_env = true },

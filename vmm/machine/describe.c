@@ -174,11 +174,12 @@ static json_t *disks_of(const struct machine *m)
 		const struct disk_config *c = &m->config->disks[i];
 		const struct virtio_blk *blk = &m->disks[i].blk;
 
-		json_array_append_new(list, json_pack("{s:s, s:o, s:s, s:b, s:I, s:i}", "id", c->id,
-						      "path", any_text(c->path), "serial",
+		json_array_append_new(list, json_pack("{s:s, s:o, s:s, s:b, s:I, s:i, s:i}", "id",
+						      c->id, "path", any_text(c->path), "serial",
 						      c->serial, "readonly", c->readonly, "bytes",
-						      (json_int_t)blk->backend->size, "queues",
-						      (int)blk->v.n_queues));
+						      (json_int_t)virtio_blk_disk(blk)->size,
+						      "queues", (int)blk->v.n_queues, "threads",
+						      (int)blk->n_lanes));
 	}
 	return list;
 }
@@ -320,8 +321,8 @@ static void print_disks(const json_t *list, FILE *out)
 	if (json_array_size(list))
 		fprintf(out, "\nDisks\n");
 	json_array_foreach(list, i, o)
-		fprintf(out, "  %s: %s, %llu bytes, %llu queues%s\n", text(o, "id"),
-			text(o, "path"), num(o, "bytes"), num(o, "queues"),
+		fprintf(out, "  %s: %s, %llu bytes, queues %llu, threads %llu%s\n", text(o, "id"),
+			text(o, "path"), num(o, "bytes"), num(o, "queues"), num(o, "threads"),
 			json_is_true(json_object_get(o, "readonly")) ? ", read-only" : "");
 }
 

@@ -150,6 +150,17 @@ static int open_kernel(struct kernel *k, const struct vm_config *c, struct err *
 						  : kernel_choose_protocol(k, choices[c->boot], e);
 }
 
+/* Each thread that is to serve the disk has a way of its own to it. */
+static int open_disk(struct disk *d, const struct disk_config *c, struct err *e)
+{
+	int ret = block_raw_open(&d->backends[0], c->path, c->readonly, c->direct, e);
+
+	d->n_threads = c->threads ? c->threads : 1;
+	for (unsigned i = 1; i < d->n_threads && !ret; i++)
+		ret = block_raw_again(&d->backends[i], d->backends[0], c->path, e);
+	return ret;
+}
+
 int machine_open_files(struct machine *m, struct err *e)
 {
 	const struct vm_config *c = m->config;
@@ -165,8 +176,7 @@ int machine_open_files(struct machine *m, struct err *e)
 	if (!m->disks && c->n_disks)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_disks && !ret; i++)
-		ret = block_raw_open(&m->disks[i].backend, c->disks[i].path, c->disks[i].readonly,
-				     c->disks[i].direct, e);
+		ret = open_disk(&m->disks[i], &c->disks[i], e);
 	if (!ret)
 		ret = machine_open_shares(m, e);
 	if (!ret)
@@ -189,7 +199,8 @@ int machine_open_files(struct machine *m, struct err *e)
 void machine_close_files(struct machine *m)
 {
 	for (unsigned i = 0; m->disks && i < m->config->n_disks; i++)
-		block_destroy(m->disks[i].backend);
+		for (unsigned j = m->disks[i].n_threads; j-- > 0;)
+			block_destroy(m->disks[i].backends[j]);
 	free(m->disks);
 	machine_close_shares(m);
 	machine_close_nets(m);

@@ -66,10 +66,12 @@ struct virtio_slot {
 	};
 };
 
-/* A virtio-blk device and the thread that serves it. */
+/* A virtio-blk device and the threads that serve it. */
 struct disk {
-	struct block *backend; /* owned until the device is made */
-	struct io_thread *thread;
+	/* A way to the disk for each thread, owned until the device is made. */
+	struct block *backends[VIRTIO_BLK_LANES_MAX];
+	struct io_thread *threads[VIRTIO_BLK_LANES_MAX];
+	unsigned n_threads;
 	struct virtio_blk blk;
 	struct virtio_slot slot;
 };

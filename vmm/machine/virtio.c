@@ -5,8 +5,8 @@
  * there will be, before any exists: the guest is loaded before its devices are made, and ACPI
  * tables and the command line name the places of those on MMIO.
  *
- * Each disk, network, share and vsock has an I/O thread of its own: a disk that stalls
- * takes nobody along.
+ * Each disk, network, share and vsock has an I/O thread of its own, a disk several if they are
+ * wanted: a disk that stalls takes nobody along.
  */
 #include "vmm/base/bytes.h"
 #include "vmm/machine/parts.h"
@@ -107,6 +107,8 @@ int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, 
 	return 0;
 }
 
+_Static_assert((int)CONFIG_DISK_QUEUES_MAX <= (int)VIRTIO_BLK_LANES_MAX, "threads of a disk");
+
 /* More queues than CPUs serve nobody, and one thread gains little from many. */
 static unsigned queue_count(const struct machine *m, const struct disk_config *c)
 {
@@ -114,7 +116,27 @@ static unsigned queue_count(const struct machine *m, const struct disk_config *c
 
 	if (c->queues)
 		return c->queues;
-	return m->config->cpus < DEFAULT_MAX ? m->config->cpus : DEFAULT_MAX;
+	unsigned n = m->config->cpus < DEFAULT_MAX ? m->config->cpus : DEFAULT_MAX;
+
+	return n < c->threads ? c->threads : n;
+}
+
+/* "disk0", "disk0.1", ... */
+static struct io_thread *start_disk_thread(const char *id, unsigned i, struct err *e)
+{
+	char name[32];
+
+	if (i)
+		snprintf(name, sizeof(name), "%.12s.%u", id, i);
+	else
+		snprintf(name, sizeof(name), "%s", id);
+	name[15] = '\0'; /* the most that a thread's has */
+	struct io_thread *t = machine_start_thread(name, e);
+
+	/* adr/002-disk-in-batches.md */
+	if (t)
+		io_thread_batch(t);
+	return t;
 }
 
 static int make_disk(struct machine *m, struct disk *d, const struct disk_config *c, struct err *e)
@@ -124,15 +146,17 @@ static int make_disk(struct machine *m, struct disk *d, const struct disk_config
 		.serial = c->serial,
 		.n_queues = queue_count(m, c),
 	};
-	struct block *backend = d->backend;
+	struct virtio_blk_host hosts[VIRTIO_BLK_LANES_MAX];
 
-	d->thread = machine_start_thread(c->id, e);
-	if (!d->thread)
-		return e->code;
-	/* adr/002-disk-in-batches.md */
-	io_thread_batch(d->thread);
-	d->backend = NULL; /* the device's from here on, also if it fails */
-	int ret = virtio_blk_init(&d->blk, backend, &options, &m->ram, io_thread_loop(d->thread));
+	for (unsigned i = 0; i < d->n_threads; i++) {
+		d->threads[i] = start_disk_thread(c->id, i, e);
+		if (!d->threads[i])
+			return e->code;
+		hosts[i] = (struct virtio_blk_host){d->backends[i], io_thread_loop(d->threads[i])};
+	}
+	/* The device's from here on, also if it fails. */
+	memset(d->backends, 0, sizeof(d->backends));
+	int ret = virtio_blk_init(&d->blk, &options, &m->ram, hosts, d->n_threads);
 
 	if (ret)
 		return err_host(e, ret, "--disk %s: %s", c->path, strerror(-ret));
@@ -216,6 +240,7 @@ void machine_end_virtio(struct machine *m)
 	machine_end_nets(m);
 	for (unsigned i = m->disks ? m->config->n_disks : 0; i-- > 0;) {
 		virtio_blk_fini(&m->disks[i].blk);
-		io_thread_destroy(m->disks[i].thread);
+		for (unsigned j = 0; j < m->disks[i].n_threads; j++)
+			io_thread_destroy(m->disks[i].threads[j]);
 	}
 }
