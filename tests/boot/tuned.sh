@@ -70,6 +70,7 @@ test_bzimage() {
 
 # The smallest guest: a root on a disk, files are read and written, nobody is killed.
 test_32_mib() {
+	local memory
 	tiny_disk "$vm_dir/root.img"
 	kernel tuned
 	encoded 'echo "memory $(sed -n "s/^MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo)"; mount -o remount,rw /
@@ -77,6 +78,9 @@ dd if=/dev/zero of=/x bs=64k count=200 2>/dev/null && sync && wc -c </x; rm /x; 
 	boots 0 120 -k "$kernel" -m 32 -d "$vm_dir/root.img" --append "quiet $run"
 	says '^13107200$'
 	says '^killed 0$'
+	# Half of it is the guest's: the kernel's image ends below 16 MiB (firmware/linux/microvm.config).
+	memory=$(console | sed -n 's/^memory //p')
+	[ "${memory:-0}" -gt 15500 ] || fail "the kernel leaves ${memory:-0} KiB of 32 MiB"
 	clean_dmesg
 }
 
