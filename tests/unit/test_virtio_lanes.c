@@ -181,7 +181,7 @@ static void both_stand_still_and_go_on(void **state)
 	assert_int_equal(virtio_pause(v, 0), -ETIMEDOUT);
 	loop_settle(l->other);
 	assert_int_equal(virtio_pause(v, 0), -ETIMEDOUT);
-	/* It is asked for again, and now nobody minds. */
+	/* Nobody waits for it any more: both go on as soon as both have let go. */
 	loop_settle(l->f->loop);
 	settle(l);
 	kick_both(l);
