@@ -8,6 +8,7 @@
  *   each=1    with the number of processors less one
  *   after=MS  that long after it began
  *   then=1    panics instead, as the command runs; then=2 spins; then=3 powers off
+ *   typed=1   goes on only once its stdin has said something
  *
  * RUN: -- anything
  * EXPECT: said by the command
@@ -31,7 +32,7 @@
 
 enum { VIRTIO_VSOCK = 19, VECTOR = 0x51, HOST = 2, STREAM = 1 };
 enum { OP_REQUEST = 1, OP_RESPONSE, OP_RST, OP_SHUTDOWN, OP_RW };
-enum { CONTROL = 5330, OUT = 5332, OURS = 1000 };
+enum { CONTROL = 5330, IN, OUT, OURS = 1000 };
 enum { STARTED = 1, EXITED = 2 };
 
 struct header {
@@ -129,8 +130,12 @@ void guest_main(void)
 	virtio_go(&d);
 	connect(CONTROL);
 	connect(OUT);
+	if (option("typed", 0))
+		connect(IN);
 	tell(STARTED, 0);
 	send(OUT, OP_RW, words, sizeof(words) - 1);
+	if (option("typed", 0))
+		await(IN, OP_RW);
 	if (option("then", 0)) {
 		end_otherwise(option("then", 0));
 		return;
