@@ -26,7 +26,7 @@ static void raise_calls(struct virtio_doorbell *d)
 	if (!virtio_unring(d->call))
 		return;
 	v->queues[d->index].counts.interrupts++;
-	v->transport_ops->notify_queue(v->transport, d->index);
+	virtio_raise_queue(v, d->index);
 }
 
 static void on_call(void *ctx, int events)

@@ -23,8 +23,28 @@ static inline struct virtio_lane *virtio_lane_of(struct virtio *v, unsigned queu
 	return &v->lanes[queue % v->n_lanes];
 }
 
-/* Read an eventfd: gives how often it rang. Any thread. */
+/* Ring an eventfd, and read one: gives how often it rang. Any thread. */
+void virtio_ring(int fd);
 uint64_t virtio_unring(int fd);
+
+/* An interrupt for a queue, or for the device's configuration. Any thread, without the lock. */
+static inline void virtio_raise_queue(struct virtio *v, unsigned index)
+{
+	if (v->transport_ops)
+		v->transport_ops->notify_queue(v->transport, index);
+}
+
+static inline void virtio_raise_config(struct virtio *v)
+{
+	if (v->transport_ops)
+		v->transport_ops->notify_config(v->transport);
+}
+
+/* Lock held, phase ACTIVE, nobody serving: send each lane's queues to its loop. Gives whether
+ * all could be told; if not, the driver is to be told of NEEDS_RESET. Any thread. */
+bool virtio_hand_over_locked(struct virtio *v);
+/* Lock held, no loop has anything of the device (or ever had): to its state at first. */
+void virtio_reset_locked(struct virtio *v);
 /* From here on the loop hears this doorbell: gives whether it could. Loop thread. */
 bool virtio_watch_doorbell(struct virtio_doorbell *d);
 

@@ -32,20 +32,44 @@ struct vsock_address {
 };
 enum { VSOCK = 40, CID_HOST = 2 };
 
+/* By their ports. */
+enum { CONTROL, IN, OUT, ERR, STREAMS };
+
 /* What was written to a terminal passes through a work queue of the kernel's; and as long as
  * somebody has it open, it has no end. */
 enum { TTY_LATE_MS = 100 };
 
-static int connect_host(unsigned port)
+static int begin_connecting(unsigned port)
 {
 	struct vsock_address address = {.family = VSOCK, .port = port, .cid = CID_HOST};
-	int fd = socket(VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		give_up("vsock: %s (the kernel has no vsock for virtio)", strerror(errno));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) && errno != EINPROGRESS)
 		give_up("vsock: connecting to the host: %s", strerror(errno));
 	return fd;
+}
+
+static void await_connection(int fd)
+{
+	struct pollfd p = {fd, POLLOUT, 0};
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) || error)
+		give_up("vsock: connecting to the host: %s", strerror(error ? error : errno));
+}
+
+/* All at once: each takes a turn to the host and back. */
+static void connect_host(int fds[STREAMS])
+{
+	for (unsigned i = 0; i < STREAMS; i++)
+		fds[i] = begin_connecting(COMMAND_PORT_CONTROL + i);
+	for (unsigned i = 0; i < STREAMS; i++)
+		await_connection(fds[i]);
 }
 
 static void make_pump(struct pump *p, int from, int to)
@@ -55,15 +79,15 @@ static void make_pump(struct pump *p, int from, int to)
 	fcntl(to, F_SETFL, O_NONBLOCK);
 }
 
-static void make_pipes(struct streams *s, int child[3])
+static void make_pipes(struct streams *s, const int host[STREAMS], int child[3])
 {
 	int in[2], out[2], err[2];
 
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC))
 		give_up("pipes: %s", strerror(errno));
-	make_pump(&s->in, connect_host(COMMAND_PORT_STDIN), in[1]);
-	make_pump(&s->out, out[0], connect_host(COMMAND_PORT_STDOUT));
-	make_pump(&s->err, err[0], connect_host(COMMAND_PORT_STDERR));
+	make_pump(&s->in, host[IN], in[1]);
+	make_pump(&s->out, out[0], host[OUT]);
+	make_pump(&s->err, err[0], host[ERR]);
 	child[0] = in[0];
 	child[1] = out[1];
 	child[2] = err[1];
@@ -95,9 +119,13 @@ static void make_terminal(struct streams *s, const struct command *c, int child[
 
 void streams_open(struct streams *s, const struct command *c, int child[3])
 {
-	s->control = connect_host(COMMAND_PORT_CONTROL);
+	int host[STREAMS];
+
+	connect_host(host);
+	s->control = host[CONTROL];
+	fcntl(s->control, F_SETFL, 0);
 	s->tty = -1;
-	make_pipes(s, child);
+	make_pipes(s, host, child);
 	if (c->tty)
 		make_terminal(s, c, child);
 }
