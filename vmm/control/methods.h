@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* methods: what can be asked of a running machine; openrpc.json has them in words. */
+#ifndef VMM_CONTROL_METHODS_H
+#define VMM_CONTROL_METHODS_H
+
+#include "vmm/control/rpc.h"
+
+/* Their `ctx` is a struct machine, on the main thread while it runs. */
+extern const struct rpc_table control_methods;
+
+#endif
