@@ -45,6 +45,11 @@ void machine_stop(struct machine *m)
 {
 	strcpy(did, "stop");
 }
+int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
+{
+	snprintf(did, sizeof(did), "%s %s", id, up ? "up" : "down");
+	return fault ? err_usage(e, fault, "there is no such network") : 0;
+}
 int machine_nmi(struct machine *m)
 {
 	strcpy(did, "nmi");
@@ -108,6 +113,8 @@ static void buttons(void **state)
 	gives("reset", NULL, "reset");
 	gives("stop", NULL, "stop");
 	gives("nmi", NULL, "nmi");
+	gives("net.link", json_pack("{s:s, s:b}", "net", "lan", "up", 1), "lan up");
+	gives("net.link", json_pack("{s:s, s:b}", "net", "net0", "up", 0), "net0 down");
 	gives("shutdown", NULL, "shut down");
 	assert_int_equal(patience, 10);
 	gives("shutdown", json_pack("{s:i}", "timeout", 0), "shut down");
@@ -120,6 +127,7 @@ static void buttons(void **state)
 	fault = -EIO;
 	fails("pause", NULL, RPC_FAILED);
 	fails("nmi", NULL, RPC_FAILED);
+	fails("net.link", json_pack("{s:s, s:b}", "net", "x", "up", 1), RPC_INVALID_PARAMS);
 	fails("reset", NULL, RPC_INVALID_PARAMS);
 	fault = 0;
 }

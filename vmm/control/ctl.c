@@ -30,6 +30,7 @@ static const char help[] =
 	"  reset                      press the reset button: the guest starts anew\n"
 	"  stop                       end it at once\n"
 	"  nmi                        a non-maskable interrupt for its first processor\n"
+	"  net.link net=ID up=on|off   plug a network's cable in, or pull it\n"
 	"  rpc.discover               all of this as an OpenRPC document\n"
 	"\n"
 	"      --json                 what was answered, as JSON\n"

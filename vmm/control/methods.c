@@ -83,6 +83,14 @@ static json_t *on_nmi(void *ctx, const json_t *params, struct err *e)
 	return nothing();
 }
 
+static json_t *on_net_link(void *ctx, const json_t *params, struct err *e)
+{
+	const char *id = json_string_value(json_object_get(params, "net"));
+	bool up = json_is_true(json_object_get(params, "up"));
+
+	return machine_set_link(ctx, id, up, e) ? NULL : nothing();
+}
+
 static json_t *on_discover(void *ctx, const json_t *params, struct err *e)
 {
 	return json_loadb(openrpc_begin, (size_t)(openrpc_end - openrpc_begin), 0, NULL);
@@ -98,6 +106,7 @@ static const struct rpc_method methods[] = {
 	{"reset", {{0}}, on_reset},
 	{"stop", {{0}}, on_stop},
 	{"nmi", {{0}}, on_nmi},
+	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},
 	{"rpc.discover", {{0}}, on_discover},
 };
 

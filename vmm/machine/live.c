@@ -91,6 +91,22 @@ int machine_nmi(struct machine *m)
 	return 0;
 }
 
+int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
+{
+	for (unsigned i = 0; i < m->config->n_nets; i++) {
+		struct virtio_net *n = &m->nics[i].net;
+
+		if (strcmp(m->config->nets[i].id, id) != 0)
+			continue;
+		if (up && virtio_net_lost(n))
+			return err_host(e, -EPIPE, "%s: its network is gone", id);
+		virtio_net_set_link(n, up);
+		log_info("%s: the link is %s", id, up ? "up" : "down");
+		return 0;
+	}
+	return err_usage(e, -ENOENT, "%.80s: there is no such network", id);
+}
+
 /* --- questions ------------------------------------------------------------------------- */
 
 /* Bytes of anybody's as a JSON string; NULL for want of memory. */
@@ -103,6 +119,18 @@ static json_t *text(const char *bytes)
 	return s;
 }
 
+/* NAME: {"link": "up" or "down"}. */
+static json_t *nets(const struct machine *m)
+{
+	json_t *o = json_object();
+
+	for (unsigned i = 0; o && i < m->config->n_nets; i++)
+		json_object_set_new(o, m->config->nets[i].id,
+				    json_pack("{s:s}", "link",
+					      virtio_net_link(&m->nics[i].net) ? "up" : "down"));
+	return o;
+}
+
 json_t *machine_status(const struct machine *m)
 {
 	const struct vm_config *c = m->config;
@@ -111,11 +139,11 @@ json_t *machine_status(const struct machine *m)
 
 	for (unsigned i = 0; devices && i < m->devices.n; i++)
 		json_array_append_new(devices, json_string(m->devices.items[i].name));
-	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o}", "state",
+	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o}", "state",
 			 m->paused ? "paused" : "running", "pid", (int)getpid(), "uptime_ms",
 			 (json_int_t)(uptime / 1000000), "kernel", text(c->kernel), "cpus",
 			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
-			 c->command.wanted, "devices", devices);
+			 c->command.wanted, "devices", devices, "nets", nets(m));
 }
 
 json_t *machine_stats(struct machine *m)

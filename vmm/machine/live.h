@@ -31,6 +31,10 @@ void machine_stop(struct machine *m);
 /* 0 or a negative errno. */
 int machine_nmi(struct machine *m);
 
+/* Plug the cable of the network called `id` in, or pull it. -ENOENT or, for a network that is gone,
+ * -EPIPE, with *e filled. */
+int machine_set_link(struct machine *m, const char *id, bool up, struct err *e);
+
 /* New JSON values; NULL for want of memory. {"state": "running" or "paused", ...}; what
  * stats_collect() gives; the console's last lines, or null if there is no console. */
 json_t *machine_status(const struct machine *m);
