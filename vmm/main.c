@@ -84,18 +84,17 @@ static int run_machines(const struct vm_config *c, struct events *events,
 static int run(const struct vm_config *c, const struct process_start *start, struct err *e)
 {
 	struct machine_end end = {0};
+	struct control *control = NULL;
 	struct events *events;
-	struct control *control;
 	struct err lost = {0};
 	int status;
 
 	if (command_junit_check(c, e) || events_open(&events, c, start, e))
 		return report(e, c->command.wanted);
-	if (control_open(&control, c, e))
+	if (control_open(&control, c, events, e))
 		status = report(e, c->command.wanted);
 	else
 		status = run_machines(c, events, control, &end, e);
-	control_close(control);
 	const char *why = e->kind ? e->text : NULL;
 
 	/* A command that passed and is in no report has not passed. */
@@ -105,6 +104,7 @@ static int run(const struct vm_config *c, const struct process_start *start, str
 		status = status ? status : failed;
 	}
 	events_close(events, &end, status, why);
+	control_close(control);
 	free(end.console);
 	return status;
 }

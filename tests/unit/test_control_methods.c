@@ -70,6 +70,8 @@ json_t *machine_screenshot(struct machine *m)
 
 /* --- asking it --------------------------------------------------------------------------- */
 
+static struct control_call call;
+
 /* The answer to `method`, an object, the caller's. */
 static json_t *ask(const char *method, json_t *params)
 {
@@ -78,7 +80,7 @@ static json_t *ask(const char *method, json_t *params)
 	char *line = json_dumps(o, JSON_COMPACT), *answer;
 
 	*did = '\0';
-	assert_int_equal(rpc_answer(&control_methods, NULL, line, strlen(line), &answer), 0);
+	assert_int_equal(rpc_answer(&control_methods, &call, line, strlen(line), &answer), 0);
 	json_decref(o);
 	o = json_loads(answer, 0, NULL);
 	assert_non_null(o);
@@ -124,6 +126,9 @@ static void buttons(void **state)
 	fails("shutdown", json_pack("{s:i}", "timeout", 86401), RPC_INVALID_PARAMS);
 	fails("shutdown", json_pack("{s:i}", "timeout", -1), RPC_INVALID_PARAMS);
 	assert_string_equal(did, "");
+	assert_false(call.listens);
+	gives("events", NULL, "");
+	assert_true(call.listens);
 	fault = -EIO;
 	fails("pause", NULL, RPC_FAILED);
 	fails("nmi", NULL, RPC_FAILED);

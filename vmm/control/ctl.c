@@ -31,6 +31,8 @@ static const char help[] =
 	"  stop                       end it at once\n"
 	"  nmi                        a non-maskable interrupt for its first processor\n"
 	"  net.link net=ID up=on|off   plug a network's cable in, or pull it\n"
+	"  events                     what happens from here on, until it ends: a JSON object\n"
+	"                             a line (vmm/machine/EVENTS.md)\n"
 	"  rpc.discover               all of this as an OpenRPC document\n"
 	"\n"
 	"      --json                 what was answered, as JSON\n"
@@ -164,34 +166,50 @@ static int ask(int fd, const struct words *w, struct err *e)
 	return ret ? err_host(e, ret, "ctl %s: %s", w->path, strerror(-ret)) : 0;
 }
 
-/* One line, and what it is; NULL with *e filled. */
-static json_t *hear(int fd, const struct words *w, struct err *e)
+/* What comes, line by line. */
+struct reader {
+	int fd;
+	char *bytes; /* owned */
+	size_t len, room, taken;
+};
+
+/* The next line, as long as the one after it is not asked for, and its length; NULL at the end. */
+static const char *next_line(struct reader *r, size_t *len)
 {
-	size_t len = 0, room = 4096;
-	char *line = malloc(room);
-	json_t *o = NULL;
+	char *end;
 	ssize_t n = 1;
 
-	while (line && n > 0 && len < ANSWER_MAX && !memchr(line, '\n', len)) {
-		if (len == room) {
-			char *more = realloc(line, room *= 2);
-
-			if (!more)
-				break;
-			line = more;
-		}
+	r->len -= r->taken;
+	memmove(r->bytes, r->bytes + r->taken, r->len);
+	r->taken = 0;
+	while (!(end = memchr(r->bytes, '\n', r->len)) && n > 0) {
+		if (r->len == r->room && (r->room *= 2) <= ANSWER_MAX)
+			r->bytes = realloc(r->bytes, r->room);
+		if (!r->bytes || r->room > ANSWER_MAX)
+			return NULL;
 		do
-			n = read(fd, line + len, room - len);
+			n = read(r->fd, r->bytes + r->len, r->room - r->len);
 		while (n < 0 && errno == EINTR);
-		len += n > 0 ? (size_t)n : 0;
+		r->len += n > 0 ? (size_t)n : 0;
 	}
-	if (line && memchr(line, '\n', len))
-		o = json_loadb(line, len, JSON_DECODE_ANY, NULL);
-	if (!json_is_object(o))
-		err_host(e, -EPROTO, "ctl %s: %s", w->path,
-			 len ? "what answered is no minivmm" : "the machine has ended");
-	free(line);
-	return o;
+	*len = end ? (size_t)(end - r->bytes) : 0;
+	r->taken = end ? *len + 1 : 0;
+	return end ? r->bytes : NULL;
+}
+
+/* An object of the other side's; NULL with *e filled. */
+static json_t *hear(struct reader *r, const struct words *w, struct err *e)
+{
+	size_t len;
+	const char *line = next_line(r, &len);
+	json_t *o = line ? json_loadb(line, len, 0, NULL) : NULL;
+
+	if (json_is_object(o))
+		return o;
+	json_decref(o);
+	err_host(e, -EPROTO, "ctl %s: %s", w->path,
+		 line ? "what answered is no minivmm" : "the machine has ended");
+	return NULL;
 }
 
 /* --- what was answered --------------------------------------------------------------------- */
@@ -236,7 +254,7 @@ static int report(const struct words *w, const json_t *answer, struct err *e)
 		putchar('\n');
 	else if (json_is_string(result))
 		fputs(json_string_value(result), stdout);
-	else if (!json_is_null(result))
+	else if (json_is_object(result))
 		tell(result, "");
 	if (fflush(stdout) || ferror(stdout))
 		return err_host(e, -EIO, "ctl: stdout: %s", strerror(errno));
@@ -255,17 +273,50 @@ static int connect_to(const struct words *w, struct err *e)
 	return fd;
 }
 
-static int run(const struct words *w, struct err *e)
+/* What is told without being asked again, to the end of it. */
+static int follow(struct reader *r, struct err *e)
 {
-	_cleanup_fd_ int fd = connect_to(w, e);
+	const char *line;
+	size_t len;
+
+	while ((line = next_line(r, &len))) {
+		json_t *o = json_loadb(line, len, 0, NULL);
+
+		json_dumpf(json_object_get(o, "params"), stdout, JSON_COMPACT);
+		json_decref(o);
+		putchar('\n');
+		if (fflush(stdout) || ferror(stdout))
+			return err_host(e, -EIO, "ctl: stdout: %s", strerror(errno));
+	}
+	return 0;
+}
+
+static int converse(struct reader *r, const struct words *w, struct err *e)
+{
 	json_t *answer;
-	int ret = fd < 0 ? fd : ask(fd, w, e);
+	int ret = ask(r->fd, w, e);
 
 	if (ret)
 		return ret;
-	answer = hear(fd, w, e);
-	ret = answer ? report(w, answer, e) : e->code;
+	answer = hear(r, w, e);
+	if (!answer)
+		return e->code;
+	ret = report(w, answer, e);
 	json_decref(answer);
+	return ret || strcmp(w->name, "events") != 0 ? ret : follow(r, e);
+}
+
+static int run(const struct words *w, struct err *e)
+{
+	_cleanup_fd_ int fd = connect_to(w, e);
+	struct reader r = {.fd = fd, .room = 4096};
+	int ret = fd < 0 ? fd : -ENOMEM;
+
+	if (fd >= 0)
+		r.bytes = malloc(r.room);
+	if (r.bytes)
+		ret = converse(&r, w, e);
+	free(r.bytes);
 	return ret;
 }
 

@@ -22,29 +22,34 @@ static json_t *nothing(void)
 	return json_object();
 }
 
+static struct machine *of(void *ctx)
+{
+	return ((struct control_call *)ctx)->machine;
+}
+
 static json_t *on_status(void *ctx, const json_t *params, struct err *e)
 {
-	return machine_status(ctx);
+	return machine_status(of(ctx));
 }
 
 static json_t *on_stats(void *ctx, const json_t *params, struct err *e)
 {
-	return machine_stats(ctx);
+	return machine_stats(of(ctx));
 }
 
 static json_t *on_screenshot(void *ctx, const json_t *params, struct err *e)
 {
-	return machine_screenshot(ctx);
+	return machine_screenshot(of(ctx));
 }
 
 static json_t *on_pause(void *ctx, const json_t *params, struct err *e)
 {
-	return machine_pause(ctx, e) ? NULL : nothing();
+	return machine_pause(of(ctx), e) ? NULL : nothing();
 }
 
 static json_t *on_resume(void *ctx, const json_t *params, struct err *e)
 {
-	machine_resume(ctx);
+	machine_resume(of(ctx));
 	return nothing();
 }
 
@@ -57,24 +62,24 @@ static json_t *on_shutdown(void *ctx, const json_t *params, struct err *e)
 		err_usage(e, -ERANGE, "timeout has to be 0 to %d seconds", PATIENCE_MAX_S);
 		return NULL;
 	}
-	machine_shut_down(ctx, (unsigned)s);
+	machine_shut_down(of(ctx), (unsigned)s);
 	return nothing();
 }
 
 static json_t *on_reset(void *ctx, const json_t *params, struct err *e)
 {
-	return machine_reset(ctx, e) ? NULL : nothing();
+	return machine_reset(of(ctx), e) ? NULL : nothing();
 }
 
 static json_t *on_stop(void *ctx, const json_t *params, struct err *e)
 {
-	machine_stop(ctx);
+	machine_stop(of(ctx));
 	return nothing();
 }
 
 static json_t *on_nmi(void *ctx, const json_t *params, struct err *e)
 {
-	int ret = machine_nmi(ctx);
+	int ret = machine_nmi(of(ctx));
 
 	if (ret) {
 		err_host(e, ret, "the NMI does not get through: %s", strerror(-ret));
@@ -88,7 +93,13 @@ static json_t *on_net_link(void *ctx, const json_t *params, struct err *e)
 	const char *id = json_string_value(json_object_get(params, "net"));
 	bool up = json_is_true(json_object_get(params, "up"));
 
-	return machine_set_link(ctx, id, up, e) ? NULL : nothing();
+	return machine_set_link(of(ctx), id, up, e) ? NULL : nothing();
+}
+
+static json_t *on_events(void *ctx, const json_t *params, struct err *e)
+{
+	((struct control_call *)ctx)->listens = true;
+	return nothing();
 }
 
 static json_t *on_discover(void *ctx, const json_t *params, struct err *e)
@@ -107,6 +118,7 @@ static const struct rpc_method methods[] = {
 	{"stop", {{0}}, on_stop},
 	{"nmi", {{0}}, on_nmi},
 	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},
+	{"events", {{0}}, on_events},
 	{"rpc.discover", {{0}}, on_discover},
 };
 

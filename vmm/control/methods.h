@@ -5,7 +5,14 @@
 
 #include "vmm/control/rpc.h"
 
-/* Their `ctx` is a struct machine, on the main thread while it runs. */
+struct machine;
+
+/* What one is called with: their `ctx`. */
+struct control_call {
+	struct machine *machine; /* on the main thread, while it runs */
+	bool listens;            /* set: who asks wants to hear of events */
+};
+
 extern const struct rpc_table control_methods;
 
 #endif

@@ -6,9 +6,11 @@
 #include "vmm/base/log.h"
 #include "vmm/control/methods.h"
 #include "vmm/core/loop.h"
+#include "vmm/machine/events.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +25,12 @@ struct client {
 	struct loop_fd *watch;
 	char *in; /* CONTROL_LINE_MAX bytes; what came of lines that were not carried out */
 	size_t in_len;
-	char *out; /* an answer that is on its way, or NULL: only then is the next line read */
+	char *out; /* what is on its way, or NULL: only then is the next line read */
 	size_t out_len, out_at;
-	bool skips; /* ... the rest of a line that was too long */
-	bool last;  /* it has sent all: after this answer it goes */
+	bool skips;       /* ... the rest of a line that was too long */
+	bool last;        /* it has sent all: after this answer it goes, unless it listens */
+	bool listens;     /* to events, */
+	unsigned dropped; /* of which so many did not fit */
 };
 
 struct control {
@@ -34,7 +38,13 @@ struct control {
 	int listener; /* -1: there is one client, and it is here */
 	struct machine_watcher watcher;
 	struct machine *machine; /* NULL: between two */
-	struct loop *loop;
+	struct loop *loop;       /* the same */
+	pthread_mutex_t lock;    /* of `waiting`, and of `loop` for other threads */
+	struct waiting {         /* events that the main thread has not passed on */
+		bool posted;
+		unsigned n, listeners, dropped;
+		char *lines[CONTROL_EVENTS_MAX]; /* owned */
+	} waiting;
 	struct loop_fd *watch;
 	struct loop_timer *retry; /* when the host had no descriptor for one who came */
 	struct client clients[CONTROL_CLIENTS_MAX];
@@ -42,8 +52,17 @@ struct control {
 
 /* --- a client -------------------------------------------------------------------------- */
 
+static void count_listener(struct control *s, int more)
+{
+	pthread_mutex_lock(&s->lock);
+	s->waiting.listeners += (unsigned)more;
+	pthread_mutex_unlock(&s->lock);
+}
+
 static void leave(struct client *c)
 {
+	if (c->listens)
+		count_listener(c->control, -1);
 	loop_fd_del(c->watch);
 	c->watch = NULL;
 	fd_close(&c->fd);
@@ -76,12 +95,27 @@ static bool send_out(struct client *c)
 	return true;
 }
 
-/* Takes `answer` over, which may be NULL: there is none. */
-static void answer_with(struct client *c, char *answer)
+/* Behind what is on its way. Takes `line` over, which may be NULL: there is none. False: there is
+ * no memory. */
+static bool put(struct client *c, char *line)
 {
-	c->out = answer;
-	c->out_at = 0;
-	c->out_len = answer ? strlen(answer) : 0;
+	size_t len = line ? strlen(line) : 0;
+
+	if (!c->out) {
+		c->out = line;
+		c->out_at = 0;
+		c->out_len = len;
+		return true;
+	}
+	char *all = len ? realloc(c->out, c->out_len + len) : c->out;
+
+	if (all) {
+		c->out = all;
+		memcpy(all + c->out_len, line ? line : "", len);
+		c->out_len += len;
+	}
+	free(line);
+	return all;
 }
 
 /* Of a line that does not fit, drop what is here. Its sender has been told. */
@@ -98,22 +132,26 @@ static void skip(struct client *c)
 /* The first line of what came, if one is whole: gives whether there was something to do. */
 static bool carry_out(struct client *c)
 {
+	struct control_call call = {.machine = c->control->machine};
 	char *end = memchr(c->in, '\n', c->in_len), *answer;
 	size_t len;
 
 	if (!end && c->in_len == CONTROL_LINE_MAX) {
-		answer_with(c, rpc_complaint(RPC_INVALID_REQUEST, "the line is too long"));
+		put(c, rpc_complaint(RPC_INVALID_REQUEST, "the line is too long"));
 		skip(c);
 		return true;
 	}
 	if (!end)
 		return false;
 	len = (size_t)(end - c->in);
-	if (rpc_answer(&control_methods, c->control->machine, c->in, len, &answer))
+	if (rpc_answer(&control_methods, &call, c->in, len, &answer))
 		c->last = true; /* there is no memory to tell it with */
+	if (call.listens && !c->listens)
+		count_listener(c->control, 1);
+	c->listens |= call.listens;
 	c->in_len -= len + 1;
 	memmove(c->in, end + 1, c->in_len);
-	answer_with(c, answer);
+	put(c, answer);
 	return true;
 }
 
@@ -127,24 +165,31 @@ static bool receive(struct client *c)
 	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-/* One turn: answers go before the next line is carried out. */
+/* What it is watched for. */
+static int wish(const struct client *c)
+{
+	return c->out ? LOOP_WRITE : c->last ? 0 : LOOP_READ;
+}
+
+/* One turn: answers go before the next line is carried out, and between two machines nothing
+ * is. */
 static void serve(struct client *c)
 {
-	while (send_out(c) && !c->last && carry_out(c))
+	while (send_out(c) && c->control->machine && !c->last && carry_out(c))
 		;
 	if (c->fd < 0)
 		return;
-	if (c->last && !c->out)
+	if (c->last && !c->out && !c->listens)
 		leave(c);
 	if (c->watch)
-		loop_fd_set(c->watch, c->out ? LOOP_WRITE : LOOP_READ);
+		loop_fd_set(c->watch, wish(c));
 }
 
 static void on_client(void *ctx, int events)
 {
 	struct client *c = ctx;
 
-	if (!c->out && !receive(c))
+	if (!c->out && !c->last && !receive(c))
 		c->last = true;
 	if (c->skips)
 		skip(c);
@@ -154,8 +199,7 @@ static void on_client(void *ctx, int events)
 
 static bool watch_client(struct client *c)
 {
-	c->watch =
-		loop_fd_add(c->control->loop, c->fd, c->out ? LOOP_WRITE : LOOP_READ, on_client, c);
+	c->watch = loop_fd_add(c->control->loop, c->fd, wish(c), on_client, c);
 	return c->watch;
 }
 
@@ -182,6 +226,86 @@ static void welcome(struct control *s, int fd)
 	c->in = malloc(CONTROL_LINE_MAX);
 	if (!c->in || (s->loop && !watch_client(c)))
 		leave(c);
+}
+
+/* --- events -------------------------------------------------------------------------------- */
+
+static char *notification(const char *params)
+{
+	static const char form[] = "{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":%s}\n";
+	char *line;
+
+	return asprintf(&line, form, params) < 0 ? NULL : line;
+}
+
+static char *gap(unsigned n)
+{
+	char params[64];
+
+	snprintf(params, sizeof(params), "{\"event\":\"dropped\",\"dropped\":%u}", n);
+	return notification(params);
+}
+
+static void tell(struct client *c, const char *line)
+{
+	size_t waits = c->out ? c->out_len - c->out_at : 0;
+	char *copy = waits + strlen(line) < CONTROL_OUT_MAX ? strdup(line) : NULL;
+	char *before = copy && c->dropped ? gap(c->dropped) : NULL;
+
+	if (before && put(c, before))
+		c->dropped = 0;
+	if (!copy || !put(c, copy))
+		c->dropped++;
+	serve(c);
+}
+
+/* Pass on what waits. Main thread. */
+static void deliver(void *arg)
+{
+	struct control *s = arg;
+	struct waiting w;
+
+	pthread_mutex_lock(&s->lock);
+	w = s->waiting;
+	s->waiting = (struct waiting){.listeners = w.listeners};
+	pthread_mutex_unlock(&s->lock);
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		struct client *c = &s->clients[i];
+
+		for (unsigned k = 0; k < w.n && c->listens; k++)
+			tell(c, w.lines[k]);
+		c->dropped += c->listens ? w.dropped : 0;
+	}
+	for (unsigned k = 0; k < w.n; k++)
+		free(w.lines[k]);
+}
+
+/* Any thread, in the midst of saying it. */
+static void on_event(void *ctx, const char *params)
+{
+	struct control *s = ctx;
+	struct waiting *w = &s->waiting;
+
+	pthread_mutex_lock(&s->lock);
+	if (w->listeners) {
+		char *line = w->n < CONTROL_EVENTS_MAX ? notification(params) : NULL;
+
+		if (line)
+			w->lines[w->n++] = line;
+		else
+			w->dropped++;
+		if (s->loop && !w->posted)
+			w->posted = !loop_post(s->loop, deliver, s);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void set_loop(struct control *s, struct loop *loop)
+{
+	pthread_mutex_lock(&s->lock);
+	s->loop = loop;
+	s->waiting.posted = false;
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* --- the socket -------------------------------------------------------------------------- */
@@ -216,7 +340,7 @@ static int begins(void *ctx, struct machine *m, struct loop *loop, struct err *e
 	bool all = true;
 
 	s->machine = m;
-	s->loop = loop;
+	set_loop(s, loop);
 	if (s->listener >= 0) {
 		s->retry = loop_timer_add(loop, on_retry, s);
 		s->watch = loop_fd_add(loop, s->listener, LOOP_READ, on_connection, s);
@@ -225,7 +349,14 @@ static int begins(void *ctx, struct machine *m, struct loop *loop, struct err *e
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX && all; i++)
 		if (s->clients[i].fd >= 0)
 			all = watch_client(&s->clients[i]);
-	return all ? 0 : err_host(e, -ENOMEM, "--control: out of memory");
+	if (!all)
+		return err_host(e, -ENOMEM, "--control: out of memory");
+	/* What was told, and asked, between two machines. */
+	deliver(s);
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		if (s->clients[i].fd >= 0)
+			serve(&s->clients[i]);
+	return 0;
 }
 
 static void ends(void *ctx)
@@ -241,7 +372,7 @@ static void ends(void *ctx)
 	loop_timer_del(s->retry);
 	s->retry = NULL;
 	s->machine = NULL;
-	s->loop = NULL;
+	set_loop(s, NULL);
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -280,7 +411,8 @@ static int make_socket(struct control *s, const char *path, struct err *e)
 	return s->listener < 0 ? s->listener : 0;
 }
 
-int control_open(struct control **out, const struct vm_config *c, struct err *e)
+int control_open(struct control **out, const struct vm_config *c, struct events *events,
+		 struct err *e)
 {
 	struct control *s;
 
@@ -290,6 +422,7 @@ int control_open(struct control **out, const struct vm_config *c, struct err *e)
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return err_host(e, -ENOMEM, "--control: out of memory");
+	pthread_mutex_init(&s->lock, NULL);
 	s->place = UNIX_PATH_NONE;
 	s->listener = -1;
 	s->watcher = (struct machine_watcher){begins, ends, s};
@@ -302,6 +435,7 @@ int control_open(struct control **out, const struct vm_config *c, struct err *e)
 		control_close(s);
 		return ret;
 	}
+	events_listen(events, on_event, s);
 	*out = s;
 	return 0;
 }
@@ -315,8 +449,10 @@ void control_close(struct control *c)
 {
 	if (!c)
 		return;
+	deliver(c);
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		leave(&c->clients[i]);
+	pthread_mutex_destroy(&c->lock);
 	unix_path_remove(&c->place);
 	fd_close(&c->listener);
 	free(c);

@@ -21,12 +21,18 @@
 
 struct control;
 
+struct events;
+
+/* Events that wait for the main thread; and as many bytes for a client, before they are dropped. */
+enum { CONTROL_EVENTS_MAX = 64, CONTROL_OUT_MAX = 256 * 1024 };
 enum { CONTROL_LINE_MAX = 64 * 1024, CONTROL_CLIENTS_MAX = 32 };
 
 /* Make the socket that c->control names, or take the inherited one over: one that listens, or one
- * that is connected, to a single client. *out is NULL if there is to be none. 0, or a negative
- * errno with *e filled. Main thread; so is all else. */
-int control_open(struct control **out, const struct vm_config *c, struct err *e);
+ * that is connected, to a single client. *out is NULL if there is to be none. Clients may
+ * want to hear of `events`, which is closed before this is. 0, or a negative errno with *e filled.
+ * Main thread; so is all else. */
+int control_open(struct control **out, const struct vm_config *c, struct events *events,
+		 struct err *e);
 
 /* For machine_run(); NULL for NULL. */
 const struct machine_watcher *control_watcher(const struct control *c);
