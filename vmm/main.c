@@ -4,6 +4,8 @@
 #include "vmm/base/log.h"
 #include "vmm/base/sigbus.h"
 #include "vmm/config/config.h"
+#include "vmm/control/ctl.h"
+#include "vmm/control/server.h"
 #include "vmm/core/clock.h"
 #include "vmm/doctor/doctor.h"
 #include "vmm/machine/events.h"
@@ -57,15 +59,15 @@ static int start_log(const struct vm_config *c, struct err *e)
 }
 
 /* One machine after the other, as long as the guest reboots and that means so. */
-static int run_machines(const struct vm_config *c, struct events *events, struct machine_end *end,
-			struct err *e)
+static int run_machines(const struct vm_config *c, struct events *events,
+			const struct control *control, struct machine_end *end, struct err *e)
 {
 	for (;;) {
 		struct machine *m;
 
 		if (machine_create(&m, c, events, e))
 			return report(e, c->command.wanted);
-		int ret = machine_run(m, end, e);
+		int ret = machine_run(m, control_watcher(control), end, e);
 
 		machine_destroy(m);
 		events_mark(events, EVENT_TORN_DOWN);
@@ -82,13 +84,17 @@ static int run_machines(const struct vm_config *c, struct events *events, struct
 static int run(const struct vm_config *c, const struct process_start *start, struct err *e)
 {
 	struct machine_end end = {0};
+	struct control *control = NULL;
 	struct events *events;
 	struct err lost = {0};
 	int status;
 
 	if (command_junit_check(c, e) || events_open(&events, c, start, e))
 		return report(e, c->command.wanted);
-	status = run_machines(c, events, &end, e);
+	if (control_open(&control, c, events, e))
+		status = report(e, c->command.wanted);
+	else
+		status = run_machines(c, events, control, &end, e);
 	const char *why = e->kind ? e->text : NULL;
 
 	/* A command that passed and is in no report has not passed. */
@@ -98,6 +104,7 @@ static int run(const struct vm_config *c, const struct process_start *start, str
 		status = status ? status : failed;
 	}
 	events_close(events, &end, status, why);
+	control_close(control);
 	free(end.console);
 	return status;
 }
@@ -139,6 +146,8 @@ int main(int argc, char **argv)
 	sigbus_catch();
 	signal(SIGPIPE, SIG_IGN); /* a closed reader is an EPIPE, not our end */
 	signal(SIGXFSZ, SIG_IGN); /* nor is a file that may not grow (ulimit -f): EFBIG */
+	if (argc > 1 && !strcmp(argv[1], "ctl"))
+		return ctl_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "matrix"))
 		return matrix_main(argc - 1, argv + 1);
 	switch (config_parse(&config, argc, argv, &e)) {

@@ -4,27 +4,23 @@
  * fails. Or it is shown as it comes, on stderr, so that stdout is somebody else's.
  */
 #include "devices/backend/char_backend.h"
+#include "devices/backend/char_last.h"
 #include "devices/backend/char_out.h"
 #include "vmm/base/bytes.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum {
-	TOLD_LINES = 60, /* of a guest that failed */
-	DRAIN_MS = 2000,
-};
+enum { DRAIN_MS = 2000 };
 
 struct char_kept {
 	struct char_backend b;
 	struct char_out_fd *shown; /* NULL: it is kept only */
 	struct char_out port;      /* of `shown` */
 	bool tell;
-	pthread_mutex_t lock; /* of the ring */
-	struct char_ring ring;
+	struct char_last last;
 };
 
 static struct char_kept *kept_of(struct char_backend *b)
@@ -32,20 +28,11 @@ static struct char_kept *kept_of(struct char_backend *b)
 	return container_of(b, struct char_kept, b);
 }
 
-static void keep(void *ctx, const uint8_t *bytes, size_t len)
-{
-	struct char_kept *k = ctx;
-
-	pthread_mutex_lock(&k->lock);
-	char_ring_append(&k->ring, bytes, len);
-	pthread_mutex_unlock(&k->lock);
-	if (k->shown)
-		k->port.send(k->port.ctx, bytes, len);
-}
-
 static struct char_out kept_out(struct char_backend *b)
 {
-	return (struct char_out){keep, kept_of(b)};
+	struct char_kept *k = kept_of(b);
+
+	return char_last_tap(&k->last, k->shown ? &k->port : NULL);
 }
 
 static struct char_room kept_room(struct char_backend *b)
@@ -58,48 +45,9 @@ static int kept_start(struct char_backend *b, const struct char_in *in, bool fre
 	return 0;
 }
 
-/* Where the last TOLD_LINES of `len` bytes begin, at a whole line. */
-static size_t last_lines(const uint8_t *bytes, size_t len)
-{
-	unsigned lines = 0;
-	size_t at = len;
-
-	while (at && lines < TOLD_LINES)
-		lines += bytes[--at] == '\n' && at != len - 1;
-	return at ? at + 1 : 0;
-}
-
-/* The carriage returns are for terminals; a log has none. */
-static size_t drop_returns(uint8_t *bytes, size_t len)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < len; i++)
-		if (bytes[i] != '\r')
-			bytes[n++] = bytes[i] ? bytes[i] : '?';
-	return n;
-}
-
 char *char_kept_last(struct char_backend *b)
 {
-	struct char_kept *k = kept_of(b);
-	uint8_t *bytes = malloc(CHAR_RING + 2);
-	size_t len, start;
-
-	if (!bytes)
-		return NULL;
-	pthread_mutex_lock(&k->lock);
-	struct char_ring looked_at = k->ring; /* what is taken from it stays in the other */
-
-	len = char_ring_take(&looked_at, bytes, CHAR_RING);
-	pthread_mutex_unlock(&k->lock);
-	len = drop_returns(bytes, len);
-	if (len && bytes[len - 1] != '\n')
-		bytes[len++] = '\n';
-	start = last_lines(bytes, len);
-	memmove(bytes, bytes + start, len - start);
-	bytes[len - start] = '\0';
-	return (char *)bytes;
+	return char_last_lines(&kept_of(b)->last);
 }
 
 static void tell(struct char_kept *k)
@@ -127,8 +75,7 @@ static void kept_close(struct char_backend *b)
 	else if (k->tell)
 		tell(k);
 	char_out_destroy(k->shown);
-	char_ring_fini(&k->ring);
-	pthread_mutex_destroy(&k->lock);
+	char_last_fini(&k->last);
 	free(k);
 }
 
@@ -138,13 +85,14 @@ struct char_backend *char_kept_create(const char *name, bool show, struct err *e
 {
 	struct char_kept *k = calloc(1, sizeof(*k));
 
-	if (!k || char_ring_init(&k->ring)) {
+	if (!k || char_last_init(&k->last)) {
+		if (k)
+			char_last_fini(&k->last);
 		free(k);
 		err_host(e, -ENOMEM, "%s: out of memory", name);
 		return NULL;
 	}
 	k->b = (struct char_backend){&ops, name};
-	pthread_mutex_init(&k->lock, NULL);
 	if (show) {
 		k->shown = char_out_create(STDERR_FILENO, e);
 		if (!k->shown) {

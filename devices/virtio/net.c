@@ -22,6 +22,11 @@ bool virtio_net_link(const struct virtio_net *n)
 	return __atomic_load_n(&n->link_up, __ATOMIC_RELAXED);
 }
 
+bool virtio_net_lost(const struct virtio_net *n)
+{
+	return __atomic_load_n(&n->lost, __ATOMIC_RELAXED);
+}
+
 void virtio_net_set_link(struct virtio_net *n, bool up)
 {
 	const uint64_t one = 1;
@@ -150,6 +155,7 @@ static void on_lost(void *ctx, const char *why)
 	struct virtio_net *n = ((struct virtio_net_pair *)ctx)->n;
 
 	log_warn("%s: %s; the guest's link is down", n->v.name, why);
+	__atomic_store_n(&n->lost, true, __ATOMIC_RELAXED);
 	virtio_net_set_link(n, false);
 }
 

@@ -105,6 +105,7 @@ struct virtio_net {
 	struct virtio v; /* for the transport */
 	uint8_t mac[6];
 	bool link_up; /* atomic: any thread */
+	bool lost;    /* atomic: its network is gone, for good */
 	int relink;   /* eventfd, owned: look at link_up again */
 	uint16_t mtu; /* as struct net has it */
 	unsigned n_pairs;
@@ -137,5 +138,7 @@ void virtio_net_fini(struct virtio_net *n);
  * is out, frames are dropped in both directions. Any thread, without the virtio lock. */
 void virtio_net_set_link(struct virtio_net *n, bool up);
 bool virtio_net_link(const struct virtio_net *n);
+/* Is there nothing at the cable's other end any more? Any thread. */
+bool virtio_net_lost(const struct virtio_net *n);
 
 #endif

@@ -257,7 +257,7 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
 	q->busy[c->head / 64] |= 1ull << (c->head % 64);
 	q->in_flight++;
 	q->last_avail++;
-	q->counts.from_guest += c->read_len;
+	virtq_count(&q->counts.from_guest, c->read_len);
 	return 1;
 }
 
@@ -297,8 +297,8 @@ void virtq_push(struct virtq *q, uint16_t head, uint32_t written)
 	q->busy[head / 64] &= ~(1ull << (head % 64));
 	q->in_flight--;
 	q->used_next++;
-	q->counts.requests++;
-	q->counts.to_guest += written;
+	virtq_count(&q->counts.requests, 1);
+	virtq_count(&q->counts.to_guest, written);
 }
 
 bool virtq_publish(struct virtq *q)

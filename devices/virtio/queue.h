@@ -46,6 +46,7 @@ struct virtq_config {
 
 /* What went through a queue since it was made; reset and stop leave it alone. Its owner's
  * to read and write. */
+/* Each word is written by the queue's thread alone, and may be read by any. */
 struct virtq_counts {
 	uint64_t kicks;      /* doorbells heard */
 	uint64_t requests;   /* chains given back */
@@ -53,6 +54,11 @@ struct virtq_counts {
 	uint64_t to_guest;   /* and bytes that it has written */
 	uint64_t interrupts;
 };
+
+static inline void virtq_count(uint64_t *word, uint64_t more)
+{
+	__atomic_store_n(word, *word + more, __ATOMIC_RELAXED);
+}
 
 struct virtq {
 	struct virtq_config config;

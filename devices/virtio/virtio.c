@@ -251,7 +251,7 @@ void virtio_publish(struct virtio *v, unsigned index)
 {
 	if (virtio_failed(v) || !virtq_publish(&v->queues[index]))
 		return;
-	v->queues[index].counts.interrupts++;
+	virtq_count(&v->queues[index].counts.interrupts, 1);
 	virtio_raise_queue(v, index);
 }
 

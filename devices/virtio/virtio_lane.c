@@ -122,7 +122,7 @@ static void on_doorbell(void *ctx, int events)
 {
 	struct virtio_doorbell *d = ctx;
 
-	d->v->queues[d->index].counts.kicks += virtio_unring(d->fd);
+	virtq_count(&d->v->queues[d->index].counts.kicks, virtio_unring(d->fd));
 	if (!virtio_failed(d->v))
 		d->v->ops->queue_ready(d->v->dev, d->index);
 }

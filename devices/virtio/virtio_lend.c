@@ -25,7 +25,7 @@ static void raise_calls(struct virtio_doorbell *d)
 
 	if (!virtio_unring(d->call))
 		return;
-	v->queues[d->index].counts.interrupts++;
+	virtq_count(&v->queues[d->index].counts.interrupts, 1);
 	virtio_raise_queue(v, d->index);
 }
 

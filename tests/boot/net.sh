@@ -160,6 +160,27 @@ test_tap_deleted() {
 	told 'net0: the tap t0 is gone; the guest.s link is down'
 }
 
+# The cable is pulled and plugged in again, from outside.
+test_link_by_ctl() {
+	local sock minivmm=$vm_binary
+	sock=$(there mktemp -u /run/minivmm-ctl.XXXXXX)
+	net_disk "$vm_dir/root.img" 'carrier() { until [ "$(cat /sys/class/net/eth0/carrier 2>/dev/null)" = "$1" ]; do sleep 0.2; done; }
+		ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; again ping -c 1 -W 5 10.8.0.1
+		echo plugged; carrier 0; ping -c 1 -W 2 10.8.0.1 || echo pulled; carrier 1
+		again ping -c 1 -W 5 10.8.0.1 && echo "plugged again"'
+	in_namespace 'ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up'
+	vm_start -k "$kernel" -d "$vm_dir/root.img" -n tap=t0,id=lan --control "$sock" --append quiet
+	vm_expect '^plugged' 300 || fail "$vm_why"
+	there "$minivmm" ctl "$sock" net.link net=lan up=off || fail "ctl: status $?"
+	vm_expect '^pulled' 100 || fail "$vm_why"
+	there "$minivmm" ctl "$sock" status >"$vm_dir/status"
+	grep -q '^nets.lan.link  *down$' "$vm_dir/status" || fail "status: $(cat "$vm_dir/status")"
+	there "$minivmm" ctl "$sock" net.link net=lan up=on || fail "ctl: status $?"
+	vm_wait 100 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	says '^plugged again'
+}
+
 # minivmm is killed: passt goes with it.
 test_passt_ends_with_minivmm() {
 	net_disk "$vm_dir/root.img" 'echo ready; sleep 1000'

@@ -3,6 +3,10 @@
  * dial PATH: connects stdin and stdout with a unix socket that listens at PATH, or with
  * a terminal there. Ends when the other side does, or on a signal; the end of stdin is
  * passed on to a socket and otherwise ignored. Status: 0, or 1 with a line that says why.
+ *
+ * dial -l PATH COMMAND...: becomes COMMAND, with a socket that listens at PATH as its descriptor 3,
+ * as systemd hands one over. dial -c COMMAND...: runs it with one end of a connection as its 3
+ * and without a stdin, and connects stdin and stdout with the other.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,9 +25,56 @@ static _Noreturn void die(const char *what)
 	exit(1);
 }
 
-static int dial(const char *path)
+static struct sockaddr_un address(const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	return addr;
+}
+
+static _Noreturn void become(int fd, char **command)
+{
+	if (fd < 0 || (fd != 3 && (dup2(fd, 3) < 0 || close(fd))))
+		die("a socket");
+	fcntl(3, F_SETFD, 0);
+	execvp(command[0], command);
+	die(command[0]);
+}
+
+static _Noreturn void listen_and_become(const char *path, char **command)
+{
+	const struct sockaddr_un addr = address(path);
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 4))
+		die(path);
+	become(fd, command);
+}
+
+/* Gives our end. */
+static int begin(char **command)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+		die("socketpair");
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (!pid) {
+		close(0);
+		open("/dev/null", O_RDONLY);
+		become(ends[1], command);
+	}
+	close(ends[1]);
+	return ends[0];
+}
+
+static int dial(const char *path)
+{
+	const struct sockaddr_un addr = address(path);
 	struct stat st;
 	int fd;
 
@@ -36,8 +87,7 @@ static int dial(const char *path)
 		return fd;
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&addr, sizeof(addr)))
 		die(path);
 	return fd;
 }
@@ -60,11 +110,13 @@ static int pass(int from, int to)
 
 int main(int argc, char **argv)
 {
-	if (argc != 2) {
-		fprintf(stderr, "usage: dial PATH\n");
+	if (argc > 3 && !strcmp(argv[1], "-l"))
+		listen_and_become(argv[2], argv + 3);
+	if (argc != 2 && (argc < 3 || strcmp(argv[1], "-c") != 0)) {
+		fprintf(stderr, "usage: dial PATH | -l PATH COMMAND... | -c COMMAND...\n");
 		return 2;
 	}
-	int fd = dial(argv[1]);
+	int fd = argc > 2 ? begin(argv + 2) : dial(argv[1]);
 	struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
 
 	for (;;) {

@@ -179,7 +179,7 @@ static void missing_and_unwanted_values(void **state)
 	refused("--kernel: needs a value: FILE", "-v", "--kernel");
 	refused("--help: takes no value", "--help=x");
 	refused("--verbose: takes no value", "-kx", "--verbose=2");
-	refused("--c: could be --cmdline, --cmdline-file, --cpus, --config", "--c", "1");
+	refused("--c: could be --cmdline, --cmdline-file, --cpus, --control, --config", "--c", "1");
 }
 
 static void long_values_are_cut_in_messages_only(void **state)

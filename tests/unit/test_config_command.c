@@ -136,6 +136,15 @@ static void outputs_for_programs(void **state)
 	assert_string_equal(c.events.path, "ev");
 	assert_int_equal(c.events.fd, 0);
 	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--control", "sock"), CONFIG_RUN);
+	assert_string_equal(c.control.path, "sock");
+	assert_true(config_has_control(&c));
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--control", "sock", "--control", "fd=3"), CONFIG_RUN);
+	assert_null(c.control.path);
+	assert_int_equal(c.control.fd, 3);
+	vm_config_fini(&c);
+	refused("--control fd=x: not an open descriptor", "-kx", "--control", "fd=x");
 	refused("--events fd=2: not an open descriptor", "-kx", "--events", "fd=2");
 	refused("--events fd=: not an open descriptor", "-kx", "--events", "fd=");
 	refused("--events fd=4x: not an open descriptor", "-kx", "--events", "fd=4x");

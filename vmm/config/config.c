@@ -46,6 +46,7 @@ void vm_config_fini(struct vm_config *c)
 	free(c->serial.path);
 	free(c->serial2.path);
 	free(c->hvc.path);
+	free(c->control.path);
 	free(c->events.path);
 	free(c->log_file);
 	memset(c, 0, sizeof(*c));

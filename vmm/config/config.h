@@ -108,9 +108,9 @@ struct vsock_config {
 	uint32_t cid;
 };
 
-/* Where events go; neither: nowhere. */
-struct events_config {
-	char *path; /* made or emptied */
+/* Where programs meet us; neither: nowhere. */
+struct meeting_config {
+	char *path; /* made */
 	int fd;     /* inherited, 3 or more */
 };
 
@@ -182,17 +182,23 @@ struct vm_config {
 	unsigned timeout_s;      /* 0: none */
 	unsigned stop_timeout_s; /* after SIGTERM; 0: at once */
 	enum reboot_action on_reboot;
+	struct meeting_config control; /* a unix socket */
 
 	bool dry_run; /* tell what the machine would be, and make none */
 	bool json;    /* of queries: answer for machines */
 
 	/* logs */
-	struct events_config events;
-	bool timing; /* tell at the end what took how long, */
-	bool stats;  /* and what was counted */
+	struct meeting_config events; /* the file is emptied, if it is there */
+	bool timing;                  /* tell at the end what took how long, */
+	bool stats;                   /* and what was counted */
 	enum log_level log_level;
 	char *log_file; /* NULL: stderr */
 };
+
+static inline bool config_has_control(const struct vm_config *c)
+{
+	return c->control.path || c->control.fd;
+}
 
 /* Defaults: 1 CPU, 256 MiB, PCI, rng on, the first serial port on the terminal, stop
  * timeout 10 s. */

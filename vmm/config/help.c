@@ -14,6 +14,7 @@ static const char head[] =
 	"usage: minivmm [run] --kernel FILE [OPTION]...\n"
 	"       minivmm run [OPTION]... -- COMMAND [ARGUMENT]...\n"
 	"       minivmm matrix FILE [-j N] [--junit FILE] [--json FILE]\n"
+	"       minivmm ctl PATH METHOD [KEY=VALUE]... [--json]\n"
 	"       minivmm doctor [--json]\n"
 	"       minivmm version\n"
 	"\n"

@@ -333,6 +333,11 @@ const struct option_def options[] = {
 	{ "on-reboot", KEY_ON_REBOOT, "exit|restart", "run",
 	  "what a reboot of the guest does (default exit)",
 	  .set = set_on_reboot },
+	{ "control", KEY_CONTROL, "PATH|fd=N", "run",
+	  "take orders there while it runs, on a unix\n"
+	  "socket: minivmm ctl PATH METHOD, or JSON-RPC\n"
+	  "(vmm/control/README.md)",
+	  .set = control_set },
 
 	{ "events", KEY_EVENTS, "PATH|fd=N", "log",
 	  "tell what happens, for programs: a JSON object\n"

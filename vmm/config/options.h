@@ -64,6 +64,7 @@ enum {
 	KEY_TIMEOUT,
 	KEY_STOP_TIMEOUT,
 	KEY_ON_REBOOT,
+	KEY_CONTROL,
 	KEY_LOG_FILE,
 	KEY_ROOT,
 	KEY_RW,
@@ -171,7 +172,8 @@ int command_add_word(struct vm_config *c, const char *word, struct err *e);
 int command_complete(struct vm_config *c, struct err *e);
 void command_fini(struct vm_config *c);
 
-/* Events: `value` is PATH or fd=N. */
+/* Events, and the control socket: `value` is PATH or fd=N. */
+int control_set(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int events_set(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 
 /* Sockets: `word` is PATH[,cid=N]. */

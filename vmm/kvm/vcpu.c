@@ -231,6 +231,13 @@ void vcpus_resume(struct vcpu_group *g)
 	pthread_mutex_unlock(&g->lock);
 }
 
+void vcpus_tell_stood(struct vcpu_group *g)
+{
+	/* EINVAL: the guest has no such clock. */
+	for (unsigned i = 0; i < g->n; i++)
+		kvm_ioctl(g->vcpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 void vcpus_dismiss(struct vcpu_group *g)
 {
 	if (!g->vcpus)

@@ -80,6 +80,9 @@ int vcpus_start(struct vcpu_group *g, struct err *e);
  * resume and quit are for one controlling thread: the group holds a single wish. */
 void vcpus_park(struct vcpu_group *g);
 void vcpus_resume(struct vcpu_group *g);
+/* While they are parked: have their kernel's watchdogs know that no time has passed, where it
+ * has KVM's clock [KVM api 4.70 KVM_KVMCLOCK_CTRL]. */
+void vcpus_tell_stood(struct vcpu_group *g);
 
 /* No vCPU enters the guest any more: the one whose thread calls does not, and others come out
  * soon. Any thread, a vCPU's in the midst of an exit as well; nobody is waited for. What the guest

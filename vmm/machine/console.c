@@ -85,6 +85,14 @@ int console_open(struct console *c, const char *name, const struct char_config *
 	return c->backend ? 0 : e->code;
 }
 
+int console_remember(struct console *c)
+{
+	if (!c->open || c->kept)
+		return 0;
+	c->remembers = true;
+	return char_last_init(&c->last);
+}
+
 static void on_kernel(void *ctx, const char *line)
 {
 	char release[PHRASE_WATCH_LINE + 1];
@@ -123,6 +131,8 @@ struct char_out console_out(struct console *c)
 
 	if (c->backend)
 		next = c->backend->ops->out(c->backend);
+	if (c->remembers)
+		next = char_last_tap(&c->last, &next);
 	if (c->watched) {
 		next = phrase_watch_tap(&c->init, &next);
 		next = phrase_watch_tap(&c->kernel, &next);
@@ -160,8 +170,10 @@ void console_tell(struct console *c)
 		char_kept_tell(c->backend);
 }
 
-char *console_last_lines(const struct console *c)
+char *console_last_lines(struct console *c)
 {
+	if (c->remembers)
+		return char_last_lines(&c->last);
 	return c->kept && c->backend ? char_kept_last(c->backend) : NULL;
 }
 
@@ -170,4 +182,7 @@ void console_close(struct console *c)
 	if (c->backend)
 		c->backend->ops->close(c->backend);
 	c->backend = NULL;
+	if (c->remembers)
+		char_last_fini(&c->last);
+	c->remembers = false;
 }

@@ -12,6 +12,7 @@
 #define VMM_MACHINE_CONSOLE_H
 
 #include "devices/backend/char_backend.h"
+#include "devices/backend/char_last.h"
 #include "devices/backend/phrase_watch.h"
 #include "vmm/base/err.h"
 #include "vmm/config/config.h"
@@ -24,6 +25,8 @@ struct console {
 	struct phrase_watch panic, reboot;
 	struct phrase_watch kernel, init; /* fed only where somebody wants to know */
 	bool watched;
+	struct char_last last; /* where somebody may ask for it */
+	bool remembers;
 };
 
 /* Could its file be opened, its socket be made? 0, or a negative errno with *e filled.
@@ -37,6 +40,9 @@ int console_check(const char *name, const struct char_config *config, struct err
  * this is where the guardian of the terminal is forked. */
 int console_open(struct console *c, const char *name, const struct char_config *config,
 		 const struct terminal_config *keys, struct loop *loop, struct err *e);
+
+/* Keep the last lines, also if somebody reads them. Before console_out(). 0 or -ENOMEM. */
+int console_remember(struct console *c);
 
 /* Have *events told of what the kernel says here: that it starts, its init, its panic. Before
  * console_out(). */
@@ -62,7 +68,7 @@ bool console_rebooted(const struct console *c);
 void console_tell(struct console *c);
 
 /* The same lines, a new string; NULL if they are not kept. */
-char *console_last_lines(const struct console *c);
+char *console_last_lines(struct console *c);
 
 /* Write out what waits, give the terminal back. Fine on zeroes. */
 void console_close(struct console *c);

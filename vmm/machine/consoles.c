@@ -6,15 +6,12 @@
  * whichever it is.
  */
 #include "vmm/base/log.h"
+#include "vmm/machine/live.h"
 #include "vmm/machine/parts.h"
 
-#include <string.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
-
-/* Delivery mode NMI to the boot processor, whose kernel is to hear of it; the vector
- * does not matter [SDM 3A 11.11.2]. */
-#define NMI_ADDRESS 0xfee00000ull
-#define NMI_DATA    0x400u
 
 static void on_leave(void *ctx)
 {
@@ -33,15 +30,7 @@ static void on_button(void *ctx)
 
 static void on_nmi(void *ctx)
 {
-	struct machine *m = ctx;
-	const struct msi msi = irqchip_msi(&m->irqchip);
-	const struct msi_msg nmi = {NMI_ADDRESS, NMI_DATA};
-	int ret = msi.ops->send(msi.ctx, &nmi);
-
-	if (ret < 0)
-		log_warn("the NMI does not get through: %s", strerror(-ret));
-	else
-		log_info("NMI");
+	machine_nmi(ctx);
 }
 
 /* A serial line has no size; only a virtio console can pass it on. */
@@ -87,6 +76,8 @@ static int open_console(struct machine *m, unsigned i, const struct terminal_con
 	int ret =
 		console_open(&m->consoles[i], names[i], config_of(m->config, i), keys, m->loop, e);
 
+	if (!ret && config_has_control(m->config) && console_remember(&m->consoles[i]))
+		ret = err_host(e, -ENOMEM, "%s: out of memory", names[i]);
 	if (!ret && m->events)
 		console_watch(&m->consoles[i], m->events);
 	return ret;
@@ -171,12 +162,14 @@ void machine_tell_consoles(struct machine *m)
 		console_tell(&m->consoles[i]);
 }
 
-char *machine_last_lines(const struct machine *m)
+char *machine_last_lines(struct machine *m)
 {
 	char *lines = NULL;
 
-	for (unsigned i = 0; i < N_CONSOLES && !lines; i++)
+	for (unsigned i = 0; i < N_CONSOLES && !(lines && *lines); i++) {
+		free(lines);
 		lines = console_last_lines(&m->consoles[i]);
+	}
 	return lines;
 }
 

@@ -53,7 +53,7 @@ int machine_end_status(const struct machine_end *end)
 bool machine_end_restarts(const struct machine_end *end, const struct vm_config *config)
 {
 	return end->reason == STOP_RESET && !end->signum && !end->command &&
-	       config->on_reboot == ON_REBOOT_RESTART;
+	       (end->reset_asked || config->on_reboot == ON_REBOOT_RESTART);
 }
 
 static const char *reason_text(enum stop_reason reason)

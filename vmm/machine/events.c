@@ -22,7 +22,9 @@ enum { FORMAT = 1, PATIENCE_MS = 2000 };
 struct events {
 	struct line_out *out; /* NULL: no program wants to know */
 	bool running;
-	bool timing, stats; /* a person wants to */
+	bool timing, stats;                        /* a person wants to */
+	void (*told)(void *ctx, const char *line); /* NULL: nobody else */
+	void *told_ctx;
 	struct process_start start;
 	uint64_t machine_ns;  /* when this machine began: 0, or when the one before rebooted */
 	json_t *counted;      /* of the last machine; NULL: nothing was */
@@ -96,6 +98,8 @@ static char *compose(struct events *ev, enum event what, uint64_t ns, json_t *fi
 	if (o)
 		flat = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
+	if (flat && ev->told)
+		ev->told(ev->told_ctx, flat);
 	if (flat && asprintf(&line, "%s\n", flat) < 0)
 		line = NULL;
 	free(flat);
@@ -106,13 +110,15 @@ static char *compose(struct events *ev, enum event what, uint64_t ns, json_t *fi
 static void put(struct events *ev, enum event what, uint64_t ns, json_t *fields)
 {
 	ev->times[what] = ns;
-	if (!ev->out || !names[what]) {
+	if ((!ev->out && !ev->told) || !names[what]) {
 		json_decref(fields);
 		return;
 	}
 	char *line = compose(ev, what, ns, fields);
 
-	if (line && line_out_put(ev->out, line))
+	if (!ev->out)
+		free(line);
+	else if (line && line_out_put(ev->out, line))
 		ev->dropped = 0;
 	else
 		ev->dropped++;
@@ -265,7 +271,7 @@ int events_open(struct events **out, const struct vm_config *c, const struct pro
 	struct events *ev;
 
 	*out = NULL;
-	if (!lines && !c->timing && !stats)
+	if (!lines && !c->timing && !stats && !config_has_control(c))
 		return 0;
 	ev = calloc(1, sizeof(*ev));
 	if (!ev)
@@ -283,6 +289,12 @@ int events_open(struct events **out, const struct vm_config *c, const struct pro
 	say(ev, EVENT_STARTED, described(ev, c));
 	*out = ev;
 	return 0;
+}
+
+void events_listen(struct events *ev, void (*told)(void *ctx, const char *line), void *ctx)
+{
+	ev->told = told;
+	ev->told_ctx = ctx;
 }
 
 int events_start(struct events *ev, struct err *e)
@@ -350,10 +362,12 @@ void events_close(struct events *ev, const struct machine_end *end, int status, 
 {
 	if (!ev)
 		return;
+	char *last = compose(ev, EVENT_STOPPED, now(ev), ended(ev, end, status, why));
+
 	if (ev->out)
-		line_out_close(ev->out,
-			       compose(ev, EVENT_STOPPED, now(ev), ended(ev, end, status, why)),
-			       PATIENCE_MS);
+		line_out_close(ev->out, last, PATIENCE_MS);
+	else
+		free(last);
 	if (!why)
 		tell_people(ev);
 	json_decref(ev->counted);

@@ -54,6 +54,10 @@ struct process_start {
 int events_open(struct events **out, const struct vm_config *c, const struct process_start *start,
 		struct err *e);
 
+/* Have each line that follows told as well, without its newline: from any thread and under a lock,
+ * so `told` must not wait, nor say anything here. Once, before there is a machine. */
+void events_listen(struct events *ev, void (*told)(void *ctx, const char *line), void *ctx);
+
 /* Start to write, by a thread; until then events wait. Harmless when called again. */
 int events_start(struct events *ev, struct err *e);
 

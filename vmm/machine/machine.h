@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct loop;
 struct machine;
 struct events;
 
@@ -27,6 +28,7 @@ struct machine_end {
 	enum stop_reason reason;
 	int signum;       /* of the last signal that asked to stop, or 0 */
 	char detail[256]; /* one line more, or empty */
+	bool reset_asked; /* not by the guest: another machine follows in any case */
 	bool command;     /* there was one, */
 	int status;       /* and it ended with this status; -1: it did not */
 	/* Host clock at the start of the first machine; kept from run to run when the
@@ -49,11 +51,21 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
  * is gone. 0, or a negative errno with *e filled: what machine_create() would refuse. */
 int machine_describe(const struct vm_config *config, FILE *out, struct err *e);
 
-/* Run the guest until something ends it, and say what. `end` is zeroes for the
+/* Who wants to know of each machine while it runs: what can be asked of it then, vmm/machine/live.h
+ * has. Both on the main thread, whose loop is `loop`; `begins` comes before the guest does, and
+ * what it fails with is machine_run()'s failure. `ends` always follows. */
+struct machine_watcher {
+	int (*begins)(void *ctx, struct machine *m, struct loop *loop, struct err *e);
+	void (*ends)(void *ctx);
+	void *ctx;
+};
+
+/* Run the guest until something ends it, and say what. `w` may be NULL. `end` is zeroes for the
  * first machine, and for a restarted one what the one before left there: if a signal has
  * asked to stop since then, the guest is down and stays so, and the end is a reboot with that
  * signal. A failure to start gives a negative errno with *e filled. Once per machine. */
-int machine_run(struct machine *m, struct machine_end *end, struct err *e);
+int machine_run(struct machine *m, const struct machine_watcher *w, struct machine_end *end,
+		struct err *e);
 
 /* Does another machine follow this end, as the guest rebooted and that means so? A guest that
  * was asked to power off and reboots instead is not started again. */

@@ -110,6 +110,7 @@ enum { CONSOLE_SERIAL, CONSOLE_SERIAL2, CONSOLE_HVC, N_CONSOLES };
 struct machine {
 	const struct vm_config *config;
 	struct events *events; /* NULL: nobody wants them */
+	bool paused;           /* it stands still: live.c */
 	bool dry; /* it is only to be described: no KVM, and nothing is made outside of us */
 
 	/* who says why it ended */
@@ -118,7 +119,8 @@ struct machine {
 	struct stop_sink stop;
 
 	/* the host's side */
-	struct loop *loop; /* of the main thread */
+	struct loop *loop;             /* of the main thread */
+	struct loop_timer *stop_timer; /* of machine_run(): no patience is left when it rings */
 	struct boot_files files;
 	struct disk *disks;        /* config->n_disks of them */
 	struct nic *nics;          /* config->n_nets of them */
@@ -180,7 +182,7 @@ bool machine_console_rebooted(const struct machine *m);
 /* What nobody saw of them is told at close. */
 void machine_tell_consoles(struct machine *m);
 /* The same lines, a new string; NULL if there is no such console. */
-char *machine_last_lines(const struct machine *m);
+char *machine_last_lines(struct machine *m);
 void machine_close_consoles(struct machine *m);
 
 /* platform.c: the chips of the board, on their buses and interrupt lines. */

@@ -7,6 +7,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/core/clock.h"
+#include "vmm/machine/live.h"
 #include "vmm/machine/parts.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@ struct run {
 	bool first;            /* not a restart */
 	uint64_t signalled_ns; /* when the last signal came, */
 	int signum;            /* and which it was */
-	struct loop_timer *stop_timer, *timeout, *boot_timeout;
+	struct loop_timer *timeout, *boot_timeout;
 	struct loop_signal *signals[ARRAY_LEN(stop_signals)];
 };
 
@@ -40,13 +41,14 @@ static void signal_command(struct run *r, int signum, uint64_t now)
 	unsigned patience_s = m->config->stop_timeout_s;
 
 	r->signalled_ns = now;
+	machine_resume(m);
 	if (signum == SIGQUIT || impatient || m->end.signum || (signum != SIGINT && !patience_s) ||
 	    !command_signal(m->command, signum)) {
 		m->end.signum = signum;
 		stop_request(&m->stop, STOP_SIGNAL, NULL);
 	} else if (signum != SIGINT) {
 		m->end.signum = signum;
-		loop_timer_start(r->stop_timer, patience_s * 1000ull);
+		loop_timer_start(r->m->stop_timer, patience_s * 1000ull);
 	}
 }
 
@@ -75,15 +77,18 @@ static void on_signal(void *ctx, int signum)
 	}
 	log_info("%s: pressing the power button; the guest has %u s", strsignal(signum),
 		 r->m->config->stop_timeout_s);
-	power_button_press(&r->m->power);
-	loop_timer_start(r->stop_timer, r->m->config->stop_timeout_s * 1000ull);
+	machine_shut_down(r->m, r->m->config->stop_timeout_s);
 }
 
 static void on_stop_timeout(void *ctx)
 {
 	struct run *r = ctx;
 
-	stop_request(&r->m->stop, STOP_SIGNAL, "it did not power off within --stop-timeout");
+	if (r->m->end.signum || r->m->command)
+		stop_request(&r->m->stop, STOP_SIGNAL,
+			     "it did not power off within --stop-timeout");
+	else
+		stop_request(&r->m->stop, STOP_USER, "it did not power off in time");
 }
 
 static void on_boot_timeout(void *ctx)
@@ -106,7 +111,7 @@ static void on_command(void *ctx, bool running)
 	if (running)
 		loop_timer_stop(r->boot_timeout);
 	else
-		loop_timer_start(r->stop_timer, r->m->config->stop_timeout_s * 1000ull);
+		loop_timer_start(r->m->stop_timer, r->m->config->stop_timeout_s * 1000ull);
 }
 
 static void on_timeout(void *ctx)
@@ -139,10 +144,10 @@ static int listen(struct run *r, struct err *e)
 	struct machine *m = r->m;
 	const int standard[] = {m->terminal ? -1 : STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
 
-	r->stop_timer = loop_timer_add(m->loop, on_stop_timeout, r);
+	m->stop_timer = loop_timer_add(m->loop, on_stop_timeout, r);
 	r->timeout = loop_timer_add(m->loop, on_timeout, r);
 	r->boot_timeout = loop_timer_add(m->loop, on_boot_timeout, r);
-	if (!r->stop_timer || !r->timeout || !r->boot_timeout)
+	if (!m->stop_timer || !r->timeout || !r->boot_timeout)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++) {
 		if (stop_signals[i] == SIGHUP && is_ignored(SIGHUP))
@@ -180,7 +185,8 @@ static void unlisten(struct run *r)
 		pthread_sigmask(SIG_UNBLOCK, &end->held, NULL);
 	loop_timer_del(r->boot_timeout);
 	loop_timer_del(r->timeout);
-	loop_timer_del(r->stop_timer);
+	loop_timer_del(r->m->stop_timer);
+	r->m->stop_timer = NULL;
 }
 
 /* The console tells a panic or a reboot from what looks the same at the pins: a
@@ -190,6 +196,8 @@ static void judge_by_console(struct machine *m)
 {
 	char line[PHRASE_WATCH_LINE + 1];
 
+	if (m->end.reset_asked && m->end.reason == STOP_RESET)
+		return;
 	if (m->end.reason != STOP_RESET && m->end.reason != STOP_TRIPLE_FAULT &&
 	    m->end.reason != STOP_PANIC)
 		return;
@@ -205,7 +213,7 @@ static void judge_by_console(struct machine *m)
 /* With the vCPUs gone: what was in flight ends, or its host is at fault. */
 static void drain(struct machine *m)
 {
-	int ret = device_list_pause(&m->devices);
+	int ret = m->paused ? 0 : device_list_pause(&m->devices);
 
 	if (!ret)
 		return;
@@ -255,7 +263,8 @@ static bool stopped_between(struct machine_end *end)
 	return true;
 }
 
-int machine_run(struct machine *m, struct machine_end *end, struct err *e)
+int machine_run(struct machine *m, const struct machine_watcher *w, struct machine_end *end,
+		struct err *e)
 {
 	struct run r = {.m = m, .first = !end->began_ns};
 
@@ -266,16 +275,21 @@ int machine_run(struct machine *m, struct machine_end *end, struct err *e)
 
 	if (!ret && !r.first)
 		pthread_sigmask(SIG_UNBLOCK, &end->held, NULL);
+	if (!ret && w)
+		ret = w->begins(w->ctx, m, m->loop, e);
 	if (!ret)
 		ret = start_guest(m, e);
 	if (!ret)
 		loop_run(m->loop);
+	if (w)
+		w->ends(w->ctx);
 	vcpus_quit(&m->vcpus);
 	judge_by_console(m);
 	if (m->end.reason == STOP_PANIC)
 		events_panic(m->events, m->end.detail);
 	drain(m);
-	events_stats(m->events, stats_collect(m));
+	if (m->stats)
+		events_stats(m->events, stats_collect(m));
 	if (m->command)
 		end_command(m);
 	unlisten(&r);

@@ -119,25 +119,37 @@ static void collect_exits(const struct stats *s, json_t *out)
 	}
 }
 
+/* The queue's thread may be counting. */
+static struct virtq_counts look(const struct virtq_counts *c)
+{
+	return (struct virtq_counts){
+		.kicks = __atomic_load_n(&c->kicks, __ATOMIC_RELAXED),
+		.requests = __atomic_load_n(&c->requests, __ATOMIC_RELAXED),
+		.from_guest = __atomic_load_n(&c->from_guest, __ATOMIC_RELAXED),
+		.to_guest = __atomic_load_n(&c->to_guest, __ATOMIC_RELAXED),
+		.interrupts = __atomic_load_n(&c->interrupts, __ATOMIC_RELAXED),
+	};
+}
+
 static void collect_queues(const struct machine *m, json_t *out)
 {
 	for (unsigned i = 0; i < m->n_plugged; i++) {
 		const struct virtio *v = m->plugged[i];
 
 		for (unsigned q = 0; q < v->n_queues; q++) {
-			const struct virtq_counts *c = &v->queues[q].counts;
+			const struct virtq_counts c = look(&v->queues[q].counts);
 			char name[64];
 
-			if (!c->kicks && !c->requests)
+			if (!c.kicks && !c.requests)
 				continue;
 			snprintf(name, sizeof(name), "%s.%u", v->name, q);
 			json_t *o = within(within(out, "queues"), name);
 
-			add(o, "kicks", c->kicks);
-			add(o, "requests", c->requests);
-			add(o, "from_guest", c->from_guest);
-			add(o, "to_guest", c->to_guest);
-			add(o, "interrupts", c->interrupts);
+			add(o, "kicks", c.kicks);
+			add(o, "requests", c.requests);
+			add(o, "from_guest", c.from_guest);
+			add(o, "to_guest", c.to_guest);
+			add(o, "interrupts", c.interrupts);
 		}
 	}
 }
@@ -149,11 +161,12 @@ static void collect_kvm(void *ctx, const char *name, uint64_t value)
 
 json_t *stats_collect(const struct machine *m)
 {
-	json_t *out = m->stats ? json_object() : NULL;
+	json_t *out = json_object();
 
 	if (!out)
 		return NULL;
-	collect_exits(m->stats, out);
+	if (m->stats)
+		collect_exits(m->stats, out);
 	/* Of a device that does not let go of its I/O, the queues are its thread's still. */
 	if (!m->stuck)
 		collect_queues(m, out);

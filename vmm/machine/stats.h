@@ -19,8 +19,8 @@ int stats_begin(struct machine *m);
 void stats_end(struct stats *s);
 
 /* All of it, a new object: {"exits": {REASON: n}, "devices": {NAME: {"reads": n, "writes":
- * n}}, "queues": {"DEVICE.INDEX": {...}}, "kvm": {NAME: n}}; what is 0 is left out. NULL if
- * nothing was counted, or for want of memory. vCPUs are gone and devices are paused. */
+ * n}}, "queues": {"DEVICE.INDEX": {...}}, "kvm": {NAME: n}}; what is 0 is left out, and so are
+ * the first two if exits are not counted. NULL for want of memory. vCPUs are gone or parked. */
 json_t *stats_collect(const struct machine *m);
 
 /* The same as lines for a person. */

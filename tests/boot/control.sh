@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# The control socket, with Linux as the guest: it stands, goes on, ends and begins again as it
+# is told.
+
+# Where minivmm runs; a socket there is of no use elsewhere.
+socket() { sock=$(there mktemp -u /run/minivmm-ctl.XXXXXX); }
+ctl() { there "$vm_binary" ctl "$sock" "$@" >"$vm_dir/answer" 2>"$vm_dir/why.ctl" || fail "ctl $*: $(cat "$vm_dir/why.ctl")"; }
+
+# While fio writes on several queues by several threads, and reads again what it wrote, the machine
+# stands and goes on, again and again; its kernel has nothing to complain of.
+test_pauses_under_load() {
+	local dir n=0
+	command -v fio >/dev/null || fail "fio is missing; run scripts/setup"
+	socket
+	dir=$(there mktemp -d /var/tmp/minivmm-fio.XXXXXX)
+	on_exit there rm -rf "$dir"
+	there truncate -s 16M "$dir/a"
+	vm_start run -v --kernel "$kernel" -c 2 -m 256M --root / --control "$sock" \
+		--disk "$dir/a,cache=none,queues=2,threads=2" -- sh -c 'echo begun
+		fio --rw=randwrite --bsrange=512-64k --blockalign=512 --randseed=7 --verify=crc32c --verify_fatal=1 \
+			--verify_state_save=0 --minimal --direct=1 --ioengine=libaio --iodepth=16 --numjobs=2 --size=8M \
+			--offset_increment=8M --name=a --filename=/dev/vda --loops=2 && echo verified
+		dmesg --level emerg,alert,crit,err,warn | grep -iE "stall|lockup|blocked|unstable|clocksource" || echo quiet'
+	vm_expect '^begun' 300 || fail "$vm_why"
+	while ! grep -q '^verified' "$vm_dir/out" && vm_running && [ "$n" -lt 200 ]; do
+		ctl pause
+		ctl status --json
+		[ "$(jq -r .state "$vm_dir/answer")" = paused ] || fail "status: $(cat "$vm_dir/answer")"
+		ctl resume
+		n=$((n + 1))
+	done
+	vm_wait 400 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	[ "$n" -ge 3 ] || fail "it stood only $n times"
+	says '^verified'
+	says '^quiet'
+	echo "paused $n times" >"$vm_dir/note"
+}
+
+test_reset() {
+	socket
+	guest 'echo "ready $(cat /proc/uptime)"; sleep 1000'
+	vm_start -k "$kernel" -i "$initrd" --control "$sock" --append quiet
+	vm_expect '^ready' 200 || fail "$vm_why"
+	ctl reset
+	vm_expect '^ready' 200 || fail "$vm_why"
+	ctl stats --json
+	jq -e '.kvm.exits > 0' "$vm_dir/answer" >/dev/null || fail "stats: $(cat "$vm_dir/answer")"
+	ctl stop
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+}
+
+# Linux hears the power button, and systemd what it means.
+test_shutdown_of_debian_long() {
+	local image
+	image=$("$here/mkimage") || fail "mkimage"
+	cp --reflink=auto --sparse=always "$image" "$vm_dir/debian.img"
+	kernel cloud
+	socket
+	vm_start -k "$kernel" -m 512 -d "$vm_dir/debian.img" --control "$sock" --append quiet
+	vm_expect 'login: ' 600 || fail "$vm_why"
+	ctl screenshot
+	grep -q 'login: ' "$vm_dir/answer" || fail "the screenshot: $(cat "$vm_dir/answer")"
+	ctl pause
+	ctl shutdown timeout=300
+	vm_wait 400 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	says 'reboot: Power down'
+}

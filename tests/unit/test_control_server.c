@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control socket's manners towards one client: what it does not read, what it sends in pieces,
+ * and what it is told by other threads. The methods and the events are played here. */
+#include "vmm/base/bytes.h"
+#include "vmm/control/methods.h"
+#include "vmm/control/server.h"
+#include "vmm/core/loop.h"
+#include "vmm/machine/events.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* --- what is above ------------------------------------------------------------------------ */
+
+static char machines[2];
+static unsigned calls;
+
+static json_t *on_which(void *ctx, const json_t *params, struct err *e)
+{
+	const struct control_call *call = ctx;
+
+	calls++;
+	return json_integer(call->machine == (void *)&machines[1]);
+}
+
+static json_t *on_large(void *ctx, const json_t *params, struct err *e)
+{
+	static char text[50000];
+
+	calls++;
+	memset(text, 'x', sizeof(text) - 1);
+	return json_string(text);
+}
+
+static json_t *on_events(void *ctx, const json_t *params, struct err *e)
+{
+	((struct control_call *)ctx)->listens = true;
+	return json_true();
+}
+
+static const struct rpc_method methods[] = {
+	{"which", {{0}}, on_which},
+	{"large", {{0}}, on_large},
+	{"events", {{0}}, on_events},
+};
+const struct rpc_table control_methods = {ARRAY_LEN(methods), methods};
+
+static void (*told)(void *ctx, const char *line);
+static void *told_ctx;
+
+void events_listen(struct events *ev, void (*fn)(void *ctx, const char *line), void *ctx)
+{
+	told = fn;
+	told_ctx = ctx;
+}
+
+/* --- the client --------------------------------------------------------------------------- */
+
+static struct control *control;
+static struct loop *loop;
+static int client;
+
+static void begin_machine(unsigned i)
+{
+	const struct machine_watcher *w = control_watcher(control);
+	struct err e = {0};
+
+	loop = loop_create();
+	assert_int_equal(w->begins(w->ctx, (struct machine *)&machines[i], loop, &e), 0);
+}
+
+static void end_machine(void)
+{
+	const struct machine_watcher *w = control_watcher(control);
+
+	w->ends(w->ctx);
+	loop_destroy(loop);
+	loop = NULL;
+}
+
+static int set_up(void **state)
+{
+	struct vm_config c = {0};
+	struct err e = {0};
+	int ends[2];
+
+	calls = 0;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	client = ends[0];
+	fcntl(client, F_SETFL, O_NONBLOCK);
+	c.control.fd = ends[1];
+	assert_int_equal(control_open(&control, &c, NULL, &e), 0);
+	begin_machine(0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	if (loop)
+		end_machine();
+	control_close(control);
+	close(client);
+	return 0;
+}
+
+static void turn(void)
+{
+	for (unsigned i = 0; i < 20; i++)
+		loop_poll(loop);
+}
+
+static void send_text(const char *text)
+{
+	assert_int_equal(write(client, text, strlen(text)), strlen(text));
+	turn();
+}
+
+static void ask(const char *method)
+{
+	char line[200];
+
+	snprintf(line, sizeof(line), "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\"}\n", method);
+	send_text(line);
+}
+
+/* All that has come, and comes as it is taken; the caller's. */
+static char *take(void)
+{
+	size_t len = 0, room = 16 << 20;
+	char *all = malloc(room);
+
+	assert_non_null(all);
+	for (unsigned idle = 0; idle < 3;) {
+		ssize_t n = read(client, all + len, room - len - 1);
+
+		len += n > 0 ? (size_t)n : 0;
+		idle = n > 0 ? 0 : idle + 1;
+		turn();
+	}
+	all[len] = '\0';
+	return all;
+}
+
+static unsigned times(const char *all, const char *what)
+{
+	unsigned n = 0;
+
+	for (const char *at = all; (at = strstr(at, what)); at++)
+		n++;
+	return n;
+}
+
+static void says(const char *want)
+{
+	char *got = take();
+
+	assert_string_equal(got, want);
+	free(got);
+}
+
+/* --- tests ---------------------------------------------------------------------------------- */
+
+static void a_line_in_pieces(void **state)
+{
+	send_text("{\"jsonrpc\":\"2.0\",");
+	says("");
+	send_text("\"id\":1,\"method\":\"which\"}");
+	says("");
+	send_text("\n{\"json");
+	says("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":0}\n");
+	send_text("rpc\":\"2.0\",\"id\":2,\"method\":\"which\"}\n");
+	says("{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":0}\n");
+}
+
+/* What it sends while it reads nothing is not carried out. */
+static void one_that_does_not_read(void **state)
+{
+	for (unsigned i = 0; i < 200; i++)
+		ask("large");
+	assert_true(calls < 50);
+	char *all = take();
+
+	assert_int_equal(times(all, "\"result\""), 200);
+	assert_int_equal(calls, 200);
+	free(all);
+}
+
+static void another_machine(void **state)
+{
+	ask("which");
+	says("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":0}\n");
+	end_machine();
+	static const char meanwhile[] = "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"which\"}\n";
+
+	assert_true(write(client, meanwhile, sizeof(meanwhile) - 1) > 0);
+	begin_machine(1);
+	turn();
+	says("{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":1}\n");
+}
+
+static void an_event(void **state)
+{
+	told(told_ctx, "{\"event\":\"early\"}");
+	ask("events");
+	told(told_ctx, "{\"event\":\"a\"}");
+	turn();
+	says("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":true}\n"
+	     "{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"event\":\"a\"}}\n");
+	/* Its own half of the connection is closed; it listens all the same. */
+	shutdown(client, SHUT_WR);
+	turn();
+	end_machine();
+	told(told_ctx, "{\"event\":\"between\"}");
+	begin_machine(1);
+	turn();
+	says("{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"event\":\"between\"}}\n");
+	end_machine();
+	told(told_ctx, "{\"event\":\"last\"}");
+	control_close(control);
+	control = NULL;
+	char last[200] = {0};
+
+	assert_true(read(client, last, sizeof(last) - 1) > 0);
+	assert_string_equal(
+		last,
+		"{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"event\":\"last\"}}\n");
+	assert_int_equal(read(client, last, sizeof(last)), 0);
+}
+
+/* As many are told as were dropped and came, together. */
+static unsigned counted(const char *all, unsigned *came)
+{
+	unsigned lost = 0;
+
+	for (const char *at = all; (at = strstr(at, "\"dropped\":")); at++)
+		lost += (unsigned)strtoul(at + strlen("\"dropped\":"), NULL, 10);
+	*came = times(all, "\"event\":\"n\"");
+	return lost + *came;
+}
+
+static void events_that_nobody_reads(void **state)
+{
+	enum { ALL = 20000 };
+	unsigned came;
+	char *first, *rest;
+
+	ask("events");
+	for (unsigned i = 0; i < ALL; i++) {
+		told(told_ctx,
+		     "{\"event\":\"n\",\"text\":\"0123456789012345678901234567890123456789\"}");
+		if (i % 50 == 0)
+			turn();
+	}
+	turn();
+	first = take();
+	/* The gap is told with the next that fits. */
+	told(told_ctx, "{\"event\":\"n\"}");
+	turn();
+	rest = take();
+	unsigned n = counted(first, &came), more = counted(rest, &came);
+
+	assert_int_equal(n + more, ALL + 1);
+	assert_int_equal(came, 1);
+	assert_true(more > 1000);
+	free(first);
+	free(rest);
+}
+
+static void *shout(void *arg)
+{
+	for (unsigned i = 0; i < 500; i++)
+		told(told_ctx, "{\"event\":\"n\"}");
+	return NULL;
+}
+
+static void events_of_other_threads(void **state)
+{
+	pthread_t threads[3];
+	unsigned came, n = 0;
+
+	ask("events");
+	for (unsigned i = 0; i < ARRAY_LEN(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, shout, NULL), 0);
+	for (unsigned i = 0; i < ARRAY_LEN(threads); i++) {
+		turn();
+		pthread_join(threads[i], NULL);
+	}
+	turn();
+	told(told_ctx, "{\"event\":\"n\"}");
+	turn();
+	char *all = take();
+
+	n = counted(all, &came);
+	assert_int_equal(n, 1501);
+	free(all);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_line_in_pieces, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_does_not_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(another_machine, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_event, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(events_that_nobody_reads, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(events_of_other_threads, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/control/ctl.h"
+
+#include "devices/backend/unix_path.h"
+#include "vmm/base/fd.h"
+#include "vmm/base/log.h"
+#include "vmm/config/suggest.h"
+#include "vmm/control/methods.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { STATUS_REFUSED = 1, STATUS_USAGE = 2, ANSWER_MAX = 16 << 20 };
+
+static const char help[] =
+	"usage: minivmm ctl PATH METHOD [KEY=VALUE]... [--json]\n"
+	"\n"
+	"Asks a running machine something: PATH is what it was given as --control.\n"
+	"\n"
+	"  status                     is it running, what is it, which devices has it\n"
+	"  stats                      what its queues carried and its processors did\n"
+	"  screenshot                 the console's last lines\n"
+	"  pause, resume              stand still; go on\n"
+	"  shutdown [timeout=SECONDS] press the power button, and stop it after that time\n"
+	"                             (default 10; 0: never)\n"
+	"  reset                      press the reset button: the guest starts anew\n"
+	"  stop                       end it at once\n"
+	"  nmi                        a non-maskable interrupt for its first processor\n"
+	"  net.link net=ID up=on|off   plug a network's cable in, or pull it\n"
+	"  events                     what happens from here on, until it ends: a JSON object\n"
+	"                             a line (vmm/machine/EVENTS.md)\n"
+	"  rpc.discover               all of this as an OpenRPC document\n"
+	"\n"
+	"      --json                 what was answered, as JSON\n"
+	"  -h, --help                 show this\n"
+	"\n"
+	"Exit status: 0 done, 1 it could not be done, 2 usage.\n";
+
+struct words {
+	const char *path, *name;
+	const struct rpc_method *method;
+	json_t *params; /* owned */
+	bool json, help;
+};
+
+/* --- what is asked ---------------------------------------------------------------------- */
+
+static int find_method(struct words *w, const char *name, struct err *e)
+{
+	struct suggestion near = {0};
+
+	w->name = name;
+	w->method = rpc_method(&control_methods, name);
+	if (w->method)
+		return 0;
+	for (unsigned i = 0; i < control_methods.n; i++)
+		suggest_offer(&near, name, control_methods.methods[i].name);
+	if (near.name)
+		return err_usage(e, -EINVAL, "ctl %.80s: unknown method; did you mean %s?", name,
+				 near.name);
+	return err_usage(e, -EINVAL, "ctl %.80s: unknown method; see minivmm ctl --help", name);
+}
+
+/* A word as the method's table wants it; NULL with *e filled. */
+static json_t *value_of(const struct rpc_param *p, const char *text, struct err *e)
+{
+	char *end;
+	long long n;
+
+	switch (p->kind) {
+	case RPC_STRING: {
+		json_t *s = json_string(text);
+
+		if (!s)
+			err_usage(e, -EILSEQ, "ctl %s: is not UTF-8", p->name);
+		return s;
+	}
+	case RPC_INTEGER:
+		errno = 0;
+		n = strtoll(text, &end, 10);
+		if (*text && !*end && !errno)
+			return json_integer(n);
+		err_usage(e, -EINVAL, "ctl %s=%.80s: not a number", p->name, text);
+		return NULL;
+	case RPC_BOOLEAN:
+		if (!strcmp(text, "on") || !strcmp(text, "true"))
+			return json_true();
+		if (!strcmp(text, "off") || !strcmp(text, "false"))
+			return json_false();
+		err_usage(e, -EINVAL, "ctl %s=%.80s: neither on nor off", p->name, text);
+	}
+	return NULL;
+}
+
+static int take_param(struct words *w, const char *word, struct err *e)
+{
+	const char *equals = strchr(word, '=');
+	char name[64];
+
+	snprintf(name, sizeof(name), "%.*s", (int)(equals ? equals - word : 0), word);
+	const struct rpc_param *p = rpc_param(w->method, name);
+
+	if (!equals)
+		return err_usage(e, -EINVAL, "ctl %.80s: not KEY=VALUE", word);
+	if (!p)
+		return err_usage(e, -EINVAL,
+				 "ctl %.80s: %s has no such key; see minivmm ctl --help", word,
+				 w->name);
+	json_t *value = value_of(p, equals + 1, e);
+
+	if (!value)
+		return e->code;
+	return json_object_set_new(w->params, name, value) ? -ENOMEM : 0;
+}
+
+static int take_word(struct words *w, const char *word, struct err *e)
+{
+	if (!strcmp(word, "--json"))
+		w->json = true;
+	else if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+		w->help = true;
+	else if (word[0] == '-' && word[1])
+		return err_usage(e, -EINVAL, "ctl %.80s: unknown option; see minivmm ctl --help",
+				 word);
+	else if (!w->path)
+		w->path = word;
+	else if (!w->name)
+		return find_method(w, word, e);
+	else
+		return take_param(w, word, e);
+	return 0;
+}
+
+static int take_words(struct words *w, int argc, char **argv, struct err *e)
+{
+	int ret = 0;
+
+	for (int i = 1; i < argc && !ret && !w->help; i++)
+		ret = take_word(w, argv[i], e);
+	if (ret || w->help)
+		return ret;
+	if (!w->path)
+		return err_usage(e, -EINVAL, "ctl: no PATH given; see minivmm ctl --help");
+	if (!w->name)
+		return err_usage(e, -EINVAL, "ctl: no METHOD given; see minivmm ctl --help");
+	return 0;
+}
+
+/* --- there and back ----------------------------------------------------------------------- */
+
+static int ask(int fd, const struct words *w, struct err *e)
+{
+	json_t *o = json_pack("{s:s, s:i, s:s, s:O}", "jsonrpc", "2.0", "id", 1, "method", w->name,
+			      "params", w->params);
+	char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	int ret = line ? fd_write_full(fd, line, strlen(line)) : -ENOMEM;
+
+	if (!ret)
+		ret = fd_write_full(fd, "\n", 1);
+	json_decref(o);
+	free(line);
+	return ret ? err_host(e, ret, "ctl %s: %s", w->path, strerror(-ret)) : 0;
+}
+
+/* What comes, line by line. */
+struct reader {
+	int fd;
+	char *bytes; /* owned */
+	size_t len, room, taken;
+};
+
+/* The next line, as long as the one after it is not asked for, and its length; NULL at the end. */
+static const char *next_line(struct reader *r, size_t *len)
+{
+	char *end;
+	ssize_t n = 1;
+
+	r->len -= r->taken;
+	memmove(r->bytes, r->bytes + r->taken, r->len);
+	r->taken = 0;
+	while (!(end = memchr(r->bytes, '\n', r->len)) && n > 0) {
+		if (r->len == r->room && (r->room *= 2) <= ANSWER_MAX)
+			r->bytes = realloc(r->bytes, r->room);
+		if (!r->bytes || r->room > ANSWER_MAX)
+			return NULL;
+		do
+			n = read(r->fd, r->bytes + r->len, r->room - r->len);
+		while (n < 0 && errno == EINTR);
+		r->len += n > 0 ? (size_t)n : 0;
+	}
+	*len = end ? (size_t)(end - r->bytes) : 0;
+	r->taken = end ? *len + 1 : 0;
+	return end ? r->bytes : NULL;
+}
+
+/* An object of the other side's; NULL with *e filled. */
+static json_t *hear(struct reader *r, const struct words *w, struct err *e)
+{
+	size_t len;
+	const char *line = next_line(r, &len);
+	json_t *o = line ? json_loadb(line, len, 0, NULL) : NULL;
+
+	if (json_is_object(o))
+		return o;
+	json_decref(o);
+	err_host(e, -EPROTO, "ctl %s: %s", w->path,
+		 line ? "what answered is no minivmm" : "the machine has ended");
+	return NULL;
+}
+
+/* --- what was answered --------------------------------------------------------------------- */
+
+/* "NAME.KEY  VALUE" for all that a value has within. */
+static void tell(const json_t *value, const char *name)
+{
+	char inner[256];
+	const char *key;
+	json_t *v;
+	size_t i;
+
+	if (json_is_object(value)) {
+		json_object_foreach((json_t *)value, key, v)
+		{
+			snprintf(inner, sizeof(inner), "%s%s%s", name, *name ? "." : "", key);
+			tell(v, inner);
+		}
+	} else if (json_is_array(value)) {
+		json_array_foreach(value, i, v) tell(v, name);
+	} else if (json_is_string(value)) {
+		printf("%-24s %s\n", name, json_string_value(value));
+	} else {
+		char *text = json_dumps(value, JSON_ENCODE_ANY);
+
+		printf("%-24s %s\n", name, text ? text : "");
+		free(text);
+	}
+}
+
+static int report(const struct words *w, const json_t *answer, struct err *e)
+{
+	const json_t *result = json_object_get(answer, "result");
+	const json_t *error = json_object_get(answer, "error");
+	const char *why = json_string_value(json_object_get(error, "message"));
+
+	if (!result)
+		return err_host(e, -EPROTO, "ctl %s: %s", w->name, why ? why : "no answer");
+	if (w->json)
+		json_dumpf(result, stdout, JSON_ENCODE_ANY | JSON_INDENT(2));
+	if (w->json)
+		putchar('\n');
+	else if (json_is_string(result))
+		fputs(json_string_value(result), stdout);
+	else if (json_is_object(result))
+		tell(result, "");
+	if (fflush(stdout) || ferror(stdout))
+		return err_host(e, -EIO, "ctl: stdout: %s", strerror(errno));
+	return 0;
+}
+
+static int connect_to(const struct words *w, struct err *e)
+{
+	int fd = unix_path_connect(w->path);
+
+	if (fd == -ECONNREFUSED)
+		return err_host(e, fd, "ctl %s: nobody listens there any more", w->path);
+	if (fd < 0)
+		return err_host(e, fd, "ctl %s: %s", w->path, strerror(-fd));
+	fcntl(fd, F_SETFL, 0);
+	return fd;
+}
+
+/* What is told without being asked again, to the end of it. */
+static int follow(struct reader *r, struct err *e)
+{
+	const char *line;
+	size_t len;
+
+	while ((line = next_line(r, &len))) {
+		json_t *o = json_loadb(line, len, 0, NULL);
+
+		json_dumpf(json_object_get(o, "params"), stdout, JSON_COMPACT);
+		json_decref(o);
+		putchar('\n');
+		if (fflush(stdout) || ferror(stdout))
+			return err_host(e, -EIO, "ctl: stdout: %s", strerror(errno));
+	}
+	return 0;
+}
+
+static int converse(struct reader *r, const struct words *w, struct err *e)
+{
+	json_t *answer;
+	int ret = ask(r->fd, w, e);
+
+	if (ret)
+		return ret;
+	answer = hear(r, w, e);
+	if (!answer)
+		return e->code;
+	ret = report(w, answer, e);
+	json_decref(answer);
+	return ret || strcmp(w->name, "events") != 0 ? ret : follow(r, e);
+}
+
+static int run(const struct words *w, struct err *e)
+{
+	_cleanup_fd_ int fd = connect_to(w, e);
+	struct reader r = {.fd = fd, .room = 4096};
+	int ret = fd < 0 ? fd : -ENOMEM;
+
+	if (fd >= 0)
+		r.bytes = malloc(r.room);
+	if (r.bytes)
+		ret = converse(&r, w, e);
+	free(r.bytes);
+	return ret;
+}
+
+int ctl_main(int argc, char **argv)
+{
+	struct err e = {0};
+	struct words w = {.params = json_object()};
+	int ret = take_words(&w, argc, argv, &e);
+
+	if (!ret && w.help)
+		fputs(help, stdout);
+	else if (!ret)
+		ret = run(&w, &e);
+	json_decref(w.params);
+	if (!ret)
+		return 0;
+	log_error("%s", *e.text ? e.text : "out of memory");
+	return e.kind == ERR_USAGE ? STATUS_USAGE : STATUS_REFUSED;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* methods: what can be asked of a running machine; openrpc.json has them in words. */
+#ifndef VMM_CONTROL_METHODS_H
+#define VMM_CONTROL_METHODS_H
+
+#include "vmm/control/rpc.h"
+
+struct machine;
+
+/* What one is called with: their `ctx`. */
+struct control_call {
+	struct machine *machine; /* on the main thread, while it runs */
+	bool listens;            /* set: who asks wants to hear of events */
+};
+
+extern const struct rpc_table control_methods;
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/control/rpc.h"
+
+#include "vmm/base/utf8.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fault {
+	int code; /* 0: none */
+	char message[600];
+};
+
+__attribute__((format(printf, 3, 4))) static bool fail(struct fault *f, int code, const char *fmt,
+						       ...)
+{
+	va_list args;
+
+	f->code = code;
+	va_start(args, fmt);
+	vsnprintf(f->message, sizeof(f->message), fmt, args);
+	va_end(args);
+	return false;
+}
+
+const struct rpc_method *rpc_method(const struct rpc_table *t, const char *name)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		if (!strcmp(t->methods[i].name, name))
+			return &t->methods[i];
+	return NULL;
+}
+
+const struct rpc_param *rpc_param(const struct rpc_method *m, const char *name)
+{
+	for (unsigned i = 0; i < RPC_PARAMS_MAX && m->params[i].name; i++)
+		if (!strcmp(m->params[i].name, name))
+			return &m->params[i];
+	return NULL;
+}
+
+/* --- judging a request -------------------------------------------------------------- */
+
+static bool is_of(const json_t *value, enum rpc_kind kind)
+{
+	switch (kind) {
+	case RPC_STRING:
+		return json_is_string(value);
+	case RPC_INTEGER:
+		return json_is_integer(value);
+	case RPC_BOOLEAN:
+		return json_is_boolean(value);
+	}
+	return false;
+}
+
+static bool check_params(const struct rpc_method *m, json_t *params, struct fault *f)
+{
+	static const char *const kinds[] = {
+		[RPC_STRING] = "a string",
+		[RPC_INTEGER] = "an integer",
+		[RPC_BOOLEAN] = "true or false",
+	};
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(params, name, value)
+	{
+		const struct rpc_param *p = rpc_param(m, name);
+
+		if (!p)
+			return fail(f, RPC_INVALID_PARAMS, "%s has no parameter %.80s", m->name,
+				    name);
+		if (!is_of(value, p->kind))
+			return fail(f, RPC_INVALID_PARAMS, "%s: %s has to be %s", m->name, name,
+				    kinds[p->kind]);
+	}
+	for (unsigned i = 0; i < RPC_PARAMS_MAX && m->params[i].name; i++)
+		if (m->params[i].required && !json_object_get(params, m->params[i].name))
+			return fail(f, RPC_INVALID_PARAMS, "%s needs %s", m->name,
+				    m->params[i].name);
+	return true;
+}
+
+/* May it be one [4]? `id` is borrowed then, NULL if it is a notification. */
+static bool check_request(const json_t *request, const json_t **id, struct fault *f)
+{
+	const char *version = json_string_value(json_object_get(request, "jsonrpc"));
+	const json_t *its = json_object_get(request, "id");
+
+	if (!json_is_object(request))
+		return fail(f, RPC_INVALID_REQUEST, "not an object; one request a line");
+	if (its && !json_is_string(its) && !json_is_number(its) && !json_is_null(its))
+		return fail(f, RPC_INVALID_REQUEST, "id is neither a string nor a number");
+	*id = its;
+	if (!version || strcmp(version, "2.0") != 0)
+		return fail(f, RPC_INVALID_REQUEST, "no \"jsonrpc\": \"2.0\"");
+	if (!json_is_string(json_object_get(request, "method")))
+		return fail(f, RPC_INVALID_REQUEST, "no method");
+	return true;
+}
+
+static json_t *carry_out(const struct rpc_table *t, void *ctx, const json_t *request,
+			 struct fault *f)
+{
+	const char *name = json_string_value(json_object_get(request, "method"));
+	const struct rpc_method *m = rpc_method(t, name);
+	json_t *given = json_object_get(request, "params"), *params, *result = NULL;
+	struct err e = {0};
+
+	if (!m) {
+		fail(f, RPC_METHOD_NOT_FOUND, "there is no method %.80s", name);
+		return NULL;
+	}
+	if (given && !json_is_object(given)) {
+		fail(f, RPC_INVALID_PARAMS, "%s: params are an object, by name", name);
+		return NULL;
+	}
+	params = given ? json_incref(given) : json_object();
+	if (check_params(m, params, f)) {
+		result = m->call(ctx, params, &e);
+		if (!result)
+			fail(f, e.kind == ERR_USAGE ? RPC_INVALID_PARAMS : RPC_FAILED, "%s",
+			     *e.text ? e.text : "out of memory");
+	}
+	json_decref(params);
+	return result;
+}
+
+/* --- answers -------------------------------------------------------------------------- */
+
+/* Takes `o` over. */
+static char *as_line(json_t *o)
+{
+	char *flat = o ? json_dumps(o, JSON_COMPACT) : NULL, *line = NULL;
+
+	json_decref(o);
+	if (flat && asprintf(&line, "%s\n", flat) < 0)
+		line = NULL;
+	free(flat);
+	return line;
+}
+
+/* A message may quote a path, which has any bytes. */
+static char *error_line(const json_t *id, const struct fault *f)
+{
+	char *clean = utf8_clean(f->message, strlen(f->message));
+	json_t *o = clean ? json_pack("{s:s, s:O?, s:{s:i, s:s}}", "jsonrpc", "2.0", "id", id,
+				      "error", "code", f->code, "message", clean)
+			  : NULL;
+
+	free(clean);
+	return as_line(o);
+}
+
+char *rpc_complaint(int code, const char *message)
+{
+	struct fault f;
+
+	fail(&f, code, "%s", message);
+	return error_line(NULL, &f);
+}
+
+int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, char **answer)
+{
+	json_error_t where;
+	struct fault f = {0};
+	const json_t *id = NULL;
+	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &where);
+	json_t *result = NULL;
+	bool silent = false;
+
+	*answer = NULL;
+	if (!request)
+		fail(&f, RPC_PARSE_ERROR, "not JSON: %s", where.text);
+	else if (check_request(request, &id, &f)) {
+		silent = !id;
+		result = carry_out(t, ctx, request, &f);
+	}
+	if (!silent)
+		*answer = f.code ? error_line(id, &f)
+				 : as_line(json_pack("{s:s, s:O, s:O}", "jsonrpc", "2.0", "id", id,
+						     "result", result));
+	json_decref(result);
+	json_decref(request);
+	return silent || *answer ? 0 : -ENOMEM;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc: JSON-RPC 2.0, a line in and a line out [jsonrpc.org/specification]. It knows neither
+ * sockets nor machines: what can be called is a table.
+ *
+ * A line is one object: batches are refused. Parameters go by name; one that the method does
+ * not have, or of another type, is refused, so a method sees only what its table says.
+ */
+#ifndef VMM_CONTROL_RPC_H
+#define VMM_CONTROL_RPC_H
+
+#include "vmm/base/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_BOOLEAN };
+
+struct rpc_param {
+	const char *name;
+	enum rpc_kind kind;
+	bool required;
+};
+
+enum { RPC_PARAMS_MAX = 4 };
+
+struct rpc_method {
+	const char *name;
+	struct rpc_param params[RPC_PARAMS_MAX]; /* the first without a name ends them */
+	/* `params` is an object, perhaps empty. Gives the result, a new value; or NULL with *e
+	 * filled: ERR_USAGE if the caller can mend it. */
+	json_t *(*call)(void *ctx, const json_t *params, struct err *e);
+};
+
+struct rpc_table {
+	unsigned n;
+	const struct rpc_method *methods;
+};
+
+const struct rpc_method *rpc_method(const struct rpc_table *t, const char *name);
+const struct rpc_param *rpc_param(const struct rpc_method *m, const char *name);
+
+/* The specification's codes [5.1], and ours. */
+enum {
+	RPC_PARSE_ERROR = -32700,
+	RPC_INVALID_REQUEST = -32600,
+	RPC_METHOD_NOT_FOUND = -32601,
+	RPC_INVALID_PARAMS = -32602,
+	RPC_FAILED = -32000, /* the method, for a reason that the message tells */
+};
+
+/* Carry out `line`, of any `len` bytes, without its newline. *answer is a new string that ends in a
+ * newline, or NULL: a notification has none. 0 or -ENOMEM. */
+int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, char **answer);
+
+/* An answer to nobody in particular, as above; NULL for want of memory. */
+char *rpc_complaint(int code, const char *message);
+
+#endif

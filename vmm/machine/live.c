@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/machine/live.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/utf8.h"
+#include "vmm/core/clock.h"
+#include "vmm/machine/parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Delivery mode NMI to the boot processor, whose kernel is to hear of it; the vector
+ * does not matter [SDM 3A 11.11.2]. */
+#define NMI_ADDRESS 0xfee00000ull
+#define NMI_DATA    0x400u
+
+static const char by_control[] = "over the control socket";
+
+/* --- standing still ------------------------------------------------------------------ */
+
+int machine_pause(struct machine *m, struct err *e)
+{
+	int ret;
+
+	if (m->paused)
+		return 0;
+	vcpus_park(&m->vcpus);
+	ret = device_list_pause(&m->devices);
+	if (ret) {
+		vcpus_resume(&m->vcpus);
+		return err_host(e, ret, "a disk does not finish its I/O: %s", strerror(-ret));
+	}
+	m->paused = true;
+	log_info("paused");
+	return 0;
+}
+
+void machine_resume(struct machine *m)
+{
+	if (!m->paused)
+		return;
+	m->paused = false;
+	device_list_resume(&m->devices);
+	vcpus_tell_stood(&m->vcpus);
+	vcpus_resume(&m->vcpus);
+	log_info("resumed");
+}
+
+bool machine_paused(const struct machine *m)
+{
+	return m->paused;
+}
+
+/* --- buttons --------------------------------------------------------------------------- */
+
+void machine_shut_down(struct machine *m, unsigned patience_s)
+{
+	machine_resume(m);
+	power_button_press(&m->power);
+	if (patience_s && m->stop_timer)
+		loop_timer_start(m->stop_timer, patience_s * 1000ull);
+}
+
+int machine_reset(struct machine *m, struct err *e)
+{
+	if (m->command)
+		return err_usage(e, -EINVAL, "a command runs in this guest, once; stop ends it");
+	m->end.reset_asked = true;
+	stop_request(&m->stop, STOP_RESET, by_control);
+	return 0;
+}
+
+void machine_stop(struct machine *m)
+{
+	stop_request(&m->stop, STOP_USER, by_control);
+}
+
+int machine_nmi(struct machine *m)
+{
+	const struct msi msi = irqchip_msi(&m->irqchip);
+	const struct msi_msg nmi = {NMI_ADDRESS, NMI_DATA};
+	int ret = msi.ops->send(msi.ctx, &nmi);
+
+	if (ret < 0) {
+		log_warn("the NMI does not get through: %s", strerror(-ret));
+		return ret;
+	}
+	log_info("NMI");
+	return 0;
+}
+
+int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
+{
+	for (unsigned i = 0; i < m->config->n_nets; i++) {
+		struct virtio_net *n = &m->nics[i].net;
+
+		if (strcmp(m->config->nets[i].id, id) != 0)
+			continue;
+		if (up && virtio_net_lost(n))
+			return err_host(e, -EPIPE, "%s: its network is gone", id);
+		virtio_net_set_link(n, up);
+		log_info("%s: the link is %s", id, up ? "up" : "down");
+		return 0;
+	}
+	return err_usage(e, -ENOENT, "%.80s: there is no such network", id);
+}
+
+/* --- questions ------------------------------------------------------------------------- */
+
+/* Bytes of anybody's as a JSON string; NULL for want of memory. */
+static json_t *text(const char *bytes)
+{
+	char *clean = utf8_clean(bytes, strlen(bytes));
+	json_t *s = clean ? json_string(clean) : NULL;
+
+	free(clean);
+	return s;
+}
+
+/* NAME: {"link": "up" or "down"}. */
+static json_t *nets(const struct machine *m)
+{
+	json_t *o = json_object();
+
+	for (unsigned i = 0; o && i < m->config->n_nets; i++)
+		json_object_set_new(o, m->config->nets[i].id,
+				    json_pack("{s:s}", "link",
+					      virtio_net_link(&m->nics[i].net) ? "up" : "down"));
+	return o;
+}
+
+json_t *machine_status(const struct machine *m)
+{
+	const struct vm_config *c = m->config;
+	uint64_t uptime = clock_monotonic_ns(&clock_host) - m->end.began_ns;
+	json_t *devices = json_array();
+
+	for (unsigned i = 0; devices && i < m->devices.n; i++)
+		json_array_append_new(devices, json_string(m->devices.items[i].name));
+	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o}", "state",
+			 m->paused ? "paused" : "running", "pid", (int)getpid(), "uptime_ms",
+			 (json_int_t)(uptime / 1000000), "kernel", text(c->kernel), "cpus",
+			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
+			 c->command.wanted, "devices", devices, "nets", nets(m));
+}
+
+json_t *machine_stats(struct machine *m)
+{
+	bool stood = m->paused;
+
+	if (!stood)
+		vcpus_park(&m->vcpus);
+	json_t *stats = stats_collect(m);
+
+	if (!stood)
+		vcpus_resume(&m->vcpus);
+	return stats;
+}
+
+json_t *machine_screenshot(struct machine *m)
+{
+	char *lines = machine_last_lines(m);
+	json_t *o = lines ? text(lines) : json_null();
+
+	free(lines);
+	return o;
+}
