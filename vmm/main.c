@@ -113,7 +113,7 @@ static int run(const struct vm_config *c, const struct process_start *start, str
 static int describe(const struct vm_config *c, struct err *e)
 {
 	log_set_level(c->log_level);
-	return machine_describe(c, stdout, e) ? report(e, false) : 0;
+	return control_check(c, e) || machine_describe(c, stdout, e) ? report(e, false) : 0;
 }
 
 static int examine(bool json, struct err *e)

@@ -402,12 +402,27 @@ static int take_over(struct control *s, int fd, struct err *e)
 	return 0;
 }
 
+enum { WHAT_MAX = 300 };
+
+static const char *name_of(const char *path, char what[WHAT_MAX])
+{
+	snprintf(what, WHAT_MAX, "--control %s", path);
+	return what;
+}
+
+int control_check(const struct vm_config *c, struct err *e)
+{
+	const char *path = c->control.path;
+	char what[WHAT_MAX];
+
+	return path ? unix_path_check(name_of(path, what), path, true, e) : 0;
+}
+
 static int make_socket(struct control *s, const char *path, struct err *e)
 {
-	char what[300];
+	char what[WHAT_MAX];
 
-	snprintf(what, sizeof(what), "--control %s", path);
-	s->listener = unix_path_listen(&s->place, what, path, BACKLOG, true, e);
+	s->listener = unix_path_listen(&s->place, name_of(path, what), path, BACKLOG, true, e);
 	return s->listener < 0 ? s->listener : 0;
 }
 

@@ -27,6 +27,9 @@ struct events;
 enum { CONTROL_EVENTS_MAX = 64, CONTROL_OUT_MAX = 256 * 1024 };
 enum { CONTROL_LINE_MAX = 64 * 1024, CONTROL_CLIENTS_MAX = 32 };
 
+/* Could control_open() make its path? Makes nothing. As that, otherwise. */
+int control_check(const struct vm_config *c, struct err *e);
+
 /* Make the socket that c->control names, or take the inherited one over: one that listens, or one
  * that is connected, to a single client. *out is NULL if there is to be none. Clients may
  * want to hear of `events`, which is closed before this is. 0, or a negative errno with *e filled.

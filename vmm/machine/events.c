@@ -3,10 +3,10 @@
 
 #include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
-#include "vmm/base/utf8.h"
 #include "vmm/core/clock.h"
 #include "vmm/core/line_out.h"
 #include "vmm/machine/stats.h"
+#include "vmm/machine/text.h"
 #include "vmm/machine/timing.h"
 
 #include <errno.h>
@@ -72,16 +72,6 @@ static const char *reason_name(enum stop_reason reason)
 static uint64_t now(const struct events *ev)
 {
 	return clock_monotonic_ns(&clock_host) - ev->start.ns;
-}
-
-/* Text of any bytes, as JSON has it; NULL for want of memory. */
-static json_t *text(const char *bytes)
-{
-	char *clean = utf8_clean(bytes, strlen(bytes));
-	json_t *s = clean ? json_string(clean) : NULL;
-
-	free(clean);
-	return s;
 }
 
 /* Takes `fields` over: an object, or NULL for none of its own. NULL for want of memory. */
@@ -152,13 +142,13 @@ void events_mark(struct events *ev, enum event what)
 void events_kernel_start(struct events *ev, const char *release)
 {
 	if (ev)
-		say(ev, EVENT_KERNEL_START, json_pack("{s:o}", "release", text(release)));
+		say(ev, EVENT_KERNEL_START, json_pack("{s:o}", "release", json_text(release)));
 }
 
 void events_panic(struct events *ev, const char *detail)
 {
 	if (ev)
-		say(ev, EVENT_PANIC, json_pack("{s:o}", "detail", text(detail)));
+		say(ev, EVENT_PANIC, json_pack("{s:o}", "detail", json_text(detail)));
 }
 
 void events_command_ended(struct events *ev, int status)
@@ -245,7 +235,7 @@ static json_t *described(const struct events *ev, const struct vm_config *c)
 {
 	return json_pack("{s:i, s:i, s:I, s:I, s:o, s:i, s:I, s:b}", "format", FORMAT, "pid",
 			 (int)getpid(), "monotonic_ns", (json_int_t)ev->start.ns, "exec_ns",
-			 (json_int_t)ev->start.exec_ns, "kernel", text(c->kernel), "cpus",
+			 (json_int_t)ev->start.exec_ns, "kernel", json_text(c->kernel), "cpus",
 			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
 			 c->command.wanted);
 }
@@ -347,7 +337,7 @@ static json_t *ended(const struct events *ev, const struct machine_end *end, int
 			      "timings", timings(ev));
 
 	if (*detail)
-		json_object_set_new(o, "detail", text(detail));
+		json_object_set_new(o, "detail", json_text(detail));
 	if (!why && ev->counted)
 		json_object_set(o, "stats", ev->counted);
 	if (!why && end->signum)

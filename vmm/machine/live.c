@@ -2,9 +2,9 @@
 #include "vmm/machine/live.h"
 
 #include "vmm/base/log.h"
-#include "vmm/base/utf8.h"
 #include "vmm/core/clock.h"
 #include "vmm/machine/parts.h"
+#include "vmm/machine/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -109,16 +109,6 @@ int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
 
 /* --- questions ------------------------------------------------------------------------- */
 
-/* Bytes of anybody's as a JSON string; NULL for want of memory. */
-static json_t *text(const char *bytes)
-{
-	char *clean = utf8_clean(bytes, strlen(bytes));
-	json_t *s = clean ? json_string(clean) : NULL;
-
-	free(clean);
-	return s;
-}
-
 /* NAME: {"link": "up" or "down"}. */
 static json_t *nets(const struct machine *m)
 {
@@ -141,7 +131,7 @@ json_t *machine_status(const struct machine *m)
 		json_array_append_new(devices, json_string(m->devices.items[i].name));
 	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o}", "state",
 			 m->paused ? "paused" : "running", "pid", (int)getpid(), "uptime_ms",
-			 (json_int_t)(uptime / 1000000), "kernel", text(c->kernel), "cpus",
+			 (json_int_t)(uptime / 1000000), "kernel", json_text(c->kernel), "cpus",
 			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
 			 c->command.wanted, "devices", devices, "nets", nets(m));
 }
@@ -162,7 +152,7 @@ json_t *machine_stats(struct machine *m)
 json_t *machine_screenshot(struct machine *m)
 {
 	char *lines = machine_last_lines(m);
-	json_t *o = lines ? text(lines) : json_null();
+	json_t *o = lines ? json_text(lines) : json_null();
 
 	free(lines);
 	return o;
