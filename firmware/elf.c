@@ -27,6 +27,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -380,24 +381,27 @@ static bool take_version(struct kernel *k, const char *p, size_t len)
 
 void elf_find_version(struct kernel *k)
 {
-	enum { OVERLAP = sizeof(banner) + KERNEL_VERSION_MAX };
-	char buf[64 << 10];
+	enum { OVERLAP = sizeof(banner) + KERNEL_VERSION_MAX, CHUNK = 128 << 10 };
+	/* As large as malloc() maps by itself: the stack and the heap would keep it. */
+	char *buf = malloc(CHUNK);
 	uint64_t budget = ELF_SEARCH_MAX;
 
-	for (unsigned i = 0; i < k->n_segments; i++) {
+	for (unsigned i = 0; buf && i < k->n_segments; i++) {
 		const struct kernel_segment *s = &k->segments[i];
 		uint64_t pos = 0;
 
 		while (pos < s->filesz && budget) {
-			uint64_t n = s->filesz - pos < sizeof(buf) ? s->filesz - pos : sizeof(buf);
+			uint64_t n = s->filesz - pos < CHUNK ? s->filesz - pos : CHUNK;
 
 			if (fd_pread_full(k->fd, buf, n, s->off + pos) || take_version(k, buf, n))
-				return;
-			if (n < sizeof(buf))
+				goto done;
+			if (n < CHUNK)
 				break;
 			/* Read the end again: a banner may begin there. */
 			pos += n - OVERLAP;
 			budget = budget > n ? budget - n : 0;
 		}
 	}
+done:
+	free(buf);
 }

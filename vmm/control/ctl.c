@@ -9,12 +9,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { STATUS_REFUSED = 1, STATUS_USAGE = 2, ANSWER_MAX = 16 << 20 };
+enum { PATIENCE_MS = 10000, AGAIN_MS = 50 };
 
 static const char help[] =
 	"usage: minivmm ctl PATH METHOD [KEY=VALUE]... [--json]\n"
@@ -265,6 +267,11 @@ static int connect_to(const struct words *w, struct err *e)
 {
 	int fd = unix_path_connect(w->path);
 
+	/* Many others are waiting to be let in. */
+	for (unsigned i = 0; fd == -EAGAIN && i < PATIENCE_MS / AGAIN_MS; i++) {
+		poll(NULL, 0, AGAIN_MS);
+		fd = unix_path_connect(w->path);
+	}
 	if (fd == -ECONNREFUSED)
 		return err_host(e, fd, "ctl %s: nobody listens there any more", w->path);
 	if (fd < 0)

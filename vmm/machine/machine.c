@@ -9,6 +9,7 @@
 #include "vmm/machine/parts.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,6 +146,9 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 		ret = machine_await_nets(m, e);
 	if (ret)
 		goto fail;
+	/* What all that took for a moment (the packed initramfs, tables for firmware and KVM) goes
+	 * back to the host, or it would stay with what comes now for as long as the guest runs. */
+	malloc_trim(0);
 	events_mark(events, EVENT_KERNEL_LOADED);
 
 	/* Now what leaves traces: the consoles' files and sockets, the terminal's guardian
