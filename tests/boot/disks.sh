@@ -116,32 +116,32 @@ test_no_such_root() {
 	says 'LABEL=nowhere'
 }
 
-# verified CPUS OPTION...: fio fills two disks of a command's, one through the page cache and one past
+# verified CPUS MIB OPTION...: fio fills two disks of a command's, each of MIB, one through the page cache and one past
 # it by a queue and a thread for each processor, and reads them again; then its own program of
 # this side finds the same in the files.
 verified() {
-	local dir cpus=$1 i at mine=() beside=() job=(--rw=randwrite --bsrange=512-64k --blockalign=512
+	local dir cpus=$1 mib=$2 i at mine=() beside=() job=(--rw=randwrite --bsrange=512-64k --blockalign=512
 		--randseed=7 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --minimal)
-	shift
+	shift 2
 	command -v fio >/dev/null || fail "fio is missing; run scripts/setup"
 	dir=$(there mktemp -d /var/tmp/minivmm-fio.XXXXXX)
 	on_exit there rm -rf "$dir"
-	there truncate -s 8M "$dir/a" "$dir/b"
+	there truncate -s "${mib}M" "$dir/a" "$dir/b"
 	for ((i = 0; i < cpus; i++)); do
-		at=(--size=$((8 / cpus))M --offset=$((i * 8 / cpus))M)
+		at=(--size=$((mib * 1024 / cpus))K --offset=$((i * mib * 1024 / cpus))K)
 		mine+=(--name="b$i" --filename=/dev/vdb "${at[@]}" --cpus_allowed="$i")
 		beside+=(--name="b$i" --filename="$dir/b" "${at[@]}")
 	done
 	there timeout 300 "$vm_binary" run -v --kernel "$kernel" -c "$cpus" -m 256M --root / "$@" \
 		--disk "$dir/a,queues=1" --disk "$dir/b,cache=none,queues=$cpus,threads=$cpus" -- \
 		fio "${job[@]}" --direct=1 --ioengine=libaio --iodepth=32 --fsync=32 \
-		--name=a --filename=/dev/vda --size=8M "${mine[@]}" \
+		--name=a --filename=/dev/vda --size="${mib}M" "${mine[@]}" \
 		</dev/null >"$vm_dir/out" 2>"$vm_dir/err" || fail "fio in the guest: status $?: $(tail -n 3 "$vm_dir/err")"
-	there fio "${job[@]}" --ioengine=psync --verify_only --name=a --filename="$dir/a" --size=8M "${beside[@]}" \
+	there fio "${job[@]}" --ioengine=psync --verify_only --name=a --filename="$dir/a" --size="${mib}M" "${beside[@]}" \
 		</dev/null >"$vm_dir/host" 2>&1 || fail "fio beside the guest: status $?: $(tail -n 3 "$vm_dir/host")"
 	! grep io_uring "$vm_dir/err" >"$vm_dir/why" || fail "it was not by io_uring: $(cat "$vm_dir/why")"
 }
 
-test_fio() { verified 2; }
-test_fio_on_8_cpus() { verified 8; }
-test_fio_mmio_long() { verified 2 --transport mmio; }
+test_fio() { verified 8 4; }
+test_fio_on_2_cpus_long() { verified 2 16; }
+test_fio_mmio_long() { verified 2 8 --transport mmio; }

@@ -280,8 +280,8 @@ test_several_queues() { several_queues off; }
 test_a_pair_for_each_of_8_cpus() {
 	net_disk "$vm_dir/root.img" 'echo "queues $(ls -d /sys/class/net/eth0/queues/rx-* | wc -l)"
 		ip link set eth0 up; ip addr add 10.8.0.2/24 dev eth0; again ping -c 1 -W 5 10.8.0.1
-		again iperf3 -c 10.8.0.1 -P 8 -n 4M && echo "iperf up done"
-		again iperf3 -c 10.8.0.1 -P 8 -n 4M -R && echo "iperf down done"' iperf3
+		again iperf3 -c 10.8.0.1 -P 8 -n 2M && echo "iperf up done"
+		again iperf3 -c 10.8.0.1 -P 8 -n 2M -R && echo "iperf down done"' iperf3
 	in_namespace 'ip tuntap add t0 mode tap multi_queue; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
 		with iperf3 -s'
 	boots 0 500 -k "$kernel" -d "$vm_dir/root.img" -n "tap=t0,queues=8" -c 8 --append quiet
