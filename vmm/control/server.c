@@ -107,6 +107,10 @@ static bool put(struct client *c, char *line)
 		c->out_len = len;
 		return true;
 	}
+	/* Of one that reads slowly, what is out by now does not pile up in front. */
+	c->out_len -= c->out_at;
+	memmove(c->out, c->out + c->out_at, c->out_len);
+	c->out_at = 0;
 	char *all = len ? realloc(c->out, c->out_len + len) : c->out;
 
 	if (all) {
