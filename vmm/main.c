@@ -59,8 +59,8 @@ static int start_log(const struct vm_config *c, struct err *e)
 }
 
 /* One machine after the other, as long as the guest reboots and that means so. */
-static int run_machines(const struct vm_config *c, struct events *events,
-			const struct control *control, struct machine_end *end, struct err *e)
+static int run_machines(struct vm_config *c, struct events *events, const struct control *control,
+			struct machine_end *end, struct err *e)
 {
 	for (;;) {
 		struct machine *m;
@@ -76,12 +76,13 @@ static int run_machines(const struct vm_config *c, struct events *events,
 		machine_end_log(end);
 		if (!machine_end_restarts(end, c))
 			return machine_end_status(end);
+		config_forget_restore(c); /* it boots */
 		events_restarted(events);
 	}
 }
 
 /* ... and tell programs of it. */
-static int run(const struct vm_config *c, const struct process_start *start, struct err *e)
+static int run(struct vm_config *c, const struct process_start *start, struct err *e)
 {
 	struct machine_end end = {0};
 	struct control *control = NULL;

@@ -48,6 +48,12 @@ struct block_ops {
 	void (*detach)(struct block *b);
 	/* Any thread, detached. */
 	void (*destroy)(struct block *b);
+	/* Have all that was written durable: 0 or a negative errno, which every flush has from then
+	 * on. Any thread, detached. */
+	int (*sync)(struct block *b);
+	/* A number that is another one once something was written, as far as the host tells; 0
+	 * where it does not. Any thread. */
+	uint64_t (*stamp)(const struct block *b);
 };
 
 /* An opened backend; a backend embeds it as its first member. */
@@ -77,6 +83,16 @@ static inline void block_kick(struct block *b)
 static inline void block_batch_end(struct block *b)
 {
 	b->batch_end(b->batch_ctx);
+}
+
+static inline int block_sync(struct block *b)
+{
+	return b->ops->sync(b);
+}
+
+static inline uint64_t block_stamp(const struct block *b)
+{
+	return b->ops->stamp(b);
 }
 
 /* NULL is fine. Nothing may be in flight. */

@@ -278,12 +278,32 @@ static void raw_destroy(struct block *block)
 	free(b);
 }
 
+static int raw_sync(struct block *block)
+{
+	struct block_req flush = {.op = BLOCK_FLUSH};
+
+	return block_raw_execute((struct block_raw *)block, &flush);
+}
+
+/* When it was last written to. A block device has no such time. */
+static uint64_t raw_stamp(const struct block *block)
+{
+	const struct block_raw *b = (const struct block_raw *)block;
+	struct stat st;
+
+	if (b->device || fstat(b->fd, &st))
+		return 0;
+	return (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec;
+}
+
 static const struct block_ops raw_ops = {
 	.submit = raw_submit,
 	.kick = raw_kick,
 	.attach = raw_attach,
 	.detach = raw_detach,
 	.destroy = raw_destroy,
+	.sync = raw_sync,
+	.stamp = raw_stamp,
 };
 
 /* What does direct I/O want offsets, lengths and addresses to be multiples of? The kernel has

@@ -76,11 +76,23 @@ static void fake_destroy(struct block *b)
 	free(f);
 }
 
+static int fake_sync(struct block *b)
+{
+	return 0;
+}
+
+static uint64_t fake_stamp(const struct block *b)
+{
+	return 0;
+}
+
 static const struct block_ops fake_ops = {
 	.submit = fake_submit,
 	.attach = fake_attach,
 	.detach = fake_detach,
 	.destroy = fake_destroy,
+	.sync = fake_sync,
+	.stamp = fake_stamp,
 };
 
 struct fake_block *fake_block_create(uint64_t size)

@@ -55,6 +55,12 @@ int machine_nmi(struct machine *m)
 	strcpy(did, "nmi");
 	return fault;
 }
+int machine_snapshot(struct machine *m, const char *path, struct snapshot_told *told, struct err *e)
+{
+	snprintf(did + strlen(did), sizeof(did) - strlen(did), "snapshot %s", path);
+	*told = (struct snapshot_told){.paused_ns = 2500000, .bytes = 4096};
+	return fault ? err_host(e, fault, "no room") : 0;
+}
 json_t *machine_status(const struct machine *m)
 {
 	return json_string("status");
@@ -137,6 +143,26 @@ static void buttons(void **state)
 	fault = 0;
 }
 
+static void snapshots(void **state)
+{
+	json_t *answer = ask("snapshot", json_pack("{s:s}", "dir", "/s"));
+
+	assert_string_equal(did, "snapshot /s");
+	assert_true(json_real_value(json_object_get(json_object_get(answer, "result"),
+						    "paused_ms")) == 2.5);
+	json_decref(answer);
+	/* Nothing of what it does after the snapshot is lost, as it does nothing. */
+	answer = ask("snapshot", json_pack("{s:s, s:b}", "dir", "/s", "stop", 1));
+	assert_string_equal(did, "stop");
+	json_decref(answer);
+	fails("snapshot", json_pack("{s:s}", "dir", "s"), RPC_INVALID_PARAMS);
+	fails("snapshot", NULL, RPC_INVALID_PARAMS);
+	assert_string_equal(did, "");
+	fault = -ENOSPC;
+	fails("snapshot", json_pack("{s:s}", "dir", "/s"), RPC_FAILED);
+	fault = 0;
+}
+
 static void questions(void **state)
 {
 	static const char *const all[] = {"status", "stats", "screenshot"};
@@ -151,7 +177,14 @@ static void questions(void **state)
 
 static const char *type_of(enum rpc_kind kind)
 {
-	return kind == RPC_STRING ? "string" : kind == RPC_INTEGER ? "integer" : "boolean";
+	static const char *const types[] = {
+		[RPC_STRING] = "string",
+		[RPC_INTEGER] = "integer",
+		[RPC_BOOLEAN] = "boolean",
+		[RPC_PATH] = "string",
+	};
+
+	return types[kind];
 }
 
 static void same_params(const struct rpc_method *m, const json_t *params)
@@ -197,6 +230,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(buttons),
+		cmocka_unit_test(snapshots),
 		cmocka_unit_test(questions),
 		cmocka_unit_test(the_document),
 	};

@@ -144,6 +144,8 @@ static int take_option(struct pass *p, const struct option_def *def, char *arg, 
 	}
 	if (!p->setting && def->key != 'h' && def->key != 'V')
 		p->setting = def;
+	if (def->key == KEY_RESTORE)
+		p->found.restore = arg;
 	if (def->key == KEY_CONFIG) {
 		p->found.config_file = arg;
 	} else if (!def->set) {
@@ -216,6 +218,10 @@ int cli_scan(int argc, char **argv, struct cli_scan *found, struct err *e)
 
 	if (!p.found.config_file)
 		p.found.config_file = found->config_file;
+	else if (p.found.restore && action == CONFIG_RUN)
+		return err_usage(e, -EINVAL,
+				 "--config: not together with --restore, whose machine has its "
+				 "settings; give what is to differ on the command line");
 	*found = p.found;
 	if (action != CONFIG_RUN || !found->doctor)
 		return action;

@@ -14,6 +14,7 @@
 /* What the first look finds. */
 struct cli_scan {
 	const char *config_file; /* what --config says (borrowed from argv); untouched without */
+	const char *restore;     /* likewise what --restore says; NULL without */
 	bool doctor;             /* the command is doctor, also where --help is the answer */
 	bool json;
 	bool run;     /* the word "run" is there */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void vm_config_init(struct vm_config *c)
 {
@@ -37,6 +38,7 @@ void vm_config_fini(struct vm_config *c)
 	share_clear_all(c);
 	command_fini(c);
 	free(c->vsock.path);
+	free(c->restore.dir);
 	free(c->kernel);
 	for (unsigned i = 0; i < c->n_initrds; i++)
 		free(c->initrds[i]);
@@ -50,6 +52,12 @@ void vm_config_fini(struct vm_config *c)
 	free(c->events.path);
 	free(c->log_file);
 	memset(c, 0, sizeof(*c));
+}
+
+void config_forget_restore(struct vm_config *c)
+{
+	free(c->restore.dir);
+	c->restore = (struct restore_config){0};
 }
 
 struct file_walk {
@@ -408,7 +416,15 @@ static int complete(struct vm_config *c, struct err *e)
 			e, -EINVAL,
 			"--json: is for queries; give it with --dry-run or minivmm doctor");
 
-	if (!c->kernel)
+	if (c->restore.dir && c->dry_run)
+		return err_usage(e, -EINVAL,
+				 "--dry-run: not together with --restore; the snapshot's "
+				 "machine.ini tells what that machine is");
+	if (c->restore.dir && c->command.wanted)
+		return err_usage(e, -EINVAL,
+				 "--restore: the saved guest is in the midst of what it "
+				 "does; it takes no command");
+	if (!c->kernel && !c->restore.dir)
 		return err_usage(e, -EINVAL,
 				 "--kernel: missing; give the guest's bzImage or vmlinux, or see "
 				 "minivmm --help");
@@ -429,6 +445,24 @@ static void cleanse(char *text)
 	}
 }
 
+/* What the saved machine was, below all that is said now. */
+static int apply_saved(struct vm_config *c, const char *word, struct err *e)
+{
+	struct level level = {.kind = LEVEL_CLI};
+	char *file = NULL;
+	int err = option_apply(c, &level, option_by_key(KEY_RESTORE), word, e);
+
+	if (!err && asprintf(&file, "%s/machine.ini", c->restore.dir) < 0)
+		err = err_host(e, -ENOMEM, "--restore: out of memory");
+	if (!err && access(file, R_OK))
+		err = err_usage(e, -errno, "--restore %.200s: machine.ini: %s", c->restore.dir,
+				strerror(errno));
+	if (!err)
+		err = apply_file(c, file, e);
+	free(file);
+	return err;
+}
+
 static int merge(struct vm_config *c, int argc, char **argv, struct err *e)
 {
 	struct cli_scan found = {.config_file = getenv("MINIVMM_CONFIG")};
@@ -442,7 +476,9 @@ static int merge(struct vm_config *c, int argc, char **argv, struct err *e)
 	if (err || action != CONFIG_RUN)
 		return err ? err : action;
 
-	if (file && *file)
+	if (found.restore)
+		err = apply_saved(c, found.restore, e);
+	else if (file && *file)
 		err = apply_file(c, file, e);
 	if (!err)
 		err = apply_environment(c, e);

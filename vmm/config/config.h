@@ -132,6 +132,15 @@ struct char_config {
 	char *path; /* of CHAR_FILE and CHAR_SOCKET; else NULL */
 };
 
+/* A saved machine that goes on. */
+struct restore_config {
+	char *dir;      /* its snapshot; NULL: the machine boots */
+	bool verify;    /* look at all of its memory before it runs */
+	bool eager;     /* read its memory; else it is mapped, and read as the guest touches it */
+	bool any_cpu;   /* also where this host's CPU lacks features that the guest knows of */
+	bool any_disks; /* also with disks that have been written to since */
+};
+
 enum transport { TRANSPORT_PCI, TRANSPORT_MMIO };
 /* BOOT_CHOICE_AUTO: the best entry that the kernel has. */
 enum boot_choice {
@@ -144,9 +153,10 @@ enum reboot_action { ON_REBOOT_EXIT, ON_REBOOT_RESTART };
 
 struct vm_config {
 	struct command_config command;
+	struct restore_config restore;
 
 	/* boot */
-	char *kernel; /* required, but for a command: then the host's own */
+	char *kernel; /* required, but for a command (then the host's own) and a restore */
 	/* Read one behind the other; none: pack one if the kernel needs modules. */
 	char *initrds[CONFIG_INITRDS_MAX];
 	unsigned n_initrds;
@@ -206,6 +216,9 @@ void vm_config_init(struct vm_config *c);
 
 /* Frees what *c owns and leaves it as zeroes; harmless when called twice. */
 void vm_config_fini(struct vm_config *c);
+
+/* Have the machine boot the next time. */
+void config_forget_restore(struct vm_config *c);
 
 /* What main should do with a parsed command line. */
 enum config_action {

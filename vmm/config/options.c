@@ -363,6 +363,12 @@ const struct option_def options[] = {
 
 	/* Where to look and what to do: handled in cli.c, so without a setter. */
 	{ "config", KEY_CONFIG, "FILE", NULL, "take settings from an INI file", .set = NULL },
+	{ "restore", KEY_RESTORE, "DIR[,verify]", NULL,
+	  "go on with the machine whose snapshot that is;\n"
+	  "settings given here replace its own. Keys:\n"
+	  "verify (all of its memory first), memory=read\n"
+	  "(else mapped), cpu=any, disks=any",
+	  .set = restore_set_spec },
 	{ "dry-run", KEY_DRY_RUN, NULL, NULL,
 	  "tell what the machine would be, and make none",
 	  .set = set_dry_run },

@@ -49,6 +49,7 @@ struct option_def {
 enum {
 	KEY_LONG = 256,
 	KEY_CONFIG,
+	KEY_RESTORE,
 	KEY_MODULES,
 	KEY_APPEND,
 	KEY_CMDLINE,
@@ -175,6 +176,9 @@ void command_fini(struct vm_config *c);
 /* Events, and the control socket: `value` is PATH or fd=N. */
 int control_set(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
 int events_set(struct vm_config *c, const char *value, const struct origin *o, struct err *e);
+
+/* A saved machine: `word` is DIR[,key=value]... */
+int restore_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);
 
 /* Sockets: `word` is PATH[,cid=N]. */
 int vsock_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);

@@ -32,6 +32,8 @@ static const char help[] =
 	"  reset                      press the reset button: the guest starts anew\n"
 	"  stop                       end it at once\n"
 	"  nmi                        a non-maskable interrupt for its first processor\n"
+	"  snapshot dir=DIR [stop=on] write all of it there, for minivmm --restore DIR, and\n"
+	"                             end it if stop is on; it stands meanwhile\n"
 	"  net.link net=ID up=on|off   plug a network's cable in, or pull it\n"
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
@@ -67,6 +69,16 @@ static int find_method(struct words *w, const char *name, struct err *e)
 	return err_usage(e, -EINVAL, "ctl %.80s: unknown method; see minivmm ctl --help", name);
 }
 
+/* A path means the same to the machine, whose current directory is another. */
+static json_t *absolute(const char *path)
+{
+	char *cwd = *path == '/' ? strdup("") : getcwd(NULL, 0);
+	json_t *s = cwd ? json_sprintf("%s%s%s", cwd, *cwd ? "/" : "", path) : NULL;
+
+	free(cwd);
+	return s;
+}
+
 /* A word as the method's table wants it; NULL with *e filled. */
 static json_t *value_of(const struct rpc_param *p, const char *text, struct err *e)
 {
@@ -74,8 +86,9 @@ static json_t *value_of(const struct rpc_param *p, const char *text, struct err 
 	long long n;
 
 	switch (p->kind) {
+	case RPC_PATH:
 	case RPC_STRING: {
-		json_t *s = json_string(text);
+		json_t *s = p->kind == RPC_PATH ? absolute(text) : json_string(text);
 
 		if (!s)
 			err_usage(e, -EILSEQ, "ctl %s: is not UTF-8", p->name);

@@ -88,6 +88,24 @@ static json_t *on_nmi(void *ctx, const json_t *params, struct err *e)
 	return nothing();
 }
 
+static json_t *on_snapshot(void *ctx, const json_t *params, struct err *e)
+{
+	const char *dir = json_string_value(json_object_get(params, "dir"));
+	bool stop = json_is_true(json_object_get(params, "stop"));
+	struct snapshot_told told;
+
+	/* What comes after the snapshot would be lost, and what is on the disks by then
+	 * would not fit it. */
+	if (stop && machine_pause(of(ctx), e))
+		return NULL;
+	if (machine_snapshot(of(ctx), dir, &told, e))
+		return NULL;
+	if (stop)
+		machine_stop(of(ctx));
+	return json_pack("{s:f, s:I}", "paused_ms", (double)told.paused_ns / 1e6, "bytes",
+			 (json_int_t)told.bytes);
+}
+
 static json_t *on_net_link(void *ctx, const json_t *params, struct err *e)
 {
 	const char *id = json_string_value(json_object_get(params, "net"));
@@ -117,6 +135,7 @@ static const struct rpc_method methods[] = {
 	{"reset", {{0}}, on_reset},
 	{"stop", {{0}}, on_stop},
 	{"nmi", {{0}}, on_nmi},
+	{"snapshot", {{"dir", RPC_PATH, true}, {"stop", RPC_BOOLEAN, false}}, on_snapshot},
 	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},
 	{"events", {{0}}, on_events},
 	{"rpc.discover", {{0}}, on_discover},

@@ -49,6 +49,8 @@ static bool is_of(const json_t *value, enum rpc_kind kind)
 	switch (kind) {
 	case RPC_STRING:
 		return json_is_string(value);
+	case RPC_PATH:
+		return json_is_string(value) && *json_string_value(value) == '/';
 	case RPC_INTEGER:
 		return json_is_integer(value);
 	case RPC_BOOLEAN:
@@ -63,6 +65,7 @@ static bool check_params(const struct rpc_method *m, json_t *params, struct faul
 		[RPC_STRING] = "a string",
 		[RPC_INTEGER] = "an integer",
 		[RPC_BOOLEAN] = "true or false",
+		[RPC_PATH] = "an absolute path",
 	};
 	const char *name;
 	json_t *value;

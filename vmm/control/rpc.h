@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_BOOLEAN };
+enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_BOOLEAN, RPC_PATH /* absolute */ };
 
 struct rpc_param {
 	const char *name;

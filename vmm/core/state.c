@@ -8,7 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_LEN = 24, VERSION_AT = NAME_LEN, LENGTH_AT = NAME_LEN + 4, HEADER_LEN = NAME_LEN + 8 };
+enum {
+	NAME_LEN = STATE_NAME_BYTES,
+	VERSION_AT = NAME_LEN,
+	LENGTH_AT = NAME_LEN + 4,
+	HEADER_LEN = NAME_LEN + 8
+};
 
 /* --- writing ----------------------------------------------------------------- */
 
@@ -152,6 +157,31 @@ int state_section_expect(struct state_reader *r, const char *name, uint32_t vers
 		return ret < 0 ? ret : 0;
 	r->error = -EBADMSG;
 	return err_host(e, -EBADMSG, "saved state: '%s' has unknown version %d", name, ret);
+}
+
+void state_section_name(const struct state_reader *r, char name[STATE_NAME_BYTES])
+{
+	memset(name, 0, STATE_NAME_BYTES);
+	if (!r->error && r->len - r->pos >= HEADER_LEN)
+		memcpy(name, r->data + r->pos, STATE_NAME_BYTES - 1);
+}
+
+int state_find(struct state_reader *out, const struct state_reader *r, const char *name,
+	       uint32_t version, struct err *e)
+{
+	char want[NAME_LEN] = "";
+
+	*out = *r;
+	assert(strlen(name) < NAME_LEN);
+	memcpy(want, name, strlen(name));
+	while (out->len - out->pos >= HEADER_LEN && memcmp(out->data + out->pos, want, NAME_LEN)) {
+		size_t length = le32_get(out->data + out->pos + LENGTH_AT);
+
+		if (length > out->len - out->pos - HEADER_LEN)
+			break;
+		out->pos += HEADER_LEN + length;
+	}
+	return state_section_expect(out, name, version, e);
 }
 
 int state_section_close(struct state_reader *r, struct err *e)

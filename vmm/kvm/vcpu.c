@@ -281,6 +281,11 @@ uint32_t vcpu_tsc_khz(const struct vcpu *v)
 	return khz < 0 ? 0 : (uint32_t)khz;
 }
 
+int vcpu_set_tsc_khz(const struct vcpu *v, uint32_t khz)
+{
+	return kvm_ioctl(v->fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)khz);
+}
+
 static void log_registers(const struct vcpu *v)
 {
 	struct kvm_regs r;

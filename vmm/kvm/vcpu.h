@@ -99,6 +99,8 @@ struct cpu_hold vcpus_hold(struct vcpu_group *g);
 
 /* The guest's TSC in kHz, or 0 if KVM does not know. */
 uint32_t vcpu_tsc_khz(const struct vcpu *v);
+/* Have it run at that rate, before it runs: 0 or a negative errno if the host cannot scale it. */
+int vcpu_set_tsc_khz(const struct vcpu *v, uint32_t khz);
 
 /* The registers of those that crashed, in a few log lines at level error. After
  * vcpus_quit, by a thread that may wait for the log's reader. */

@@ -113,3 +113,19 @@ int kvm_vm_attach_ram(struct kvm_vm *vm, struct guest_mem *gm, struct err *e)
 				strerror(-ret));
 	return 0;
 }
+
+int kvm_vm_get_clock(const struct kvm_vm *vm, uint64_t *ns)
+{
+	struct kvm_clock_data clock = {0};
+	int ret = kvm_ioctl(vm->vm_fd, KVM_GET_CLOCK, &clock);
+
+	*ns = clock.clock;
+	return ret;
+}
+
+int kvm_vm_set_clock(const struct kvm_vm *vm, uint64_t ns)
+{
+	struct kvm_clock_data clock = {.clock = ns};
+
+	return kvm_ioctl(vm->vm_fd, KVM_SET_CLOCK, &clock);
+}

@@ -40,6 +40,11 @@ int kvm_vm_attach_ram(struct kvm_vm *vm, struct guest_mem *gm, struct err *e);
 /* KVM_CHECK_EXTENSION on the VM: 0 when absent. */
 int kvm_vm_capability(const struct kvm_vm *vm, int capability);
 
+/* KVM's clock, which the guest may read [KVM api 4.29 KVM_GET_CLOCK], in nanoseconds; the vCPUs
+ * stand. 0 or a negative errno. */
+int kvm_vm_get_clock(const struct kvm_vm *vm, uint64_t *ns);
+int kvm_vm_set_clock(const struct kvm_vm *vm, uint64_t ns);
+
 /* ioctl that restarts after EINTR: the result >= 0, or a negative errno. */
 int kvm_ioctl(int fd, unsigned long request, void *arg);
 

@@ -144,6 +144,8 @@ static int open_kernel(struct kernel *k, const struct vm_config *c, struct err *
 		[BOOT_CHOICE_LINUX32] = BOOT_LINUX32,
 		[BOOT_CHOICE_PVH] = BOOT_PVH,
 	};
+	if (!c->kernel)
+		return err_usage(e, -ENOENT, "--kernel: missing; the guest cannot boot anew");
 	int ret = kernel_open(k, c->kernel, e);
 
 	return ret || c->boot == BOOT_CHOICE_AUTO ? ret
@@ -169,7 +171,7 @@ int machine_open_files(struct machine *m, struct err *e)
 	int ret = machine_open_nets(m, e);
 
 	if (!ret)
-		ret = open_kernel(&m->files.kernel, c, e);
+		ret = c->restore.dir ? saved_open(m, e) : open_kernel(&m->files.kernel, c, e);
 	if (ret)
 		return ret;
 	m->disks = calloc(c->n_disks, sizeof(*m->disks));
@@ -177,13 +179,15 @@ int machine_open_files(struct machine *m, struct err *e)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_disks && !ret; i++)
 		ret = open_disk(&m->disks[i], &c->disks[i], e);
+	if (!ret && m->saved.bytes)
+		ret = saved_check_disks(m, e);
 	if (!ret)
 		ret = machine_open_shares(m, e);
 	if (!ret)
 		ret = machine_open_vsock(m, e);
 	if (!ret)
 		ret = machine_check_consoles(c, e);
-	if (ret)
+	if (ret || c->restore.dir)
 		return ret;
 	for (unsigned i = 0; i < c->n_shares && c->n_initrds; i++)
 		if (c->shares[i].mountpoint && strcmp(c->shares[i].mountpoint, "/") != 0)

@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct machine;
 
@@ -30,6 +31,18 @@ int machine_reset(struct machine *m, struct err *e);
 void machine_stop(struct machine *m);
 /* 0 or a negative errno. */
 int machine_nmi(struct machine *m);
+
+/* What a snapshot took. */
+struct snapshot_told {
+	uint64_t paused_ns; /* how long the machine stood, at most, */
+	uint64_t bytes;     /* and what its RAM takes on disk */
+};
+
+/* Write all of it to the directory `path` (vmm/snapshot/README.md), from which it can be restored;
+ * an older snapshot there is replaced at the end. It goes on afterwards as it was, running or
+ * paused. 0, or a negative errno with *e filled and nothing left behind. */
+int machine_snapshot(struct machine *m, const char *path, struct snapshot_told *told,
+		     struct err *e);
 
 /* Plug the cable of the network called `id` in, or pull it. -ENOENT or, for a network that is gone,
  * -EPIPE, with *e filled. */

@@ -57,6 +57,8 @@ static int make_vm(struct machine *m, struct err *e)
 
 	if (!ret)
 		ret = cpuid_model_init(&m->cpuid, &m->vm, c->cpus_max, e);
+	if (!ret && m->saved.bytes)
+		ret = saved_load_cpuid(m, e);
 	if (!ret)
 		ret = plan_board(m, m->cpuid.address_bits, e);
 	if (!ret)
@@ -78,6 +80,18 @@ static int make_vm(struct machine *m, struct err *e)
 	return 0;
 }
 
+/* What is restored is mapped from the snapshot, unless pages of another kind are wanted. */
+static enum guest_mem_kind ram_kind(const struct vm_config *c, bool dry)
+{
+	if (dry)
+		return GUEST_MEM_ANON;
+	if (c->memory_shared)
+		return GUEST_MEM_SHARED;
+	bool pool = c->memory_pages == MEMORY_PAGES_2M || c->memory_pages == MEMORY_PAGES_1G;
+
+	return c->restore.dir && !c->restore.eager && !pool ? GUEST_MEM_FILE : GUEST_MEM_ANON;
+}
+
 /* A machine of nothing: machine_destroy() is fine from here on. */
 static struct machine *begin(const struct vm_config *config, bool dry, struct err *e)
 {
@@ -90,13 +104,14 @@ static struct machine *begin(const struct vm_config *config, bool dry, struct er
 	m->config = config;
 	m->dry = dry;
 	m->vm.kvm_fd = m->vm.vm_fd = -1;
+	m->saved.memory = -1;
 	m->stop = (struct stop_sink){on_stop, m};
 	m->exits = (struct exit_env){
 		.pio = &m->pio, .mmio = &m->mmio, .ram = &m->ram, .stop = m->stop};
 	pthread_mutex_init(&m->end_lock, NULL);
 	bus_init(&m->pio, "pio");
 	bus_init(&m->mmio, "mmio");
-	guest_mem_init(&m->ram, config->memory_shared && !dry ? GUEST_MEM_SHARED : GUEST_MEM_ANON);
+	guest_mem_init(&m->ram, ram_kind(config, dry));
 	return m;
 }
 
@@ -141,7 +156,7 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	if (ret)
 		goto fail;
 	events_mark(events, EVENT_VM_MADE);
-	ret = machine_load_guest(m, e);
+	ret = m->saved.bytes ? saved_load_cpus(m, e) : machine_load_guest(m, e);
 	if (!ret)
 		ret = machine_await_nets(m, e);
 	if (ret)
@@ -156,6 +171,9 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	ret = machine_open_consoles(m, e);
 	if (!ret)
 		ret = make_devices(m, e);
+	if (!ret && m->saved.bytes)
+		ret = saved_load_devices(m, e);
+	saved_close(m);
 	if (!ret && (config->stats || log_enabled(LOG_DEBUG)) && stats_begin(m))
 		ret = err_host(e, -ENOMEM, "--stats: out of memory");
 	if (ret)
@@ -222,6 +240,7 @@ void machine_destroy(struct machine *m)
 	command_destroy(m->command);
 	machine_close_consoles(m);
 	loop_destroy(m->loop);
+	saved_close(m);
 	machine_close_files(m);
 	bus_fini(&m->mmio);
 	bus_fini(&m->pio);

@@ -40,9 +40,9 @@ struct machine_end {
 	char *console; /* for --junit: the console's last lines, the caller's to free; or NULL */
 };
 
-/* Open everything, build everything, load the guest; nothing runs yet. `config` and
- * `events` (NULL: none) are borrowed and outlive the machine. 0, or a negative errno with
- * *e filled and nothing left behind. */
+/* Open everything, build everything, load the guest, or with config->restore what was saved of one;
+ * nothing runs yet. `config` and `events` (NULL: none) are borrowed and outlive the machine. 0, or
+ * a negative errno with *e filled and nothing left behind. */
 int machine_create(struct machine **out, const struct vm_config *config, struct events *events,
 		   struct err *e);
 

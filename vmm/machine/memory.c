@@ -131,7 +131,7 @@ int machine_map_ram(struct machine *m, struct err *e)
 		return ret;
 	if (!m->dry)
 		guest_mem_use_pages(&m->ram, pages_of(m->config));
-	ret = board_map_ram(&m->board, &m->ram, e);
+	ret = m->saved.bytes ? saved_map_ram(m, e) : board_map_ram(&m->board, &m->ram, e);
 	if (!ret && m->config->memory_prefault && !m->dry)
 		ret = prefault(m, e);
 	return ret;

@@ -42,6 +42,7 @@
 #include "vmm/machine/console.h"
 #include "vmm/machine/events.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/snapshot.h"
 #include "vmm/machine/stats.h"
 
 #include <pthread.h>
@@ -117,6 +118,8 @@ struct machine {
 	pthread_mutex_t end_lock;
 	struct machine_end end;
 	struct stop_sink stop;
+
+	struct saved_machine saved; /* what it goes on from, until it runs */
 
 	/* the host's side */
 	struct loop *loop;             /* of the main thread */

@@ -242,6 +242,12 @@ static int start_guest(struct machine *m, struct err *e)
 	if (ret)
 		return ret;
 	events_let_go(m->events);
+	/* A restored one, whose devices go on before its processors may ask them for more. */
+	if (m->paused) {
+		m->paused = false;
+		device_list_resume(&m->devices);
+		vcpus_tell_stood(&m->vcpus);
+	}
 	ret = vcpus_start(&m->vcpus, e);
 	if (!ret)
 		events_mark(m->events, EVENT_FIRST_INSTRUCTION);

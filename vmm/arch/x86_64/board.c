@@ -2,6 +2,8 @@
 #include "vmm/arch/x86_64/board.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 
 int board_init(struct board *b, uint64_t memory, uint64_t memory_max, unsigned cpus,
 	       unsigned cpus_max, unsigned address_bits, struct err *e)
@@ -49,6 +51,24 @@ int board_add_virtio(struct board *b, const char *name, struct err *e)
 unsigned board_ioapic_pins(const struct board *b)
 {
 	return LAYOUT_GSI_VIRTIO + (b->virtio_mmio ? b->n_virtio : 0);
+}
+
+static int map_part(struct guest_mem *gm, uint64_t gpa, uint64_t len, int fd, uint64_t off,
+		    struct err *e)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (own < 0)
+		return err_host(e, -errno, "guest memory: %s", strerror(errno));
+	return guest_mem_add(gm, gpa, len, own, off, e);
+}
+
+int board_map_saved_ram(const struct board *b, struct guest_mem *gm, int fd, struct err *e)
+{
+	int ret = map_part(gm, 0, b->ram_low, fd, 0, e);
+
+	return ret || !b->ram_high ? ret
+				   : map_part(gm, LAYOUT_HOLE_END, b->ram_high, fd, b->ram_low, e);
 }
 
 int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e)

@@ -55,6 +55,8 @@ unsigned board_ioapic_pins(const struct board *b);
 
 /* Map the board's RAM. */
 int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e);
+/* The same of a *gm of GUEST_MEM_FILE, from `fd` (the caller's), one region behind the other. */
+int board_map_saved_ram(const struct board *b, struct guest_mem *gm, int fd, struct err *e);
 
 /* APIC ids are packed: the id is the processor's number, as the topology leaves
  * of CPUID say too (one package, one thread a core). */

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * snapshot: a machine that goes on from a directory (vmm/snapshot/README.md), for the files of
+ * vmm/machine only. That it is written is in live.h.
+ *
+ *	open -> (ram, cpuid, cpus, devices, in that order, as parts.h's steps get to them) -> close
+ */
+#ifndef VMM_MACHINE_SNAPSHOT_H
+#define VMM_MACHINE_SNAPSHOT_H
+
+#include "vmm/arch/x86_64/cpuid.h"
+#include "vmm/base/err.h"
+#include "vmm/core/state.h"
+
+#include <stdint.h>
+
+struct machine;
+
+/* A snapshot that is being restored; all zeroes but `memory`, which is -1: none is. */
+struct saved_machine {
+	int memory;     /* the file with its RAM, owned; -1: taken over, or none */
+	uint8_t *bytes; /* owned: what `state` reads; NULL: no machine is being restored */
+	struct state_reader state;
+	uint32_t tsc_khz;
+	uint64_t config_sum;  /* of machine.ini and cmdline */
+	int64_t wall_ns;      /* when it was saved, */
+	uint64_t kvmclock_ns; /* and what its clock said */
+};
+
+/* Open the snapshot of m->config->restore, and judge what can be judged yet. As all of these, 0 or
+ * a negative errno with *e filled; main thread. */
+int saved_open(struct machine *m, struct err *e);
+/* Are the disks, which are open, as they were? */
+int saved_check_disks(struct machine *m, struct err *e);
+/* The guest's RAM, from the file. */
+int saved_map_ram(struct machine *m, struct err *e);
+/* The leaves of CPUID in place of this host's, before the board is planned. */
+int saved_load_cpuid(struct machine *m, struct err *e);
+/* The processors, before the devices are made: those may want to interrupt them. */
+int saved_load_cpus(struct machine *m, struct err *e);
+/* The devices; they stand still afterwards, as the machine does (m->paused). */
+int saved_load_devices(struct machine *m, struct err *e);
+/* Fine at any time, and twice. */
+void saved_close(struct machine *m);
+
+#endif

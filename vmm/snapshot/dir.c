@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/snapshot/dir.h"
+
+#include "vmm/base/bytes.h"
+#include "vmm/base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const files[] = {SNAPSHOT_STATE, SNAPSHOT_MEMORY, SNAPSHOT_CONFIG,
+				    SNAPSHOT_CMDLINE};
+
+static int fail(const struct snapshot_dir *d, int ret, struct err *e)
+{
+	return err_host(e, ret, "snapshot %.200s: %s", d->path, strerror(-ret));
+}
+
+static int split(struct snapshot_dir *d, const char *path, struct err *e)
+{
+	size_t len = strlen(path);
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	d->path = strndup(path, len);
+	if (!d->path)
+		return err_host(e, -ENOMEM, "snapshot: out of memory");
+	char *slash = strrchr(d->path, '/');
+
+	d->name = slash ? slash + 1 : d->path;
+	if (!*d->name || !strcmp(d->name, ".") || !strcmp(d->name, ".."))
+		return err_usage(e, -EINVAL, "snapshot %.200s: not a name for a directory", path);
+	if (asprintf(&d->partial, ".%s.partial", d->name) < 0) {
+		d->partial = NULL;
+		return err_host(e, -ENOMEM, "snapshot: out of memory");
+	}
+	char *above = slash ? strndup(d->path, (size_t)(slash - d->path) + 1) : strdup(".");
+
+	if (!above)
+		return err_host(e, -ENOMEM, "snapshot: out of memory");
+	d->above = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int ret = d->above < 0 ? -errno : 0;
+
+	free(above);
+	return ret ? fail(d, ret, e) : 0;
+}
+
+/* Is there something that a snapshot must not take the place of? */
+static int check_place(const struct snapshot_dir *d, struct err *e)
+{
+	_cleanup_fd_ int fd =
+		openat(d->above, d->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0)
+		return fail(d, -errno, e);
+	if (!fstatat(fd, SNAPSHOT_STATE, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
+		return 0;
+	/* An empty one may be removed, and only that. */
+	if (!unlinkat(d->above, d->name, AT_REMOVEDIR))
+		return 0;
+	return err_usage(e, -ENOTEMPTY,
+			 "snapshot %.200s: is there, and is no snapshot; give another place",
+			 d->path);
+}
+
+static void empty(int fd)
+{
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		unlinkat(fd, files[i], 0);
+}
+
+/* The partial directory, new or left by one who died. */
+static int take_partial(struct snapshot_dir *d, struct err *e)
+{
+	if (mkdirat(d->above, d->partial, 0700) && errno != EEXIST)
+		return fail(d, -errno, e);
+	d->fd = openat(d->above, d->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (d->fd < 0)
+		return fail(d, -errno, e);
+	if (flock(d->fd, LOCK_EX | LOCK_NB)) {
+		int ret = -errno;
+
+		fd_close(&d->fd);
+		return ret == -EWOULDBLOCK
+			       ? err_host(e, -EBUSY, "snapshot %.200s: is being written already",
+					  d->path)
+			       : fail(d, ret, e);
+	}
+	empty(d->fd);
+	return 0;
+}
+
+static void forget(struct snapshot_dir *d)
+{
+	fd_close(&d->fd);
+	fd_close(&d->above);
+	free(d->partial);
+	free(d->path);
+	d->path = d->name = d->partial = NULL;
+}
+
+int snapshot_dir_begin(struct snapshot_dir *d, const char *path, struct err *e)
+{
+	*d = (struct snapshot_dir){.above = -1, .fd = -1};
+	int ret = split(d, path, e);
+
+	if (!ret)
+		ret = check_place(d, e);
+	if (!ret)
+		ret = take_partial(d, e);
+	if (ret)
+		forget(d);
+	return ret;
+}
+
+int snapshot_dir_file(const struct snapshot_dir *d, const char *name, struct err *e)
+{
+	int fd = openat(d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd < 0 ? err_host(e, -errno, "snapshot %.200s: %s: %s", d->path, name,
+				 strerror(errno))
+		      : fd;
+}
+
+int snapshot_dir_sync(const struct snapshot_dir *d, int fd, const char *name, struct err *e)
+{
+	return fsync(fd) ? err_host(e, -errno, "snapshot %.200s: %s: %s", d->path, name,
+				    strerror(errno))
+			 : 0;
+}
+
+/* In one step, be there an older one or not. */
+static int put_in_place(const struct snapshot_dir *d, bool *replaced)
+{
+	*replaced = false;
+	if (!renameat2(d->above, d->partial, d->above, d->name, RENAME_NOREPLACE))
+		return 0;
+	/* A file system that does not know the flag says EINVAL; a plain rename takes no place
+	 * of what is not empty. */
+	if (errno == EINVAL && !renameat(d->above, d->partial, d->above, d->name))
+		return 0;
+	if (errno != EEXIST && errno != ENOTEMPTY)
+		return -errno;
+	if (renameat2(d->above, d->partial, d->above, d->name, RENAME_EXCHANGE))
+		return -errno;
+	*replaced = true;
+	return 0;
+}
+
+int snapshot_dir_commit(struct snapshot_dir *d, struct err *e)
+{
+	bool replaced = false;
+	int ret = fsync(d->fd) ? -errno : put_in_place(d, &replaced);
+
+	if (!ret && fsync(d->above))
+		ret = -errno;
+	if (ret) {
+		fail(d, ret, e);
+		snapshot_dir_abandon(d);
+		return ret;
+	}
+	if (replaced) {
+		_cleanup_fd_ int old = openat(d->above, d->partial,
+					      O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+		if (old >= 0)
+			empty(old);
+		unlinkat(d->above, d->partial, AT_REMOVEDIR);
+	}
+	forget(d);
+	return 0;
+}
+
+void snapshot_dir_abandon(struct snapshot_dir *d)
+{
+	if (d->fd >= 0) {
+		empty(d->fd);
+		unlinkat(d->above, d->partial, AT_REMOVEDIR);
+	}
+	forget(d);
+}
+
+int snapshot_dir_open(const char *path, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? err_usage(e, -errno, "--restore %.200s: %s", path, strerror(errno)) : fd;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dir: a snapshot's directory, which is there whole or not at all.
+ *
+ *	begin -> files, each written and synced -> commit
+ *	                                       \-> abandon
+ *
+ * All is written below .NAME.partial, beside the directory's place; commit gives it that place
+ * in one step. What was there before stays until then, and is gone afterwards. Who dies in
+ * between leaves a .NAME.partial that the next one takes over: a lock on it tells a live one.
+ */
+#ifndef VMM_SNAPSHOT_DIR_H
+#define VMM_SNAPSHOT_DIR_H
+
+#include "vmm/base/err.h"
+
+/* What is in it; see README.md. */
+#define SNAPSHOT_STATE   "state"
+#define SNAPSHOT_MEMORY  "memory"
+#define SNAPSHOT_CONFIG  "machine.ini"
+#define SNAPSHOT_CMDLINE "cmdline"
+
+struct snapshot_dir {
+	char *path;    /* owned: where it is to be, for errors */
+	char *name;    /* within the directory above */
+	char *partial; /* owned: its name until it is whole */
+	int above;     /* that directory, owned */
+	int fd;        /* the partial one, owned and locked */
+};
+
+/* Begin a snapshot at `path`, where there is nothing, an empty directory or an older snapshot.
+ * 0, or a negative errno with *e filled and nothing left. Main thread; so is all else. */
+int snapshot_dir_begin(struct snapshot_dir *d, const char *path, struct err *e);
+
+/* A new file in it, open for reading and writing; the caller's to close. Or a negative errno with
+ * *e filled. */
+int snapshot_dir_file(const struct snapshot_dir *d, const char *name, struct err *e);
+
+/* On disk with `fd`, which is one of its files: 0, or a negative errno with *e filled. */
+int snapshot_dir_sync(const struct snapshot_dir *d, int fd, const char *name, struct err *e);
+
+/* Give it its place. 0, or a negative errno with *e filled: then it is abandoned. */
+int snapshot_dir_commit(struct snapshot_dir *d, struct err *e);
+
+/* Leave no trace of it. Fine after a failed begin, and on zeroes whose descriptors are -1. */
+void snapshot_dir_abandon(struct snapshot_dir *d);
+
+/* Open an existing one: a descriptor, or a negative errno with *e filled. */
+int snapshot_dir_open(const char *path, struct err *e);
+
+#endif

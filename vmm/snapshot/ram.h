@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ram: guest RAM as a file, its regions one behind the other.
+ *
+ * Pages of zeroes are holes, and a guest that was restored from the file maps it as it is. Sums are
+ * of chunks, so that the file can be verified without a second copy; 0 is that of a chunk of
+ * zeroes.
+ */
+#ifndef VMM_SNAPSHOT_RAM_H
+#define VMM_SNAPSHOT_RAM_H
+
+#include "vmm/base/err.h"
+#include "vmm/core/guest_mem.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RAM_CHUNK = 2 << 20 };
+
+/* How many sums a RAM of `len` bytes has. */
+static inline size_t ram_chunks(uint64_t len)
+{
+	return (size_t)((len + RAM_CHUNK - 1) / RAM_CHUNK);
+}
+
+/* Write all of *gm, at which nobody stores meanwhile, into the empty file `fd`, and
+ * ram_chunks(guest_mem_size(gm)) sums into `sums`. 0 or a negative errno. Main thread. */
+int ram_write(const struct guest_mem *gm, int fd, uint64_t *sums);
+
+/* Is the file `fd` what these are the sums of? 0; -EBADMSG, with *at the first byte of a chunk that
+ * is not; or a negative errno. */
+int ram_verify(int fd, uint64_t len, const uint64_t *sums, uint64_t *at);
+
+/* Read the file into *gm, which is as big and still zeroes. 0 or a negative errno. */
+int ram_read(struct guest_mem *gm, int fd);
+
+#endif
