@@ -59,8 +59,8 @@ static int start_log(const struct vm_config *c, struct err *e)
 }
 
 /* One machine after the other, as long as the guest reboots and that means so. */
-static int run_machines(const struct vm_config *c, struct events *events,
-			const struct control *control, struct machine_end *end, struct err *e)
+static int run_machines(struct vm_config *c, struct events *events, const struct control *control,
+			struct machine_end *end, struct err *e)
 {
 	for (;;) {
 		struct machine *m;
@@ -81,7 +81,7 @@ static int run_machines(const struct vm_config *c, struct events *events,
 }
 
 /* ... and tell programs of it. */
-static int run(const struct vm_config *c, const struct process_start *start, struct err *e)
+static int run(struct vm_config *c, const struct process_start *start, struct err *e)
 {
 	struct machine_end end = {0};
 	struct control *control = NULL;
@@ -110,7 +110,7 @@ static int run(const struct vm_config *c, const struct process_start *start, str
 }
 
 /* --log-file is left alone: nothing is created. */
-static int describe(const struct vm_config *c, struct err *e)
+static int describe(struct vm_config *c, struct err *e)
 {
 	log_set_level(c->log_level);
 	return control_check(c, e) || machine_describe(c, stdout, e) ? report(e, false) : 0;

@@ -50,6 +50,7 @@ static bool is_of(const json_t *value, enum rpc_kind kind)
 	case RPC_STRING:
 		return json_is_string(value);
 	case RPC_INTEGER:
+	case RPC_SIZE:
 		return json_is_integer(value);
 	case RPC_BOOLEAN:
 		return json_is_boolean(value);
@@ -62,6 +63,7 @@ static bool check_params(const struct rpc_method *m, json_t *params, struct faul
 	static const char *const kinds[] = {
 		[RPC_STRING] = "a string",
 		[RPC_INTEGER] = "an integer",
+		[RPC_SIZE] = "an integer",
 		[RPC_BOOLEAN] = "true or false",
 	};
 	const char *name;
