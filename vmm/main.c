@@ -111,7 +111,7 @@ static int run(struct vm_config *c, const struct process_start *start, struct er
 }
 
 /* --log-file is left alone: nothing is created. */
-static int describe(const struct vm_config *c, struct err *e)
+static int describe(struct vm_config *c, struct err *e)
 {
 	log_set_level(c->log_level);
 	return control_check(c, e) || machine_describe(c, stdout, e) ? report(e, false) : 0;

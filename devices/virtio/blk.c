@@ -303,6 +303,75 @@ static enum verdict parse(struct virtio_blk_req *r, uint64_t *written)
 	}
 }
 
+/* --- the limit ------------------------------------------------------------------------- */
+
+/* Moving nothing, a discard is an operation and no bytes. A range of zeroes may come down to
+ * writing them. */
+static uint64_t bytes_of(const struct block_req *io)
+{
+	return io->op == BLOCK_FLUSH || io->op == BLOCK_DISCARD ? 0 : io->len;
+}
+
+/* Has the lane to wait before it takes a request from queue `index`, of which it has just taken
+ * `taken`? Then its timer runs. Who had something goes to the end of the round. */
+static bool must_wait(struct virtio_blk_lane *l, unsigned index, unsigned taken)
+{
+	enum { NS_PER_MS = 1000000 };
+
+	/* In this order: a change that comes now is in the answer, or is heard. */
+	__atomic_store_n(&l->limit_changed, false, __ATOMIC_SEQ_CST);
+	uint64_t ns = rate_limit_wait(&l->blk->limit);
+
+	if (!ns)
+		return false;
+	l->waits = true;
+	l->next_queue = taken ? index + l->blk->n_lanes : index;
+	virtq_disable_kick(&l->blk->v.queues[index]);
+	loop_timer_start(l->timer, ns / NS_PER_MS + 1);
+	return true;
+}
+
+static void stop_waiting(struct virtio_blk_lane *l)
+{
+	l->waits = false;
+	if (l->timer)
+		loop_timer_stop(l->timer);
+}
+
+static void queue_ready(void *dev, unsigned index);
+
+/* All queues of a lane, in their turn, until it has to wait again. */
+static void on_timer(void *ctx)
+{
+	struct virtio_blk_lane *l = ctx;
+	struct virtio *v = &l->blk->v;
+	unsigned first = l->next_queue < v->n_queues ? l->next_queue : l->index, i = first;
+
+	stop_waiting(l);
+	do {
+		if (!virtio_failed(v) && v->queues[i].running)
+			queue_ready(l->blk, i);
+		i += l->blk->n_lanes;
+		if (i >= v->n_queues)
+			i = l->index;
+	} while (i != first && !l->waits);
+}
+
+void virtio_blk_set_limit(struct virtio_blk *b, const struct rates *limit)
+{
+	rate_limit_set(&b->limit, limit);
+	/* Who waits has a queue that runs, and hears its doorbell. */
+	for (unsigned i = 0; i < b->n_lanes; i++)
+		__atomic_store_n(&b->lanes[i].limit_changed, true, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < b->v.n_queues; i++)
+		virtio_kick(&b->v, i);
+}
+
+struct rates virtio_blk_limit(struct virtio_blk *b)
+{
+	return rate_limit_get(&b->limit);
+}
+
 /* --- the loop's calls ------------------------------------------------------------------ */
 
 static void queue_ready(void *dev, unsigned index)
@@ -311,11 +380,22 @@ static void queue_ready(void *dev, unsigned index)
 	struct virtio_blk_lane *l = &b->lanes[index % b->n_lanes];
 	unsigned taken = 0;
 
+	if (l->waits) {
+		if (__atomic_exchange_n(&l->limit_changed, false, __ATOMIC_ACQUIRE))
+			on_timer(l);
+		else
+			virtq_disable_kick(&b->v.queues[index]);
+		return;
+	}
 	for (;;) {
-		struct virtio_blk_req *r = take_slot(l);
+		struct virtio_blk_req *r;
 		enum verdict verdict;
 		uint64_t written = 0;
+		bool limited = rate_limit_on(&b->limit);
 
+		if (limited && must_wait(l, index, taken))
+			break;
+		r = take_slot(l);
 		if (!virtio_pop(&b->v, index, &taken, &r->chain)) {
 			free_slot(r);
 			break;
@@ -331,6 +411,8 @@ static void queue_ready(void *dev, unsigned index)
 			answer(r, (uint8_t)verdict, written);
 			continue;
 		}
+		if (limited)
+			rate_limit_spend(&b->limit, bytes_of(&r->io));
 		r->io.done = done;
 		r->io.ctx = l;
 		l->in_flight++;
@@ -346,8 +428,9 @@ static void started(void *dev, unsigned lane)
 	struct virtio_blk_lane *l = &b->lanes[lane];
 	const struct block_ops *disk = l->backend->ops;
 
+	l->timer = loop_timer_add(virtio_loop(&b->v, lane), on_timer, l);
 	l->attached = !disk->attach || !disk->attach(l->backend, virtio_loop(&b->v, lane));
-	if (!l->attached)
+	if (!l->attached || !l->timer)
 		virtio_fail(&b->v, "the host has no resources for its disk");
 }
 
@@ -355,6 +438,7 @@ static void quiesce(void *dev, unsigned lane)
 {
 	struct virtio_blk *b = dev;
 
+	stop_waiting(&b->lanes[lane]);
 	/* The backend cannot be told to forget a request whose buffers the kernel may
 	 * be filling; so wait for all of them. */
 	b->lanes[lane].quiescing = true;
@@ -368,6 +452,8 @@ static void stopped(void *dev, unsigned lane)
 	if (l->attached && l->backend->ops->detach)
 		l->backend->ops->detach(l->backend);
 	l->attached = false;
+	loop_timer_del(l->timer);
+	l->timer = NULL;
 }
 
 static void reset(void *dev)
@@ -453,6 +539,8 @@ int virtio_blk_init(struct virtio_blk *b, const struct virtio_blk_options *optio
 	assert(n && n <= VIRTIO_QUEUES_MAX);
 	assert(n_hosts && n_hosts <= n && n_hosts <= VIRTIO_BLK_LANES_MAX);
 	*b = (struct virtio_blk){.n_lanes = n_hosts};
+	rate_limit_init(&b->limit, options->clock);
+	rate_limit_set(&b->limit, &options->limit);
 	if (options->serial)
 		memcpy(b->id, options->serial, strnlen(options->serial, sizeof(b->id)));
 	for (unsigned i = 0; i < n; i++)
@@ -484,4 +572,5 @@ void virtio_blk_fini(struct virtio_blk *b)
 		free(b->lanes[i].pool);
 	}
 	b->n_lanes = 0;
+	rate_limit_fini(&b->limit);
 }

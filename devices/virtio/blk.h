@@ -6,12 +6,17 @@
  * that was allocated with the device, and answered when the backend is done, in
  * whatever order. All of it runs on the loop of the queue's lane, each of which has
  * a pool and a backend of its own; vCPUs only touch the configuration space.
+ *
+ * A disk may have a limit. Then a lane asks before it takes a request, and where the answer is "not
+ * yet", takes none until its timer rings; what it does not take stays in the ring, so there is
+ * nothing to give back or to lose. The limit is one for all lanes: they share its lock.
  */
 #ifndef DEVICES_VIRTIO_BLK_H
 #define DEVICES_VIRTIO_BLK_H
 
 #include "devices/backend/block.h"
 #include "devices/virtio/virtio.h"
+#include "vmm/core/rate_limit.h"
 
 /* Feature bits [virtio 1.3 5.2.3]. */
 #define VIRTIO_BLK_F_SEG_MAX      (1ull << 2)
@@ -79,6 +84,10 @@ struct virtio_blk_lane {
 	unsigned slots, fresh; /* of the pool: how many, and from where on never used */
 	unsigned in_flight;
 	bool attached, quiescing;
+	struct loop_timer *timer; /* from started to stopped */
+	bool waits;               /* for the timer: nothing is taken until then */
+	bool limit_changed;       /* atomic, any thread: it need not wait for the timer */
+	unsigned next_queue;  /* is served first when the timer rings; past the end: the first */
 	uint64_t unpublished; /* a bit for each queue with answers not yet shown */
 	struct log_budget host_errors;
 };
@@ -87,6 +96,7 @@ struct virtio_blk {
 	struct virtio v; /* for the transport */
 	uint8_t id[VIRTIO_BLK_ID_LEN];
 	uint8_t cache_mode; /* what the driver chose; vCPUs store, the loops load */
+	struct rate_limit limit;
 	struct virtio_blk_lane lanes[VIRTIO_BLK_LANES_MAX];
 	unsigned n_lanes;
 };
@@ -95,6 +105,9 @@ struct virtio_blk_options {
 	const char *name;   /* for log lines, borrowed: "disk0" */
 	const char *serial; /* what GET_ID tells, cut at 20 bytes; NULL: none */
 	unsigned n_queues;  /* 1 to VIRTIO_QUEUES_MAX */
+	struct rates limit; /* zeroes: none */
+	const struct clock
+		*clock; /* for the limit; borrowed, outlives the device; NULL: the host's */
 };
 
 /* Who serves a share of the queues: a loop, and a way of its own to the disk. */
@@ -111,6 +124,13 @@ int virtio_blk_init(struct virtio_blk *b, const struct virtio_blk_options *optio
 /* As virtio_fini(); then the backends are destroyed. A saved state is refused with
  * -EINVAL when the disk's size is another. */
 void virtio_blk_fini(struct virtio_blk *b);
+
+/* From now on no more than this of reads and writes, both together; zeroes: no limit. An operation
+ * is a request of any kind that gets to the disk, its bytes are those that are read, written or
+ * zeroed: a flush and a discard have none. Any thread, without the virtio lock. */
+void virtio_blk_set_limit(struct virtio_blk *b, const struct rates *limit);
+/* As it was set last. Any thread. */
+struct rates virtio_blk_limit(struct virtio_blk *b);
 
 /* The disk, of which the sizes and abilities are the same for all lanes. */
 static inline const struct block *virtio_blk_disk(const struct virtio_blk *b)

@@ -27,16 +27,78 @@ bool virtio_net_lost(const struct virtio_net *n)
 	return __atomic_load_n(&n->lost, __ATOMIC_RELAXED);
 }
 
-void virtio_net_set_link(struct virtio_net *n, bool up)
+/* Whoever serves the rings may have to change. */
+static void ring_relink(struct virtio_net *n)
 {
 	const uint64_t one = 1;
 
-	if (__atomic_exchange_n(&n->link_up, up, __ATOMIC_RELAXED) == up)
-		return;
-	/* Whoever serves the rings has to change. A counter that is full rings as well. */
+	/* A counter that is full rings as well. */
 	if (write(n->relink, &one, sizeof(one)) < 0)
 		log_debug("%s: %s", n->v.name, strerror(errno));
+}
+
+void virtio_net_set_link(struct virtio_net *n, bool up)
+{
+	if (__atomic_exchange_n(&n->link_up, up, __ATOMIC_RELAXED) == up)
+		return;
+	ring_relink(n);
 	virtio_notify_config(&n->v);
+}
+
+/* --- the limit ------------------------------------------------------------------------- */
+
+void virtio_net_set_limit(struct virtio_net *n, const struct rates *limit)
+{
+	for (unsigned i = 0; i < NET_RINGS; i++)
+		rate_limit_set(&n->limits[i], limit);
+	ring_relink(n);
+}
+
+struct rates virtio_net_limit(struct virtio_net *n)
+{
+	return rate_limit_get(&n->limits[NET_RING_RX]);
+}
+
+bool net_must_wait(struct virtio_net *n, unsigned direction)
+{
+	enum { NS_PER_MS = 1000000 };
+	uint64_t ns = rate_limit_wait(&n->limits[direction]);
+
+	if (!ns)
+		return false;
+	uint64_t now = clock_monotonic_ns(n->limits[direction].clock);
+	uint64_t at = ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
+
+	/* One timer for all: the first of them counts, and the others ask again. */
+	if (n->rings_at && n->rings_at <= at)
+		return true;
+	n->rings_at = at;
+	loop_timer_start(n->timer, ns / NS_PER_MS + 1);
+	return true;
+}
+
+static void stop_waiting(struct virtio_net *n)
+{
+	n->rings_at = 0;
+	if (n->timer)
+		loop_timer_stop(n->timer);
+}
+
+/* Pairs begin in turn, or the first would have all. */
+static void on_timer(void *ctx)
+{
+	struct virtio_net *n = ctx;
+	unsigned first = n->first_pair++;
+
+	stop_waiting(n);
+	for (unsigned i = 0; i < n->active && !virtio_failed(&n->v); i++) {
+		struct virtio_net_pair *p = &n->pairs[(first + i) % n->active];
+
+		if (!p->attached || p->lent)
+			continue;
+		net_tx_run(p);
+		net_rx_run(p);
+	}
 }
 
 /* --- configuration space ---------------------------------------------------------------- */
@@ -176,11 +238,14 @@ static void on_relink(void *ctx, int events)
 	if (read(n->relink, &count, sizeof(count)) < 0 || virtio_failed(&n->v))
 		return;
 	for (unsigned i = 0; i < n->active; i++) {
-		if (virtio_net_link(n))
+		if (net_may_lend(n))
 			net_rings_lend(&n->pairs[i]);
 		else
 			net_rings_reclaim(&n->pairs[i]);
 	}
+	/* With other limits it may be another time. */
+	if (n->rings_at)
+		on_timer(n);
 }
 
 /* --- pairs --------------------------------------------------------------------------------- */
@@ -229,8 +294,9 @@ static void started(void *dev, unsigned lane)
 	unsigned wanted = n->active;
 
 	n->active = 0;
+	n->timer = loop_timer_add(virtio_loop(&n->v, 0), on_timer, n);
 	n->relink_watch = loop_fd_add(virtio_loop(&n->v, 0), n->relink, LOOP_READ, on_relink, n);
-	if (!net_use_pairs(n, wanted) || !n->relink_watch) {
+	if (!net_use_pairs(n, wanted) || !n->relink_watch || !n->timer) {
 		n->active = wanted;
 		virtio_fail(&n->v, "the host has no resources for its network");
 	}
@@ -263,6 +329,9 @@ static void quiesce(void *dev, unsigned lane)
 
 	loop_fd_del(n->relink_watch);
 	n->relink_watch = NULL;
+	loop_timer_del(n->timer);
+	n->timer = NULL;
+	n->rings_at = 0;
 	for (unsigned i = 0; i < n->n_pairs; i++)
 		stop_pair(&n->pairs[i]);
 	virtio_quiesced(&n->v, lane);
@@ -362,6 +431,10 @@ int virtio_net_init(struct virtio_net *n, struct net *const *backends, unsigned 
 	n->link_up = n->link_told = true;
 	n->active = 1;
 	n->mtu = backends[0]->mtu;
+	for (unsigned i = 0; i < NET_RINGS; i++) {
+		rate_limit_init(&n->limits[i], options->clock);
+		rate_limit_set(&n->limits[i], &options->limit);
+	}
 	memcpy(n->mac, options->mac, sizeof(n->mac));
 	n->relink = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	n->pairs = calloc(n_pairs, sizeof(*n->pairs));
@@ -393,6 +466,8 @@ void virtio_net_fini(struct virtio_net *n)
 	free(n->pairs);
 	n->pairs = NULL;
 	n->n_pairs = 0;
+	for (unsigned i = 0; i < NET_RINGS; i++)
+		rate_limit_fini(&n->limits[i]);
 	/* Zero-filled, there is none. */
 	if (n->relink > 0)
 		fd_close(&n->relink);

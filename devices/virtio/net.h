@@ -6,12 +6,17 @@
  * Frames go from the guest's buffers to the host and back without a copy. All of it
  * runs on the device's loop; vCPUs only read the configuration space. Where the backend
  * can, the host's kernel serves the rings in our stead (net_rings.c).
+ *
+ * A network may have a limit, the same for each direction. What may not be sent yet stays in the
+ * ring; and what the guest may not receive yet, in the backend, which drops or holds back. The
+ * kernel knows of no limit, so while there is one, no ring is lent.
  */
 #ifndef DEVICES_VIRTIO_NET_H
 #define DEVICES_VIRTIO_NET_H
 
 #include "devices/backend/net.h"
 #include "devices/virtio/virtio.h"
+#include "vmm/core/rate_limit.h"
 
 /* Feature bits [virtio 1.3 5.1.3]. */
 #define VIRTIO_NET_F_CSUM       (1ull << 0)
@@ -106,8 +111,9 @@ struct virtio_net {
 	uint8_t mac[6];
 	bool link_up; /* atomic: any thread */
 	bool lost;    /* atomic: its network is gone, for good */
-	int relink;   /* eventfd, owned: look at link_up again */
-	uint16_t mtu; /* as struct net has it */
+	int relink;   /* eventfd, owned: look at link_up and the limits again */
+	struct rate_limit limits[NET_RINGS]; /* of what the guest receives, and of what it sends */
+	uint16_t mtu;                        /* as struct net has it */
 	unsigned n_pairs;
 	struct virtio_net_pair *pairs; /* n_pairs of them, owned */
 
@@ -115,13 +121,19 @@ struct virtio_net {
 	unsigned active; /* pairs that the driver wants, the first ones */
 	bool link_told;  /* what the driver of a restored device has seen last */
 	struct loop_fd *relink_watch;
+	struct loop_timer *timer; /* rings when the first of those that wait may go on */
+	uint64_t rings_at;        /* ns of the limits' clock, while the timer runs; else 0 */
+	unsigned first_pair;      /* counts: it begins when the timer rings */
 	struct virtq_chain command;
 	struct log_budget complaints;
 };
 
 struct virtio_net_options {
-	const char *name; /* for log lines, borrowed: "net0" */
-	uint8_t mac[6];   /* a unicast address */
+	const char *name;   /* for log lines, borrowed: "net0" */
+	uint8_t mac[6];     /* a unicast address */
+	struct rates limit; /* of each direction; zeroes: none */
+	const struct clock
+		*clock; /* for the limit; borrowed, outlives the device; NULL: the host's */
 };
 
 /* A backend for each pair, 1 to VIRTIO_NET_PAIRS_MAX: they lead to the same network, and
@@ -140,5 +152,12 @@ void virtio_net_set_link(struct virtio_net *n, bool up);
 bool virtio_net_link(const struct virtio_net *n);
 /* Is there nothing at the cable's other end any more? Any thread. */
 bool virtio_net_lost(const struct virtio_net *n);
+
+/* From now on no more than this into the guest, and as much out of it; zeroes: no limit. Each frame
+ * is an operation, its bytes are those of the Ethernet frame, which before it is segmented may be
+ * 64 KiB long. Any thread, without the virtio lock. */
+void virtio_net_set_limit(struct virtio_net *n, const struct rates *limit);
+/* As it was set last. Any thread. */
+struct rates virtio_net_limit(struct virtio_net *n);
 
 #endif

@@ -40,6 +40,16 @@ static inline unsigned tx_queue(const struct virtio_net_pair *p)
 	return p->queue + NET_RING_TX;
 }
 
+/* net.c: must a direction (NET_RING_*) wait for its limit before the next frame? Then all that
+ * waits is run again when it is time. */
+bool net_must_wait(struct virtio_net *n, unsigned direction);
+/* A frame of `len` bytes goes. */
+static inline void net_count_frame(struct virtio_net *n, unsigned direction, size_t len)
+{
+	if (rate_limit_on(&n->limits[direction]))
+		rate_limit_spend(&n->limits[direction], len);
+}
+
 /* net_tx.c: send what the driver offers until there is nothing more or the backend
  * has to wait; net_tx_resume: it need not wait any more. net_tx_stop gives back what
  * was popped and not sent. */
@@ -65,7 +75,13 @@ void net_ctrl_run(struct virtio_net *n);
  * Gives whether the host had what that takes; if not, there are as many as before. */
 bool net_use_pairs(struct virtio_net *n, unsigned pairs);
 
-/* net_rings.c: leave both rings to the backend, if it can serve them and the link is up, with
+/* The kernel would send and receive whatever the link and the limits are. */
+static inline bool net_may_lend(const struct virtio_net *n)
+{
+	return virtio_net_link(n) && !rate_limit_on(&n->limits[NET_RING_RX]);
+}
+
+/* net_rings.c: leave both rings to the backend, if it can and may serve them, with
  * all that is in stock and in hand given back. Or take them back; fine if they are here. */
 void net_rings_lend(struct virtio_net_pair *p);
 void net_rings_reclaim(struct virtio_net_pair *p);

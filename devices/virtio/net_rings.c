@@ -51,7 +51,7 @@ void net_rings_lend(struct virtio_net_pair *p)
 {
 	int ret;
 
-	if (p->lent || !virtio_net_link(p->n) || !p->backend->ops->take_rings ||
+	if (p->lent || !net_may_lend(p->n) || !p->backend->ops->take_rings ||
 	    !p->n->v.queues[rx_queue(p)].running || !p->n->v.queues[tx_queue(p)].running)
 		return;
 	net_rx_stop(p);

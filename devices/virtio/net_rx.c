@@ -13,7 +13,9 @@
  *
  * A guest without any buffer is not asked again until its doorbell rings, and the
  * backend is not watched meanwhile: nothing is dropped here. What then piles up on the
- * host is its own business: a tap's queue drops, a stream is left unread.
+ * host is its own business: a tap's queue drops, a stream is left unread. The same while the
+ * limit says so; how long a frame is, is known when it is there, so it is delivered, and the
+ * next one waits.
  */
 #include "devices/virtio/net_priv.h"
 #include "vmm/base/le.h"
@@ -245,22 +247,26 @@ static bool receive_one(struct virtio_net_pair *p)
 	len = p->backend->ops->receive(p->backend, &rx->hdr, rx->iov, rx->n_iov);
 	if (len == -EAGAIN)
 		return false;
-	if (len >= 0 && suits(p, &rx->hdr, (size_t)len))
+	if (len >= 0 && suits(p, &rx->hdr, (size_t)len)) {
 		rx->pending = (size_t)len;
-	else
+		net_count_frame(p->n, NET_RING_RX, rx->pending);
+	} else {
 		rx->n_iov = 0; /* the backend may have changed it */
+	}
 	return true;
 }
 
 /* --- the loop's calls -------------------------------------------------------------------- */
 
-/* Buffers for a frame, and no frame that waits for more of them. */
+/* Buffers for a frame, no frame that waits for more of them, and leave to receive one. */
 static bool ready(struct virtio_net_pair *p, unsigned *taken)
 {
 	if (p->rx.pending && !deliver(p, taken))
 		return false;
 	take_buffers(p, taken);
-	return !virtio_failed(&p->n->v) && n_bufs(&p->rx);
+	if (virtio_failed(&p->n->v) || !n_bufs(&p->rx))
+		return false;
+	return !rate_limit_on(&p->n->limits[NET_RING_RX]) || !net_must_wait(p->n, NET_RING_RX);
 }
 
 void net_rx_run(struct virtio_net_pair *p)

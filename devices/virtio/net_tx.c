@@ -7,7 +7,8 @@
  * The header is copied and judged; the backend gets a new one with only those fields
  * that mean something, and the frame where it lies. What is wrong with a frame is the
  * guest's loss alone: it is dropped, and counts as sent. When the backend cannot take
- * a frame, its chain waits in hand and no other is popped.
+ * a frame, its chain waits in hand and no other is popped. While the limit says so, none
+ * is popped either.
  */
 #include "devices/virtio/net_priv.h"
 #include "vmm/base/le.h"
@@ -76,6 +77,7 @@ static bool send_chain(struct virtio_net_pair *p)
 	assert(n_iov > 0); /* the chain has these bytes, and no more segments than this */
 	if (p->backend->ops->send(p->backend, &hdr, p->tx_iov, n_iov + 1, len) == -EAGAIN)
 		return false;
+	net_count_frame(p->n, NET_RING_TX, len);
 	goto done;
 drop:
 	log_guest(&p->n->complaints, "%s: a frame without sense was dropped", p->n->v.name);
@@ -84,11 +86,21 @@ done:
 	return true;
 }
 
+/* The driver need not ring meanwhile. */
+static bool must_wait(struct virtio_net_pair *p)
+{
+	if (!rate_limit_on(&p->n->limits[NET_RING_TX]) || !net_must_wait(p->n, NET_RING_TX))
+		return false;
+	virtq_disable_kick(&p->n->v.queues[tx_queue(p)]);
+	return true;
+}
+
 void net_tx_run(struct virtio_net_pair *p)
 {
 	unsigned taken = 0;
 
-	while (!p->tx_waits && virtio_pop(&p->n->v, tx_queue(p), &taken, &p->tx_chain))
+	while (!p->tx_waits && !must_wait(p) &&
+	       virtio_pop(&p->n->v, tx_queue(p), &taken, &p->tx_chain))
 		p->tx_waits = !send_chain(p);
 	virtio_publish(&p->n->v, tx_queue(p));
 }

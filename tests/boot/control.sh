@@ -47,6 +47,35 @@ test_reset() {
 	[ "$vm_status" = 0 ] || fail "status $vm_status"
 }
 
+# What is written takes the time that the limit implies, and is there; what would take a quarter of an
+# hour goes on as soon as the limit is lifted.
+test_limits() {
+	local begun ended sum
+	socket
+	truncate -s 4M "$vm_dir/a"
+	head -c 4M /dev/urandom >"$vm_dir/b"
+	guest 'uptime() { read -r now _ </proc/uptime; }
+		dd if=/dev/urandom of=/data bs=1M count=4 2>/dev/null; sum=$(md5sum </data); uptime; begun=$now
+		dd if=/data of=/dev/vda bs=64k conv=fsync 2>/dev/null; uptime; echo "written $begun $now $sum"
+		echo reading; echo "read $(dd if=/dev/vdb bs=64k 2>/dev/null | md5sum)"'
+	vm_start -k "$kernel" -i "$initrd" --control "$sock" --append quiet -d "$vm_dir/a,bps=1M,burst=256K" \
+		-d "$vm_dir/b,id=slow,bps=4K,burst=4K"
+	vm_expect '^reading' 200 || fail "$vm_why"
+	ctl status --json
+	jq -e '.disks.disk0.limit.bps == 1048576 and .disks.slow.limit.bps == 4096' "$vm_dir/answer" >/dev/null ||
+		fail "status: $(cat "$vm_dir/answer")"
+	ctl disk.limit disk=slow bps=0
+	vm_wait 200 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	read -r _ begun ended sum _ < <(console | grep -a '^written ')
+	[ "$(md5sum <"$vm_dir/a")" = "$sum  -" ] || fail "what was written is not what is there"
+	says "^read $(md5sum <"$vm_dir/b")"
+	# All but the burst, and a request of Linux, which may have 1.25 MiB.
+	awk -v took="$begun $ended" 'BEGIN { split(took, t, " "); exit !(t[2] - t[1] >= 2.4) }' ||
+		fail "4 MiB at 1 MiB/s from $begun to $ended"
+	echo "4 MiB at 1 MiB/s from $begun to $ended" >"$vm_dir/note"
+}
+
 # Linux hears the power button, and systemd what it means.
 test_shutdown_of_debian_long() {
 	local image

@@ -297,7 +297,7 @@ static void step(struct fuzz_in *in, struct rig *r)
 
 void fuzz_one(struct fuzz_in *in)
 {
-	const struct virtio_net_options options = {"net0", {2, 0, 0, 0, 0, 1}};
+	const struct virtio_net_options options = {.name = "net0", .mac = {2, 0, 0, 0, 0, 1}};
 	struct rig *r = calloc(1, sizeof(*r));
 
 	fuzz_check(r);

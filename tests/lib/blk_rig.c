@@ -12,7 +12,11 @@
 
 void br_make(struct blk_rig *f, struct loop *loop, bool read_only)
 {
-	const struct virtio_blk_options options = {"disk0", "serial-0123456789abcdef", BR_QUEUES};
+	f->clock = fake_clock_wire(&f->time);
+	const struct virtio_blk_options options = {.name = "disk0",
+						   .serial = "serial-0123456789abcdef",
+						   .n_queues = BR_QUEUES,
+						   .clock = &f->clock};
 
 	f->disk = fake_block_create(BR_DISK);
 	f->disk->immediate = true;

@@ -8,6 +8,7 @@
 
 #include "devices/virtio/blk.h"
 #include "tests/lib/fake_block.h"
+#include "tests/lib/fake_clock.h"
 #include "tests/lib/virtq_driver.h"
 #include "vmm/base/bytes.h"
 
@@ -33,6 +34,8 @@ struct blk_rig {
 	struct fake_block *disk;
 	struct fake_transport t;
 	struct virtq_driver d[BR_QUEUES];
+	struct fake_clock time; /* the device's, for its limit; it stands */
+	struct clock clock;
 	bool destroyed;
 };
 

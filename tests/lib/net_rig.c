@@ -26,10 +26,13 @@ static void clear_rings(struct net_rig *r)
 
 struct net_rig *net_rig_create(unsigned offloads, uint16_t mtu)
 {
-	const struct virtio_net_options options = {"net0", {0x52, 0x54, 0, 0, 1, 2}};
 	struct net_rig *r = calloc(1, sizeof(*r));
 
 	assert_non_null(r);
+	r->clock = fake_clock_wire(&r->time);
+	const struct virtio_net_options options = {
+		.name = "net0", .mac = {0x52, 0x54, 0, 0, 1, 2}, .clock = &r->clock};
+
 	log_set_level(LOG_QUIET);
 	guest_mem_init(&r->gm, GUEST_MEM_ANON);
 	assert_int_equal(guest_mem_add(&r->gm, 0, NET_RIG_RAM, -1, 0, NULL), 0);

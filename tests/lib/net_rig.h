@@ -5,6 +5,7 @@
 #define TESTS_LIB_NET_RIG_H
 
 #include "devices/virtio/net.h"
+#include "tests/lib/fake_clock.h"
 #include "tests/lib/fake_net.h"
 #include "tests/lib/virtq_driver.h"
 
@@ -40,6 +41,8 @@ struct net_rig {
 	struct fake_net *net;
 	struct fake_transport t;
 	struct virtq_driver d[VIRTIO_NET_QUEUES];
+	struct fake_clock time; /* the device's, for its limit; it stands */
+	struct clock clock;
 	bool destroyed;
 	uint32_t used_id, used_len; /* of the last used entry that was taken */
 };

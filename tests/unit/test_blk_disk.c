@@ -202,7 +202,7 @@ static int teardown(void **state)
 
 static void plug(struct fixture *f, bool direct, bool ring)
 {
-	const struct virtio_blk_options options = {"disk0", NULL, 1};
+	const struct virtio_blk_options options = {.name = "disk0", .n_queues = 1};
 	struct block *disk;
 	struct err e = {0};
 

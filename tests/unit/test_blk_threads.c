@@ -86,7 +86,7 @@ static int teardown(void **state)
 
 static void plug(struct fixture *f, unsigned n_threads, bool direct)
 {
-	const struct virtio_blk_options options = {"disk0", NULL, QUEUES};
+	const struct virtio_blk_options options = {.name = "disk0", .n_queues = QUEUES};
 	struct virtio_blk_host ways[QUEUES];
 	struct err e = {0};
 

@@ -182,16 +182,27 @@ static void shares(void **state)
 
 static void networks(void **state)
 {
-	assert_int_equal(parse("[boot]\nkernel=/k\n[net.wan]\nuser = on\nforward = 8080:80 udp:53\n"
-			       "[net.lan]\ntap=tap0\nmac=02:00:00:00:00:01\n"),
-			 CONFIG_RUN);
+	assert_int_equal(
+		parse("[boot]\nkernel=/k\n[net.wan]\nuser = on\nforward = 8080:80 udp:53\n"
+		      "bps = 2M\npps-burst = 9\npps = 3\n"
+		      "[net.lan]\ntap=tap0\nmac=02:00:00:00:00:01\n"
+		      "[disk.root]\npath=/r\niops = 5\niops-burst = 6\nburst = 1K\nbps = 4K\n"),
+		CONFIG_RUN);
 	assert_int_equal(c.n_nets, 2);
 	assert_int_equal(c.nets[0].kind, NET_USER);
 	assert_string_equal(c.nets[0].id, "wan");
 	assert_int_equal(c.nets[0].n_forwards, 2);
 	assert_true(c.nets[0].forwards[1].udp);
+	assert_int_equal(c.nets[0].limit.bps, 2 << 20);
+	assert_int_equal(c.nets[0].limit.ops, 3);
+	assert_int_equal(c.nets[0].limit.ops_burst, 9);
 	assert_string_equal(c.nets[1].tap, "tap0");
 	assert_true(c.nets[1].has_mac);
+	assert_int_equal(c.nets[1].limit.bps, 0);
+	assert_int_equal(c.disks[0].limit.ops, 5);
+	assert_int_equal(c.disks[0].limit.ops_burst, 6);
+	assert_int_equal(c.disks[0].limit.bps, 4096);
+	assert_int_equal(c.disks[0].limit.burst, 1024);
 }
 
 static void disks_keep_the_files_order(void **state)
@@ -242,6 +253,11 @@ static void bad_values_name_file_section_and_key(void **state)
 	refused("vm.ini [boot] cmdline-file: not together with cmdline",
 		"[boot]\ncmdline=x\ncmdline-file=y\n");
 	refused("vm.ini [disk.a] queues: 17: not a number", "[disk.a]\npath=x\nqueues=17\n");
+	refused("vm.ini [disk.a] bps: 1Q: not a number", "[disk.a]\npath=x\nbps=1Q\n");
+	refused("vm.ini [disk.a]: burst goes with bps",
+		"[boot]\nkernel=k\n[disk.a]\npath=x\nburst=1\n");
+	refused("vm.ini [net.a]: the kernel's driver",
+		"[boot]\nkernel=k\n[net.a]\ntap=x\nvhost=on\npps=1\n");
 	refused("vm.ini [disk.a] readonly: yes: give on", "[disk.a]\npath=x\nreadonly=yes\n");
 	refused("vm.ini [disk.a] path: \"\": an empty path", "[disk.a]\npath=\n");
 }

@@ -222,6 +222,51 @@ static void bad_disks(void **state)
 	refused("--disk b: the id disk1 is taken by a", "-kx", "-d", "a,id=disk1", "-d", "b");
 }
 
+static void limits_are(const struct rate_config *r, uint64_t bps, uint64_t burst, uint64_t ops,
+		       uint64_t ops_burst)
+{
+	assert_int_equal(r->bps, bps);
+	assert_int_equal(r->burst, burst);
+	assert_int_equal(r->ops, ops);
+	assert_int_equal(r->ops_burst, ops_burst);
+}
+
+static void limits(void **state)
+{
+	assert_int_equal(parse("-kx", "-d", "a,bps=10M,burst=1g,iops=500,iops-burst=1", "-d",
+			       "b,iops=1099511627776", "-d", "c,bps=0,iops=0", "-d", "d", "-n",
+			       "user,pps=7,pps-burst=70,bps=1T,burst=1T", "-n", "tap=x,bps=1", "-n",
+			       "tap=y,vhost=on,bps=0"),
+			 CONFIG_RUN);
+	limits_are(&c.disks[0].limit, 10 << 20, 1 << 30, 500, 1);
+	limits_are(&c.disks[1].limit, 0, 0, 1ull << 40, 0);
+	limits_are(&c.disks[2].limit, 0, 0, 0, 0);
+	limits_are(&c.disks[3].limit, 0, 0, 0, 0);
+	limits_are(&c.nets[0].limit, 1ull << 40, 1ull << 40, 7, 70);
+	/* A bare number is bytes, not MiB. */
+	limits_are(&c.nets[1].limit, 1, 0, 0, 0);
+	vm_config_fini(&c);
+
+	refused("--disk bps=fast: not a number of bytes; give one such as 10M", "-kx", "-d",
+		"a,bps=fast");
+	refused("--disk bps=-1: not a number of bytes", "-kx", "-d", "a,bps=-1");
+	refused("--disk bps=1025G: too many bytes", "-kx", "-d", "a,bps=1025G");
+	refused("--disk burst=99999999999999999999: too many bytes", "-kx", "-d",
+		"a,bps=1,burst=99999999999999999999");
+	refused("--disk iops=10K: not a number; give one such as 500", "-kx", "-d", "a,iops=10K");
+	refused("--disk iops=1099511627777: too high a number", "-kx", "-d",
+		"a,iops=1099511627777");
+	refused("--disk iops-burst=x: not a number", "-kx", "-d", "a,iops=1,iops-burst=x");
+	refused("--disk a,burst=1M: burst goes with bps; give both", "-kx", "-d", "a,burst=1M");
+	refused("--disk a,bps=1,iops-burst=2: iops-burst goes with iops", "-kx", "-d",
+		"a,bps=1,iops-burst=2");
+	refused("--disk pps: unknown key; did you mean", "-kx", "-d", "a,pps=1");
+	refused("--net iops: unknown key; a network has", "-kx", "-n", "user,iops=1");
+	refused("--net user,pps-burst=2: pps-burst goes with pps", "-kx", "-n", "user,pps-burst=2");
+	refused("--net tap=x,vhost=on,pps=1: the kernel's driver knows no limits", "-kx", "-n",
+		"tap=x,vhost=on,pps=1");
+}
+
 static void nets(void **state)
 {
 	static const uint8_t mac[6] = {0x52, 0x54, 0, 0x12, 0xab, 0xCD};
@@ -492,6 +537,7 @@ int main(void)
 		cmocka_unit_test_teardown(seconds_and_words, fini),
 		cmocka_unit_test_teardown(disks, fini),
 		cmocka_unit_test_teardown(bad_disks, fini),
+		cmocka_unit_test_teardown(limits, fini),
 		cmocka_unit_test_teardown(nets, fini),
 		cmocka_unit_test_teardown(bad_nets, fini),
 		cmocka_unit_test_teardown(shares, fini),

@@ -48,17 +48,20 @@ static void the_least(void **state)
 
 static void everything(void **state)
 {
-	assert_int_equal(
-		parse("-k", "/k", "-i", "/a,,b,/c", "--modules", "/m", "--append", "x='1 2'",
-		      "--boot", "pvh", "-c", "2,max=8", "-m", "1G,max=4G,hugepages=2M,shared=on",
-		      "--transport", "mmio", "--disk", "/d,,1,id=root,serial=S1,queues=3,threads=2",
-		      "--disk", "/e,readonly=on,cache=none", "--net",
-		      "user,forward=8080:80,forward=udp:127.0.0.1/53:53", "--net",
-		      "tap=t0,mac=02:00:00:00:00:07,queues=2,vhost=off,id=lan", "--net",
-		      "fd=7,vhost=on", "--share", "/s:/mnt,rw,tag=src,cache=none", "--share", "/t",
-		      "--vsock", "/v,,s,cid=77", "--rng", "off", "--serial", "socket=/x",
-		      "--serial2", "file=/y", "--hvc", "pty", "--on-reboot", "restart"),
-		CONFIG_RUN);
+	assert_int_equal(parse("-k", "/k", "-i", "/a,,b,/c", "--modules", "/m", "--append",
+			       "x='1 2'", "--boot", "pvh", "-c", "2,max=8", "-m",
+			       "1G,max=4G,hugepages=2M,shared=on", "--transport", "mmio", "--disk",
+			       "/d,,1,id=root,serial=S1,queues=3,threads=2,bps=10M,"
+			       "burst=1M,iops=500",
+			       "--disk", "/e,readonly=on,cache=none", "--net",
+			       "user,forward=8080:80,forward=udp:127.0.0.1/53:53", "--net",
+			       "tap=t0,mac=02:00:00:00:00:07,queues=2,vhost=off,id=lan,bps=1,pps=7,"
+			       "pps-burst=9",
+			       "--net", "fd=7,vhost=on", "--share", "/s:/mnt,rw,tag=src,cache=none",
+			       "--share", "/t", "--vsock", "/v,,s,cid=77", "--rng", "off",
+			       "--serial", "socket=/x", "--serial2", "file=/y", "--hvc", "pty",
+			       "--on-reboot", "restart"),
+			 CONFIG_RUN);
 	comes_back();
 	assert_string_equal(c.initrds[0], "/a,b");
 	assert_string_equal(c.append, "x='1 2'");
@@ -69,6 +72,8 @@ static void everything(void **state)
 	assert_string_equal(c.disks[0].path, "/d,1");
 	assert_string_equal(c.disks[0].id, "root");
 	assert_int_equal(c.disks[0].threads, 2);
+	assert_int_equal(c.disks[0].limit.bps, 10 << 20);
+	assert_int_equal(c.nets[1].limit.ops_burst, 9);
 	assert_true(c.disks[1].direct);
 	assert_int_equal(c.n_nets, 3);
 	assert_int_equal(c.nets[0].n_forwards, 2);

@@ -50,6 +50,22 @@ int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
 	snprintf(did, sizeof(did), "%s %s", id, up ? "up" : "down");
 	return fault ? err_usage(e, fault, "there is no such network") : 0;
 }
+static int say_limit(const char *id, const struct limit_change *to, struct err *e)
+{
+	snprintf(did, sizeof(did), "%s %ld %ld %ld %ld", id, to->bps, to->burst, to->ops,
+		 to->ops_burst);
+	return fault ? err_usage(e, fault, "there is no such thing") : 0;
+}
+int machine_limit_disk(struct machine *m, const char *id, const struct limit_change *to,
+		       struct err *e)
+{
+	return say_limit(id, to, e);
+}
+int machine_limit_net(struct machine *m, const char *id, const struct limit_change *to,
+		      struct err *e)
+{
+	return say_limit(id, to, e);
+}
 int machine_nmi(struct machine *m)
 {
 	strcpy(did, "nmi");
@@ -163,6 +179,32 @@ static void snapshots(void **state)
 	fault = 0;
 }
 
+static void limits(void **state)
+{
+	fault = 0;
+	gives("disk.limit",
+	      json_pack("{s:s, s:I, s:i}", "disk", "root", "bps", 1ll << 40, "iops", 5),
+	      "root 1099511627776 -1 5 -1");
+	gives("disk.limit", json_pack("{s:s, s:i, s:i}", "disk", "d", "burst", 0, "iops_burst", 7),
+	      "d -1 0 -1 7");
+	gives("net.limit",
+	      json_pack("{s:s, s:i, s:i, s:i, s:i}", "net", "lan", "bps", 0, "burst", 1, "pps", 2,
+			"pps_burst", 3),
+	      "lan 0 1 2 3");
+	fails("disk.limit", json_pack("{s:s}", "disk", "root"), RPC_INVALID_PARAMS);
+	fails("disk.limit", json_pack("{s:i}", "bps", 1), RPC_INVALID_PARAMS);
+	fails("disk.limit", json_pack("{s:s, s:i}", "disk", "d", "bps", -1), RPC_INVALID_PARAMS);
+	fails("disk.limit", json_pack("{s:s, s:s}", "disk", "d", "bps", "10M"), RPC_INVALID_PARAMS);
+	fails("disk.limit", json_pack("{s:s, s:i}", "disk", "d", "pps", 1), RPC_INVALID_PARAMS);
+	fails("net.limit", json_pack("{s:s, s:i}", "net", "n", "pps_burst", -5),
+	      RPC_INVALID_PARAMS);
+	fails("net.limit", json_pack("{s:s, s:i}", "net", "n", "iops", 1), RPC_INVALID_PARAMS);
+	assert_string_equal(did, "");
+	fault = -ENOENT;
+	fails("net.limit", json_pack("{s:s, s:i}", "net", "n", "pps", 1), RPC_INVALID_PARAMS);
+	fault = 0;
+}
+
 static void questions(void **state)
 {
 	static const char *const all[] = {"status", "stats", "screenshot"};
@@ -178,10 +220,8 @@ static void questions(void **state)
 static const char *type_of(enum rpc_kind kind)
 {
 	static const char *const types[] = {
-		[RPC_STRING] = "string",
-		[RPC_INTEGER] = "integer",
-		[RPC_BOOLEAN] = "boolean",
-		[RPC_PATH] = "string",
+		[RPC_STRING] = "string", [RPC_INTEGER] = "integer", [RPC_BOOLEAN] = "boolean",
+		[RPC_PATH] = "string",   [RPC_SIZE] = "integer",
 	};
 
 	return types[kind];
@@ -229,9 +269,8 @@ static void the_document(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(buttons),
-		cmocka_unit_test(snapshots),
-		cmocka_unit_test(questions),
+		cmocka_unit_test(buttons),      cmocka_unit_test(snapshots),
+		cmocka_unit_test(limits),       cmocka_unit_test(questions),
 		cmocka_unit_test(the_document),
 	};
 

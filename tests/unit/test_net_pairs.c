@@ -35,7 +35,7 @@ struct rig {
 
 static struct rig *create(bool rings)
 {
-	const struct virtio_net_options options = {"net0", {0x52, 0x54, 0, 0, 1, 2}};
+	const struct virtio_net_options options = {.name = "net0", .mac = {0x52, 0x54, 0, 0, 1, 2}};
 	struct rig *r = calloc(1, sizeof(*r));
 	struct net *backends[PAIRS];
 

@@ -95,6 +95,21 @@ static void sizes(void **state)
 	}
 }
 
+static void bytes(void **state)
+{
+	uint64_t v = 77;
+
+	assert_int_equal(bytes_parse("512", &v), 0);
+	assert_int_equal(v, 512);
+	assert_int_equal(bytes_parse("18446744073709551615", &v), 0);
+	assert_true(v == UINT64_MAX);
+	assert_int_equal(bytes_parse("10M", &v), 0);
+	assert_int_equal(v, 10485760);
+	assert_int_equal(bytes_parse("16777216T", &v), -ERANGE);
+	assert_int_equal(bytes_parse("10B", &v), -EINVAL);
+	assert_int_equal(v, 10485760);
+}
+
 /* A suffix is one of eight characters: try all bytes. */
 static void size_suffixes_are_known(void **state)
 {
@@ -164,6 +179,7 @@ int main(void)
 		cmocka_unit_test(numbers_are_digits_only),
 		cmocka_unit_test(numbers_end_at_their_maximum),
 		cmocka_unit_test(sizes),
+		cmocka_unit_test(bytes),
 		cmocka_unit_test(size_suffixes_are_known),
 		cmocka_unit_test(sizes_are_shown_as_they_are_read),
 		cmocka_unit_test(slips_find_their_name),

@@ -215,11 +215,18 @@ static int check_file(const struct vm_config *c, const struct level *level, stru
 	char section[40];
 	int err = 0;
 
-	for (unsigned i = 0; i < c->n_disks; i++)
+	for (unsigned i = 0; i < c->n_disks && !err; i++) {
+		const struct origin o = {.level = level, .section = section};
+
 		if (!c->disks[i].path)
 			return err_usage(e, -EINVAL,
 					 "%.200s [disk.%s]: has no path; add path = FILE",
 					 level->file, c->disks[i].id);
+		snprintf(section, sizeof(section), "disk.%s", c->disks[i].id);
+		err = disk_check(&c->disks[i], &o, NULL, e);
+	}
+	if (err)
+		return err;
 	for (unsigned i = 0; i < c->n_shares; i++)
 		if (!c->shares[i].path)
 			return err_usage(e, -EINVAL,

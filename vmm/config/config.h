@@ -30,6 +30,15 @@ enum {
 
 enum { CONFIG_DISK_QUEUES_MAX = 16 };
 
+/* The most that may go in a second: bytes, operations (of a network: frames); 0: no limit. And how
+ * much at once after a lull; 0: a tenth of a second's worth. A burst only with its rate. Each
+ * at most CONFIG_RATE_MAX. */
+#define CONFIG_RATE_MAX (1ull << 40)
+struct rate_config {
+	uint64_t bps, burst;
+	uint64_t ops, ops_burst;
+};
+
 struct disk_config {
 	char *path;
 	char *id;     /* names the device: unique; default "disk0", "disk1", ... */
@@ -38,6 +47,7 @@ struct disk_config {
 	unsigned queues;  /* 1 to CONFIG_DISK_QUEUES_MAX; 0: as many as CPUs, 4 at most */
 	unsigned threads; /* that serve them: 1 to `queues`; 0: one */
 	bool direct;      /* past the host's page cache */
+	struct rate_config limit;
 };
 
 enum net_kind { NET_NONE, NET_USER, NET_TAP, NET_FD };
@@ -57,8 +67,9 @@ struct net_config {
 	char *tap;       /* NET_TAP: the interface */
 	int fd;          /* NET_FD: inherited, 3 or more */
 	unsigned queues; /* pairs, at most CONFIG_NET_QUEUES_MAX; 0: one. More only for NET_TAP */
-	enum vhost_choice vhost; /* auto but for NET_TAP and NET_FD */
-	char *id;                /* names the device: unique; default "net0", "net1", ... */
+	enum vhost_choice vhost;  /* auto but for NET_TAP and NET_FD */
+	struct rate_config limit; /* of each direction; none with CONFIG_VHOST_ON */
+	char *id;                 /* names the device: unique; default "net0", "net1", ... */
 	bool has_mac;
 	uint8_t mac[6];                                      /* unicast; without has_mac: made up */
 	struct forward_config forwards[CONFIG_FORWARDS_MAX]; /* NET_USER only */

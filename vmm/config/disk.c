@@ -83,15 +83,44 @@ static int set_cache(void *thing, const char *value, const struct origin *o, str
 	return 0;
 }
 
+static int set_bps(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_rate_bytes(&((struct disk_config *)thing)->limit.bps, value, o, e);
+}
+
+static int set_burst(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_rate_bytes(&((struct disk_config *)thing)->limit.burst, value, o, e);
+}
+
+static int set_iops(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_rate_ops(&((struct disk_config *)thing)->limit.ops, value, o, e);
+}
+
+static int set_iops_burst(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_rate_ops(&((struct disk_config *)thing)->limit.ops_burst, value, o, e);
+}
+
 static const struct spec_key keys[] = {
-	{.name = "path", .set = set_path},     {.name = "readonly", .set = set_readonly},
-	{.name = "id", .set = set_id},         {.name = "serial", .set = set_serial},
-	{.name = "queues", .set = set_queues}, {.name = "threads", .set = set_threads},
-	{.name = "cache", .set = set_cache},   {.name = NULL},
+	{.name = "path", .set = set_path},
+	{.name = "readonly", .set = set_readonly},
+	{.name = "id", .set = set_id},
+	{.name = "serial", .set = set_serial},
+	{.name = "queues", .set = set_queues},
+	{.name = "threads", .set = set_threads},
+	{.name = "cache", .set = set_cache},
+	{.name = "bps", .set = set_bps},
+	{.name = "burst", .set = set_burst},
+	{.name = "iops", .set = set_iops},
+	{.name = "iops-burst", .set = set_iops_burst},
+	{.name = NULL},
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a disk has path, readonly, id, serial, queues, threads and cache",
+	.keys_text = "a disk has path, readonly, id, serial, queues, threads, cache, bps, burst, "
+		     "iops and iops-burst",
 	.bare_text = "write a comma within a value as \",,\"",
 	.first_is_value = true,
 };
@@ -131,6 +160,12 @@ int disk_begin(struct vm_config *c, const char *id, const struct origin *o, stru
 	return 0;
 }
 
+int disk_check(const struct disk_config *d, const struct origin *o, const char *value,
+	       struct err *e)
+{
+	return spec_rate_check(&d->limit, "iops", o, value, e);
+}
+
 int disk_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e)
 {
 	int err = disk_begin(c, NULL, o, e);
@@ -138,6 +173,8 @@ int disk_set_spec(struct vm_config *c, const char *word, const struct origin *o,
 	if (err)
 		return err;
 	err = spec_set_word(&spec, &c->disks[c->n_disks - 1], word, o, e);
+	if (!err)
+		err = disk_check(&c->disks[c->n_disks - 1], o, word, e);
 	if (err)
 		disk_fini(&c->disks[--c->n_disks]);
 	return err;

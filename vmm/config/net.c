@@ -208,6 +208,26 @@ static int set_forward(void *thing, const char *value, const struct origin *o, s
 	return err;
 }
 
+static int set_bps(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_rate_bytes(&((struct net_config *)thing)->limit.bps, value, o, e);
+}
+
+static int set_burst(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_rate_bytes(&((struct net_config *)thing)->limit.burst, value, o, e);
+}
+
+static int set_pps(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_rate_ops(&((struct net_config *)thing)->limit.ops, value, o, e);
+}
+
+static int set_pps_burst(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_rate_ops(&((struct net_config *)thing)->limit.ops_burst, value, o, e);
+}
+
 static const struct spec_key keys[] = {
 	{.name = "user", .set = set_user, .flag = true},
 	{.name = "tap", .set = set_tap},
@@ -217,11 +237,16 @@ static const struct spec_key keys[] = {
 	{.name = "mac", .set = set_mac},
 	{.name = "id", .set = set_id},
 	{.name = "forward", .set = set_forward, .repeats = true},
+	{.name = "bps", .set = set_bps},
+	{.name = "burst", .set = set_burst},
+	{.name = "pps", .set = set_pps},
+	{.name = "pps-burst", .set = set_pps_burst},
 	{.name = NULL},
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a network has user, tap or fd, and vhost, queues, mac, id and forward",
+	.keys_text = "a network has user, tap or fd, and vhost, queues, mac, id, forward, bps, "
+		     "burst, pps and pps-burst",
 	.bare_text = "a network is user, tap=NAME or fd=N",
 };
 
@@ -280,7 +305,11 @@ int net_check(const struct net_config *n, const struct origin *o, const char *va
 		return option_refuse(o, value, -EINVAL, e, "several queues go with tap; %s",
 				     n->kind == NET_USER ? "passt has one pair of them"
 							 : "a descriptor is one of them");
-	return 0;
+	if (n->vhost == CONFIG_VHOST_ON && (n->limit.bps || n->limit.ops))
+		return option_refuse(
+			o, value, -EINVAL, e,
+			"the kernel's driver knows no limits; leave vhost=on away, or bps and pps");
+	return spec_rate_check(&n->limit, "pps", o, value, e);
 }
 
 int net_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e)

@@ -249,7 +249,11 @@ const struct option_def options[] = {
 	  "readonly=on|off id=NAME serial=TEXT queues=N\n"
 	  "threads=N (that serve the queues; default 1)\n"
 	  "cache=writeback|none (none: past the host's\n"
-	  "page cache). A comma in a value is doubled",
+	  "page cache) bps=SIZE iops=N (the most that it\n"
+	  "does in a second; 10M: 10 MiB) burst=SIZE\n"
+	  "iops-burst=N (and at once after a lull; by\n"
+	  "itself a tenth of that). A comma in a value is\n"
+	  "doubled",
 	  .set = disk_set_spec, .clear = disk_clear_all, .no_env = true },
 	{ "net", 'n', "user|tap=NAME|fd=N[,...]", "devices",
 	  "a network: the host's, by passt; a tap; a tap\n"
@@ -257,7 +261,9 @@ const struct option_def options[] = {
 	  "mac=ADDRESS id=NAME; for user forward=8080:80,\n"
 	  "in full [tcp:|udp:][ADDRESS/]PORT[:PORT]; for\n"
 	  "taps vhost=auto|on|off (the kernel's driver)\n"
-	  "and queues=N (pairs of them, with tap=).\n"
+	  "and queues=N (pairs of them, with tap=);\n"
+	  "bps=SIZE pps=N burst=SIZE pps-burst=N (limits\n"
+	  "of each direction, as a disk has, of packets).\n"
 	  "A command finds it up, if DHCP answers",
 	  .set = net_set_spec, .clear = net_clear_all, .no_env = true },
 	{ "share", KEY_SHARE, "DIR[:MOUNTPOINT][,...]", "devices",

@@ -143,6 +143,9 @@ void disk_clear_all(struct vm_config *c);
 int disk_begin(struct vm_config *c, const char *id, const struct origin *o, struct err *e);
 int disk_set_key(struct disk_config *d, const char *key, const char *value, const struct origin *o,
 		 struct err *e);
+/* Does all that is said of it go together? `value` is repeated if not; NULL: nothing is. */
+int disk_check(const struct disk_config *d, const struct origin *o, const char *value,
+	       struct err *e);
 
 /* Networks, likewise: `word` is user|tap=NAME|fd=N[,key=value]... */
 int net_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* size: see size.h. One loop reads digits; both parsers differ only in what may follow them. */
+/* size: see size.h. One loop reads digits; the parsers differ only in what may follow them. */
 #include "vmm/config/size.h"
 
 #include <errno.h>
@@ -40,9 +40,9 @@ int number_parse(const char *text, uint64_t max, uint64_t *out)
 	return 0;
 }
 
-int size_parse(const char *text, uint64_t *out)
+/* A bare number counts 2^shift bytes. */
+static int parse(const char *text, unsigned shift, uint64_t *out)
 {
-	unsigned shift = 20;
 	const char *end;
 	uint64_t v = 0;
 	int err = digits(text, &end, &v);
@@ -62,6 +62,16 @@ int size_parse(const char *text, uint64_t *out)
 		return -ERANGE;
 	*out = v << shift;
 	return 0;
+}
+
+int size_parse(const char *text, uint64_t *out)
+{
+	return parse(text, 20, out);
+}
+
+int bytes_parse(const char *text, uint64_t *out)
+{
+	return parse(text, 0, out);
 }
 
 struct size_text size_format(uint64_t bytes)

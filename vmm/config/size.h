@@ -20,6 +20,9 @@ int number_parse(const char *text, uint64_t max, uint64_t *out);
  * 2^64 - 1). *out is untouched on failure. Any thread. */
 int size_parse(const char *text, uint64_t *out);
 
+/* The same, but a bare number counts bytes. */
+int bytes_parse(const char *text, uint64_t *out);
+
 /* The shortest exact spelling that size_parse() reads: "512M", "1G", "2100K"; a
  * number that is no multiple of 1 KiB is given as "N bytes". */
 struct size_text {

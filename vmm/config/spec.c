@@ -2,6 +2,7 @@
 /* spec: a word is cut at its commas, a piece at its first '='. See spec.h. */
 #include "vmm/config/spec.h"
 
+#include "vmm/config/size.h"
 #include "vmm/config/suggest.h"
 
 #include <errno.h>
@@ -30,6 +31,40 @@ int spec_id(char **out, const char *value, const struct origin *o, struct err *e
 				     "not a name; give 1 to %d of letters, digits, '_' and '-'",
 				     SPEC_ID_MAX);
 	return spec_text(out, value, o, e);
+}
+
+int spec_rate_bytes(uint64_t *out, const char *value, const struct origin *o, struct err *e)
+{
+	uint64_t n = 0;
+	int err = bytes_parse(value, &n);
+
+	if (err || n > CONFIG_RATE_MAX)
+		return option_refuse(o, value, err ? err : -ERANGE, e,
+				     "%s; give one such as 10M, at most 1T (0: no limit)",
+				     err == -EINVAL ? "not a number of bytes" : "too many bytes");
+	*out = n;
+	return 0;
+}
+
+int spec_rate_ops(uint64_t *out, const char *value, const struct origin *o, struct err *e)
+{
+	int err = number_parse(value, CONFIG_RATE_MAX, out);
+
+	if (err)
+		return option_refuse(o, value, err, e, "%s; give one such as 500 (0: no limit)",
+				     err == -ERANGE ? "too high a number" : "not a number");
+	return 0;
+}
+
+int spec_rate_check(const struct rate_config *r, const char *ops, const struct origin *o,
+		    const char *value, struct err *e)
+{
+	if (r->burst && !r->bps)
+		return option_refuse(o, value, -EINVAL, e, "burst goes with bps; give both");
+	if (r->ops_burst && !r->ops)
+		return option_refuse(o, value, -EINVAL, e, "%s-burst goes with %s; give both", ops,
+				     ops);
+	return 0;
 }
 
 /* Gives the key's index, or that of the end of the list. */

@@ -44,4 +44,11 @@ int spec_id(char **out, const char *value, const struct origin *o, struct err *e
 /* Any text, likewise. */
 int spec_text(char **out, const char *value, const struct origin *o, struct err *e);
 
+/* Of a limit: a rate or a burst in bytes, in operations. And is it a whole one? Its operations are
+ * called `ops` ("iops"); `value` is repeated if it is not, NULL: nothing is. */
+int spec_rate_bytes(uint64_t *out, const char *value, const struct origin *o, struct err *e);
+int spec_rate_ops(uint64_t *out, const char *value, const struct origin *o, struct err *e);
+int spec_rate_check(const struct rate_config *r, const char *ops, const struct origin *o,
+		    const char *value, struct err *e);
+
 #endif

@@ -125,6 +125,19 @@ static void put_machine(struct out *o, const struct vm_config *c)
 	fprintf(o->file, "transport = %s\n", c->transport == TRANSPORT_MMIO ? "mmio" : "pci");
 }
 
+/* `ops` is "iops" or "pps". */
+static void put_limit(struct out *o, const struct rate_config *r, const char *ops)
+{
+	if (r->bps)
+		fprintf(o->file, "bps = %lu\n", r->bps);
+	if (r->burst)
+		fprintf(o->file, "burst = %lu\n", r->burst);
+	if (r->ops)
+		fprintf(o->file, "%s = %lu\n", ops, r->ops);
+	if (r->ops_burst)
+		fprintf(o->file, "%s-burst = %lu\n", ops, r->ops_burst);
+}
+
 static void put_disk(struct out *o, const struct disk_config *d)
 {
 	fprintf(o->file, "\n[disk.%s]\n", d->id);
@@ -136,6 +149,7 @@ static void put_disk(struct out *o, const struct disk_config *d)
 		fprintf(o->file, "queues = %u\n", d->queues);
 	if (d->threads)
 		fprintf(o->file, "threads = %u\n", d->threads);
+	put_limit(o, &d->limit, "iops");
 }
 
 static void put_forwards(struct out *o, const struct net_config *n)
@@ -174,6 +188,7 @@ static void put_net(struct out *o, const struct net_config *n, const uint8_t mac
 			mac[3], mac[4], mac[5]);
 	if (n->n_forwards)
 		put_forwards(o, n);
+	put_limit(o, &n->limit, "pps");
 }
 
 static void put_share(struct out *o, const struct share_config *s)

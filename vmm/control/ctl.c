@@ -4,6 +4,7 @@
 #include "devices/backend/unix_path.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
+#include "vmm/config/size.h"
 #include "vmm/config/suggest.h"
 #include "vmm/control/methods.h"
 
@@ -35,6 +36,9 @@ static const char help[] =
 	"  snapshot dir=DIR [stop=on] write all of it there, for minivmm --restore DIR, and\n"
 	"                             end it if stop is on; it stands meanwhile\n"
 	"  net.link net=ID up=on|off   plug a network's cable in, or pull it\n"
+	"  net.limit net=ID [bps=SIZE] [burst=SIZE] [pps=N] [pps-burst=N]\n"
+	"  disk.limit disk=ID [bps=SIZE] [burst=SIZE] [iops=N] [iops-burst=N]\n"
+	"                             change a limit, as --net and --disk have them; 0: none\n"
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
 	"  rpc.discover               all of this as an OpenRPC document\n"
@@ -82,6 +86,7 @@ static json_t *absolute(const char *path)
 /* A word as the method's table wants it; NULL with *e filled. */
 static json_t *value_of(const struct rpc_param *p, const char *text, struct err *e)
 {
+	uint64_t bytes = 0;
 	char *end;
 	long long n;
 
@@ -101,6 +106,12 @@ static json_t *value_of(const struct rpc_param *p, const char *text, struct err 
 			return json_integer(n);
 		err_usage(e, -EINVAL, "ctl %s=%.80s: not a number", p->name, text);
 		return NULL;
+	case RPC_SIZE:
+		if (!bytes_parse(text, &bytes) && bytes <= INT64_MAX)
+			return json_integer((json_int_t)bytes);
+		err_usage(e, -EINVAL, "ctl %s=%.80s: not a number of bytes, such as 10M", p->name,
+			  text);
+		return NULL;
 	case RPC_BOOLEAN:
 		if (!strcmp(text, "on") || !strcmp(text, "true"))
 			return json_true();
@@ -117,6 +128,10 @@ static int take_param(struct words *w, const char *word, struct err *e)
 	char name[64];
 
 	snprintf(name, sizeof(name), "%.*s", (int)(equals ? equals - word : 0), word);
+	/* As in options, so here. */
+	for (char *p = name; *p; p++)
+		if (*p == '-')
+			*p = '_';
 	const struct rpc_param *p = rpc_param(w->method, name);
 
 	if (!equals)

@@ -114,6 +114,59 @@ static json_t *on_net_link(void *ctx, const json_t *params, struct err *e)
 	return machine_set_link(of(ctx), id, up, e) ? NULL : nothing();
 }
 
+/* What is given under one of the names; negative: nothing is. False with *e filled. */
+static bool take_number(const json_t *params, const char *name, int64_t *out, bool *any,
+			struct err *e)
+{
+	const json_t *given = json_object_get(params, name);
+
+	*out = given ? json_integer_value(given) : -1;
+	*any |= given != NULL;
+	if (!given || *out >= 0)
+		return true;
+	err_usage(e, -ERANGE, "%s has to be 0 or more", name);
+	return false;
+}
+
+/* The names of the operations and of their burst differ. */
+static bool take_limit(const json_t *params, const char *ops, const char *ops_burst,
+		       struct limit_change *to, struct err *e)
+{
+	bool any = false;
+
+	if (!take_number(params, "bps", &to->bps, &any, e) ||
+	    !take_number(params, "burst", &to->burst, &any, e) ||
+	    !take_number(params, ops, &to->ops, &any, e) ||
+	    !take_number(params, ops_burst, &to->ops_burst, &any, e))
+		return false;
+	if (!any)
+		err_usage(e, -EINVAL, "nothing is to change; give bps, burst, %s or %s", ops,
+			  ops_burst);
+	return any;
+}
+
+static json_t *on_disk_limit(void *ctx, const json_t *params, struct err *e)
+{
+	const char *id = json_string_value(json_object_get(params, "disk"));
+	struct limit_change to;
+
+	return take_limit(params, "iops", "iops_burst", &to, e) &&
+			       !machine_limit_disk(of(ctx), id, &to, e)
+		       ? nothing()
+		       : NULL;
+}
+
+static json_t *on_net_limit(void *ctx, const json_t *params, struct err *e)
+{
+	const char *id = json_string_value(json_object_get(params, "net"));
+	struct limit_change to;
+
+	return take_limit(params, "pps", "pps_burst", &to, e) &&
+			       !machine_limit_net(of(ctx), id, &to, e)
+		       ? nothing()
+		       : NULL;
+}
+
 static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 {
 	((struct control_call *)ctx)->listens = true;
@@ -137,6 +190,20 @@ static const struct rpc_method methods[] = {
 	{"nmi", {{0}}, on_nmi},
 	{"snapshot", {{"dir", RPC_PATH, true}, {"stop", RPC_BOOLEAN, false}}, on_snapshot},
 	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},
+	{"net.limit",
+	 {{"net", RPC_STRING, true},
+	  {"bps", RPC_SIZE, false},
+	  {"burst", RPC_SIZE, false},
+	  {"pps", RPC_INTEGER, false},
+	  {"pps_burst", RPC_INTEGER, false}},
+	 on_net_limit},
+	{"disk.limit",
+	 {{"disk", RPC_STRING, true},
+	  {"bps", RPC_SIZE, false},
+	  {"burst", RPC_SIZE, false},
+	  {"iops", RPC_INTEGER, false},
+	  {"iops_burst", RPC_INTEGER, false}},
+	 on_disk_limit},
 	{"events", {{0}}, on_events},
 	{"rpc.discover", {{0}}, on_discover},
 };

@@ -52,6 +52,7 @@ static bool is_of(const json_t *value, enum rpc_kind kind)
 	case RPC_PATH:
 		return json_is_string(value) && *json_string_value(value) == '/';
 	case RPC_INTEGER:
+	case RPC_SIZE:
 		return json_is_integer(value);
 	case RPC_BOOLEAN:
 		return json_is_boolean(value);
@@ -62,9 +63,8 @@ static bool is_of(const json_t *value, enum rpc_kind kind)
 static bool check_params(const struct rpc_method *m, json_t *params, struct fault *f)
 {
 	static const char *const kinds[] = {
-		[RPC_STRING] = "a string",
-		[RPC_INTEGER] = "an integer",
-		[RPC_BOOLEAN] = "true or false",
+		[RPC_STRING] = "a string",       [RPC_INTEGER] = "an integer",
+		[RPC_SIZE] = "an integer",       [RPC_BOOLEAN] = "true or false",
 		[RPC_PATH] = "an absolute path",
 	};
 	const char *name;

@@ -15,7 +15,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_BOOLEAN, RPC_PATH /* absolute */ };
+/* A size is an integer, which people may write as 10M; a path is absolute. */
+enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_SIZE, RPC_BOOLEAN, RPC_PATH };
 
 struct rpc_param {
 	const char *name;
@@ -23,7 +24,7 @@ struct rpc_param {
 	bool required;
 };
 
-enum { RPC_PARAMS_MAX = 4 };
+enum { RPC_PARAMS_MAX = 6 };
 
 struct rpc_method {
 	const char *name;

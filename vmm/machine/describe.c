@@ -173,13 +173,15 @@ static json_t *disks_of(const struct machine *m)
 	for (unsigned i = 0; i < m->config->n_disks; i++) {
 		const struct disk_config *c = &m->config->disks[i];
 		const struct virtio_blk *blk = &m->disks[i].blk;
+		const struct rates limit = machine_rates(&c->limit);
 
-		json_array_append_new(list, json_pack("{s:s, s:o, s:s, s:b, s:I, s:i, s:i}", "id",
-						      c->id, "path", any_text(c->path), "serial",
-						      c->serial, "readonly", c->readonly, "bytes",
-						      (json_int_t)virtio_blk_disk(blk)->size,
-						      "queues", (int)blk->v.n_queues, "threads",
-						      (int)blk->n_lanes));
+		json_array_append_new(list,
+				      json_pack("{s:s, s:o, s:s, s:b, s:I, s:i, s:i, s:o}", "id",
+						c->id, "path", any_text(c->path), "serial",
+						c->serial, "readonly", c->readonly, "bytes",
+						(json_int_t)virtio_blk_disk(blk)->size, "queues",
+						(int)blk->v.n_queues, "threads", (int)blk->n_lanes,
+						"limit", machine_limit_json(&limit, false)));
 	}
 	return list;
 }
@@ -196,7 +198,9 @@ static json_t *nets_of(const struct machine *m)
 		const struct net_config *c = &m->config->nets[i];
 		const uint8_t *mac = m->nics[i].mac;
 		char text[18];
-		json_t *net = json_pack("{s:s, s:s}", "id", c->id, "kind", kinds[c->kind]);
+		const struct rates limit = machine_rates(&c->limit);
+		json_t *net = json_pack("{s:s, s:s, s:o}", "id", c->id, "kind", kinds[c->kind],
+					"limit", machine_limit_json(&limit, true));
 
 		snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
 			 mac[2], mac[3], mac[4], mac[5]);
@@ -313,6 +317,20 @@ static void print_pci(const json_t *list, FILE *out)
 	}
 }
 
+static void print_limit(const json_t *limit, FILE *out)
+{
+	if (num(limit, "bps"))
+		fprintf(out, ", %llu bytes a second (burst %llu)", num(limit, "bps"),
+			num(limit, "burst"));
+	if (num(limit, "iops"))
+		fprintf(out, ", %llu operations a second (burst %llu)", num(limit, "iops"),
+			num(limit, "iops_burst"));
+	if (num(limit, "pps"))
+		fprintf(out, ", %llu packets a second (burst %llu)", num(limit, "pps"),
+			num(limit, "pps_burst"));
+	fputc('\n', out);
+}
+
 static void print_disks(const json_t *list, FILE *out)
 {
 	const json_t *o;
@@ -321,9 +339,12 @@ static void print_disks(const json_t *list, FILE *out)
 	if (json_array_size(list))
 		fprintf(out, "\nDisks\n");
 	json_array_foreach(list, i, o)
-		fprintf(out, "  %s: %s, %llu bytes, queues %llu, threads %llu%s\n", text(o, "id"),
+	{
+		fprintf(out, "  %s: %s, %llu bytes, queues %llu, threads %llu%s", text(o, "id"),
 			text(o, "path"), num(o, "bytes"), num(o, "queues"), num(o, "threads"),
 			json_is_true(json_object_get(o, "readonly")) ? ", read-only" : "");
+		print_limit(json_object_get(o, "limit"), out);
+	}
 }
 
 static void print_nets(const json_t *list, FILE *out)
@@ -334,9 +355,12 @@ static void print_nets(const json_t *list, FILE *out)
 	if (json_array_size(list))
 		fprintf(out, "\nNetworks\n");
 	json_array_foreach(list, i, o)
-		fprintf(out, "  %s: %s%s%s\n", text(o, "id"), text(o, "kind"),
+	{
+		fprintf(out, "  %s: %s%s%s", text(o, "id"), text(o, "kind"),
 			json_object_get(o, "mac") ? ", MAC " : "",
 			json_object_get(o, "mac") ? text(o, "mac") : "");
+		print_limit(json_object_get(o, "limit"), out);
+	}
 }
 
 static void print_shares(const json_t *list, FILE *out)

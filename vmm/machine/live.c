@@ -109,15 +109,34 @@ int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
 
 /* --- questions ------------------------------------------------------------------------- */
 
-/* NAME: {"link": "up" or "down"}. */
+/* NAME: {"limit": machine_limit_json()}. */
+static json_t *disks(const struct machine *m)
+{
+	json_t *o = json_object();
+
+	for (unsigned i = 0; o && i < m->config->n_disks; i++) {
+		const struct rates limit = virtio_blk_limit(&m->disks[i].blk);
+
+		json_object_set_new(o, m->config->disks[i].id,
+				    json_pack("{s:o}", "limit", machine_limit_json(&limit, false)));
+	}
+	return o;
+}
+
+/* NAME: {"link": "up" or "down", "limit": as above}. */
 static json_t *nets(const struct machine *m)
 {
 	json_t *o = json_object();
 
-	for (unsigned i = 0; o && i < m->config->n_nets; i++)
+	for (unsigned i = 0; o && i < m->config->n_nets; i++) {
+		struct virtio_net *n = &m->nics[i].net;
+		const struct rates limit = virtio_net_limit(n);
+
 		json_object_set_new(o, m->config->nets[i].id,
-				    json_pack("{s:s}", "link",
-					      virtio_net_link(&m->nics[i].net) ? "up" : "down"));
+				    json_pack("{s:s, s:o}", "link",
+					      virtio_net_link(n) ? "up" : "down", "limit",
+					      machine_limit_json(&limit, true)));
+	}
 	return o;
 }
 
@@ -129,11 +148,11 @@ json_t *machine_status(const struct machine *m)
 
 	for (unsigned i = 0; devices && i < m->devices.n; i++)
 		json_array_append_new(devices, json_string(m->devices.items[i].name));
-	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o}", "state",
+	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o, s:o}", "state",
 			 m->paused ? "paused" : "running", "pid", (int)getpid(), "uptime_ms",
 			 (json_int_t)(uptime / 1000000), "kernel", json_text(c->kernel), "cpus",
 			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
-			 c->command.wanted, "devices", devices, "nets", nets(m));
+			 c->command.wanted, "devices", devices, "disks", disks(m), "nets", nets(m));
 }
 
 json_t *machine_stats(struct machine *m)

@@ -48,6 +48,18 @@ int machine_snapshot(struct machine *m, const char *path, struct snapshot_told *
  * -EPIPE, with *e filled. */
 int machine_set_link(struct machine *m, const char *id, bool up, struct err *e);
 
+/* What is to become of a limit: numbers as in struct rate_config, negative ones leave it as it is;
+ * a rate of 0 takes its burst along. */
+struct limit_change {
+	int64_t bps, burst, ops, ops_burst;
+};
+/* Of the disk, or each direction of the network, called `id`, from now on and for the machines that
+ * follow. -ENOENT, -ERANGE or -EINVAL, with *e filled. */
+int machine_limit_disk(struct machine *m, const char *id, const struct limit_change *to,
+		       struct err *e);
+int machine_limit_net(struct machine *m, const char *id, const struct limit_change *to,
+		      struct err *e);
+
 /* New JSON values; NULL for want of memory. {"state": "running" or "paused", ...}; what
  * stats_collect() gives; the console's last lines, or null if there is no console. */
 json_t *machine_status(const struct machine *m);

@@ -93,7 +93,7 @@ static enum guest_mem_kind ram_kind(const struct vm_config *c, bool dry)
 }
 
 /* A machine of nothing: machine_destroy() is fine from here on. */
-static struct machine *begin(const struct vm_config *config, bool dry, struct err *e)
+static struct machine *begin(struct vm_config *config, bool dry, struct err *e)
 {
 	struct machine *m = calloc(1, sizeof(*m));
 
@@ -136,7 +136,7 @@ static int make_devices(struct machine *m, struct err *e)
 	return ret ? ret : machine_make_virtio(m, e);
 }
 
-int machine_create(struct machine **out, const struct vm_config *config, struct events *events,
+int machine_create(struct machine **out, struct vm_config *config, struct events *events,
 		   struct err *e)
 {
 	struct machine *m = begin(config, false, e);
@@ -189,7 +189,7 @@ fail:
 	return ret;
 }
 
-int machine_describe(const struct vm_config *config, FILE *out, struct err *e)
+int machine_describe(struct vm_config *config, FILE *out, struct err *e)
 {
 	struct machine *m = begin(config, true, e);
 	struct boot_entry entry;

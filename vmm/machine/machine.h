@@ -41,15 +41,16 @@ struct machine_end {
 };
 
 /* Open everything, build everything, load the guest, or with config->restore what was saved of one;
- * nothing runs yet. `config` and `events` (NULL: none) are borrowed and outlive the machine. 0, or
+ * nothing runs yet. `config` and `events` (NULL: none) are borrowed and outlive the machine; limits
+ * that are changed while it runs are changed in `config`, so they hold for the next machine. 0, or
  * a negative errno with *e filled and nothing left behind. */
-int machine_create(struct machine **out, const struct vm_config *config, struct events *events,
+int machine_create(struct machine **out, struct vm_config *config, struct events *events,
 		   struct err *e);
 
 /* --dry-run: the same files opened and judged, the same machine made, but for KVM and
  * for whatever would leave a trace; then it is told on `out` (config->json: as JSON) and
  * is gone. 0, or a negative errno with *e filled: what machine_create() would refuse. */
-int machine_describe(const struct vm_config *config, FILE *out, struct err *e);
+int machine_describe(struct vm_config *config, FILE *out, struct err *e);
 
 /* Who wants to know of each machine while it runs: what can be asked of it then, vmm/machine/live.h
  * has. Both on the main thread, whose loop is `loop`; `begins` comes before the guest does, and

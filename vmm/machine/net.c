@@ -94,7 +94,8 @@ static int open_nothing(struct nic *nic, const struct net_config *c, struct err 
 	return 0;
 }
 
-/* By itself, vhost is taken where it gains: adr/003-vhost-by-itself.md. */
+/* By itself, vhost is taken where it gains: adr/003-vhost-by-itself.md. With a limit it waits
+ * until that is lifted. */
 static enum net_tap_vhost vhost_of(const struct vm_config *c, const struct net_config *n)
 {
 	switch (n->vhost) {
@@ -168,7 +169,7 @@ _Static_assert((int)CONFIG_NET_QUEUES_MAX <= (int)VIRTIO_NET_PAIRS_MAX, "pairs o
 
 static int make_net(struct machine *m, struct nic *nic, const struct net_config *c, struct err *e)
 {
-	struct virtio_net_options options = {.name = c->id};
+	struct virtio_net_options options = {.name = c->id, .limit = machine_rates(&c->limit)};
 	struct net *backends[VIRTIO_NET_PAIRS_MAX];
 
 	memcpy(options.mac, nic->mac, sizeof(options.mac));

@@ -45,6 +45,7 @@
 #include "vmm/machine/snapshot.h"
 #include "vmm/machine/stats.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
 
@@ -109,9 +110,9 @@ struct vsock {
 enum { CONSOLE_SERIAL, CONSOLE_SERIAL2, CONSOLE_HVC, N_CONSOLES };
 
 struct machine {
-	const struct vm_config *config;
-	struct events *events; /* NULL: nobody wants them */
-	bool paused;           /* it stands still: live.c */
+	struct vm_config *config; /* changed are the limits alone: limits.c */
+	struct events *events;    /* NULL: nobody wants them */
+	bool paused;              /* it stands still: live.c */
 	bool dry; /* it is only to be described: no KVM, and nothing is made outside of us */
 
 	/* who says why it ended */
@@ -202,6 +203,11 @@ int machine_await_nets(struct machine *m, struct err *e);
 void machine_close_nets(struct machine *m);
 int machine_make_nets(struct machine *m, struct err *e);
 void machine_end_nets(struct machine *m);
+
+/* limits.c: a limit as devices take it, and as it is told: {"bps", "burst", "iops", "iops_burst"},
+ * or "pps" and "pps_burst"; 0: none. */
+struct rates machine_rates(const struct rate_config *r);
+json_t *machine_limit_json(const struct rates *r, bool net);
 
 /* shares.c: open the shared directories; close; the last two: as with the other virtio
  * devices. */

@@ -145,6 +145,7 @@ static int make_disk(struct machine *m, struct disk *d, const struct disk_config
 		.name = c->id,
 		.serial = c->serial,
 		.n_queues = queue_count(m, c),
+		.limit = machine_rates(&c->limit),
 	};
 	struct virtio_blk_host hosts[VIRTIO_BLK_LANES_MAX];
 
