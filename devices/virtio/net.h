@@ -9,7 +9,8 @@
  *
  * A network may have a limit, the same for each direction. What may not be sent yet stays in the
  * ring; and what the guest may not receive yet, in the backend, which drops or holds back. The
- * kernel knows of no limit, so while there is one, no ring is lent.
+ * kernel knows of no limit, so while there is one, no ring is lent; nor while
+ * it is noted where guest RAM was written to.
  */
 #ifndef DEVICES_VIRTIO_NET_H
 #define DEVICES_VIRTIO_NET_H

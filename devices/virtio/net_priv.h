@@ -75,10 +75,12 @@ void net_ctrl_run(struct virtio_net *n);
  * Gives whether the host had what that takes; if not, there are as many as before. */
 bool net_use_pairs(struct virtio_net *n, unsigned pairs);
 
-/* The kernel would send and receive whatever the link and the limits are. */
+/* The kernel would send and receive whatever the link and the limits are, and tells nobody where
+ * it has written. */
 static inline bool net_may_lend(const struct virtio_net *n)
 {
-	return virtio_net_link(n) && !rate_limit_on(&n->limits[NET_RING_RX]);
+	return virtio_net_link(n) && !rate_limit_on(&n->limits[NET_RING_RX]) &&
+	       !guest_mem_is_logged(n->v.gm);
 }
 
 /* net_rings.c: leave both rings to the backend, if it can and may serve them, with

@@ -73,7 +73,7 @@ under_fio() { # TIMES MIB
 		echo begun
 		fio --rw=randwrite --bsrange=512-64k --blockalign=512 --randseed=7 --verify=crc32c --verify_fatal=1 \
 			--verify_state_save=0 --minimal --direct=1 --ioengine=libaio --iodepth=16 --fsync=32 --numjobs=2 \
-			--size=$(($2 / 2))M --offset_increment=$(($2 / 2))M --loops=1000 --time_based --runtime=\$((2 * $1)) \
+			--size=$(($2 / 2))M --offset_increment=$(($2 / 2))M --loops=1000 --time_based --runtime=$((2 * $1)) \
 			--name=a --filename=/dev/vda >/dev/null && echo verified
 		echo "@@ warnings"; warnings
 	TEST
@@ -99,5 +99,5 @@ under_fio() { # TIMES MIB
 	clean_dmesg
 	echo "$1 times; paused, ms: $(sed -n 's/^paused_ms *//p' "$vm_dir/took" | sort -n | awk '{ v[NR] = $1 } END { printf "%d %d %d", v[1], v[int((NR + 1) / 2)], v[NR] }')" >"$vm_dir/note"
 }
-test_under_fio() { under_fio 4 8; }
+test_under_fio() { under_fio 4 4; }
 test_under_fio_100_times_long() { under_fio 100 32; }

@@ -71,9 +71,14 @@ int machine_nmi(struct machine *m)
 	strcpy(did, "nmi");
 	return fault;
 }
-int machine_snapshot(struct machine *m, const char *path, struct snapshot_told *told, struct err *e)
+int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
+		     struct snapshot_told *told, struct err *e)
 {
-	snprintf(did + strlen(did), sizeof(did) - strlen(did), "snapshot %s", path);
+	snprintf(did + strlen(did), sizeof(did) - strlen(did), "snapshot %s", wish->path);
+	if (wish->base)
+		snprintf(did + strlen(did), sizeof(did) - strlen(did), " since %s", wish->base);
+	if (wish->track)
+		strcat(did, " track");
 	*told = (struct snapshot_told){.paused_ns = 2500000, .bytes = 4096};
 	return fault ? err_host(e, fault, "no room") : 0;
 }
@@ -170,6 +175,10 @@ static void snapshots(void **state)
 	/* Nothing of what it does after the snapshot is lost, as it does nothing. */
 	answer = ask("snapshot", json_pack("{s:s, s:b}", "dir", "/s", "stop", 1));
 	assert_string_equal(did, "stop");
+	json_decref(answer);
+	answer = ask("snapshot",
+		     json_pack("{s:s, s:s, s:b}", "dir", "/s", "base", "/b", "track", 1));
+	assert_string_equal(did, "snapshot /s since /b track");
 	json_decref(answer);
 	fails("snapshot", json_pack("{s:s}", "dir", "s"), RPC_INVALID_PARAMS);
 	fails("snapshot", NULL, RPC_INVALID_PARAMS);

@@ -73,6 +73,12 @@ static void check(const struct guest_mem *gm)
 	assert_int_equal(get(gm, GAP + MiB), 0);
 }
 
+static void save(const struct guest_mem *gm, int fd)
+{
+	assert_int_equal(ram_write(gm, fd), 0);
+	assert_int_equal(ram_sum(fd, ALL, sums), 0);
+}
+
 static int open_new(const char *name)
 {
 	int fd = open(scratch_path(&s, name), O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -101,7 +107,7 @@ static void there_and_back(void **state)
 
 		make(&gm, kinds[i], -1);
 		fill(&gm);
-		assert_int_equal(ram_write(&gm, fd, sums), 0);
+		save(&gm, fd);
 		guest_mem_fini(&gm);
 		/* Eight pages, and what the file system needs around them. */
 		assert_true(blocks_of(fd) >= 8 * PAGE);
@@ -129,13 +135,13 @@ static void of_a_restored_one(void **state)
 	make(&gm, GUEST_MEM_ANON, -1);
 	fill(&gm);
 	put(&gm, 5 * PAGE, 0xee);
-	assert_int_equal(ram_write(&gm, first, sums), 0);
+	save(&gm, first);
 	guest_mem_fini(&gm);
 
 	make(&gm, GUEST_MEM_FILE, first);
 	put(&gm, 5 * PAGE, 0);
 	put(&gm, MiB, 0x77);
-	assert_int_equal(ram_write(&gm, second, sums), 0);
+	save(&gm, second);
 	guest_mem_fini(&gm);
 	assert_int_equal(ram_verify(second, ALL, sums, &at), 0);
 
@@ -150,6 +156,48 @@ static void of_a_restored_one(void **state)
 	guest_mem_fini(&gm);
 }
 
+/* What the log has, and no more, over a copy of what was there. */
+static void only_what_is_dirty(void **state)
+{
+	static uint64_t low[LOW / PAGE / 64], high[(HIGH / PAGE + 63) / 64];
+	uint64_t *const dirty[] = {low, high}, at;
+	_cleanup_fd_ int first = open_new("first"), second = open_new("second");
+	struct guest_mem gm;
+
+	make(&gm, GUEST_MEM_ANON, -1);
+	fill(&gm);
+	put(&gm, 200 * PAGE, 0x99);
+	save(&gm, first);
+	assert_int_equal(guest_mem_log_start(&gm), 0);
+	put(&gm, 200 * PAGE, 0);
+	put(&gm, 63 * PAGE, 0x11);
+	put(&gm, 64 * PAGE, 0x22);
+	put(&gm, GAP + HIGH - 1, 0x33);
+	/* Behind the log's back. */
+	*(uint8_t *)guest_mem_hva(&gm, 300 * PAGE, 1) = 0x44;
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(
+			guest_mem_log_fetch(&gm, i, dirty[i], i ? ARRAY_LEN(high) : ARRAY_LEN(low)),
+			0);
+	assert_int_equal(ram_copy(first, second, ALL), 0);
+	assert_int_equal(ram_verify(second, ALL, sums, &at), 0);
+	assert_true(blocks_of(second) <= 64 * PAGE);
+	assert_int_equal(ram_write_dirty(&gm, second, dirty), 0);
+	guest_mem_fini(&gm);
+
+	make(&gm, GUEST_MEM_FILE, second);
+	assert_int_equal(get(&gm, 200 * PAGE), 0);
+	assert_int_equal(get(&gm, 63 * PAGE), 0x11);
+	assert_int_equal(get(&gm, 64 * PAGE), 0x22);
+	assert_int_equal(get(&gm, GAP + HIGH - 1), 0x33);
+	assert_int_equal(get(&gm, 300 * PAGE), 0);
+	put(&gm, GAP + HIGH - 1, 8);
+	check(&gm);
+	guest_mem_fini(&gm);
+	assert_int_equal(ram_verify(first, ALL, sums, &at), 0);
+	assert_int_equal(ram_verify(second, ALL, sums, &at), -EBADMSG);
+}
+
 static void nothing_touched_takes_nothing(void **state)
 {
 	uint64_t at;
@@ -158,7 +206,7 @@ static void nothing_touched_takes_nothing(void **state)
 	struct guest_mem gm;
 
 	make(&gm, GUEST_MEM_ANON, -1);
-	assert_int_equal(ram_write(&gm, fd, sums), 0);
+	save(&gm, fd);
 	assert_int_equal(blocks_of(fd), 0);
 	assert_int_equal(mincore(guest_mem_hva(&gm, 0, LOW), LOW, there), 0);
 	for (unsigned i = 0; i < ARRAY_LEN(there); i++)
@@ -180,7 +228,7 @@ static void a_flipped_byte_is_found(void **state)
 	make(&gm, GUEST_MEM_ANON, -1);
 	fill(&gm);
 	put(&gm, 2 * MiB - 1, 0);
-	assert_int_equal(ram_write(&gm, fd, sums), 0);
+	save(&gm, fd);
 	guest_mem_fini(&gm);
 	for (unsigned i = 0; i < ARRAY_LEN(where); i++) {
 		uint8_t good, bad;
@@ -205,7 +253,7 @@ static void a_full_disk_is_an_error(void **state)
 	make(&gm, GUEST_MEM_ANON, -1);
 	fill(&gm);
 	/* It cannot be made longer, for a start. */
-	assert_int_equal(ram_write(&gm, fd, sums), -EINVAL);
+	assert_int_equal(ram_write(&gm, fd), -EINVAL);
 	close(fd);
 	guest_mem_fini(&gm);
 }
@@ -215,6 +263,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(there_and_back),
 		cmocka_unit_test(of_a_restored_one),
+		cmocka_unit_test(only_what_is_dirty),
 		cmocka_unit_test(nothing_touched_takes_nothing),
 		cmocka_unit_test(a_flipped_byte_is_found),
 		cmocka_unit_test(a_full_disk_is_an_error),

@@ -21,6 +21,7 @@
 enum { HEADER = 32, SECTION = 32 + 3, ALL = HEADER + SECTION };
 
 static struct scratch s;
+static uint64_t sum;
 
 static int write_one(void)
 {
@@ -32,7 +33,7 @@ static int write_one(void)
 	state_section_begin(&w, "chip", 1);
 	state_put_bytes(&w, "abc", 3);
 	state_section_end(&w);
-	assert_int_equal(state_file_write(fd, &w), 0);
+	assert_int_equal(state_file_write(fd, &w, &sum), 0);
 	state_writer_fini(&w);
 	return fd;
 }
@@ -59,6 +60,10 @@ static void layout_is_as_documented(void **state)
 	assert_int_equal(le64_get(file + 16), SECTION);
 	assert_int_equal(le64_get(file + 24),
 			 checksum_of(file + HEADER, SECTION, checksum_of(file + 8, 16, 0)));
+	assert_int_equal(le64_get(file + 24), sum);
+	sum = 0;
+	assert_int_equal(state_file_sum(fd, &sum), 0);
+	assert_int_equal(le64_get(file + 24), sum);
 	assert_memory_equal(file + HEADER, "chip", 5);
 	assert_int_equal(lseek(fd, 0, SEEK_END), ALL);
 	assert_int_equal(read_it(fd, NULL), 0);
@@ -119,9 +124,9 @@ static void what_could_not_be_written_is_not(void **state)
 
 	state_writer_init(&w);
 	w.error = -ENOMEM;
-	assert_int_equal(state_file_write(-1, &w), -ENOMEM);
+	assert_int_equal(state_file_write(-1, &w, &sum), -ENOMEM);
 	w.error = 0;
-	assert_int_equal(state_file_write(-1, &w), -EBADF);
+	assert_int_equal(state_file_write(-1, &w, &sum), -EBADF);
 	state_writer_fini(&w);
 	assert_int_equal(read_it(-1, NULL), -EBADF);
 }

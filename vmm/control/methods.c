@@ -90,7 +90,11 @@ static json_t *on_nmi(void *ctx, const json_t *params, struct err *e)
 
 static json_t *on_snapshot(void *ctx, const json_t *params, struct err *e)
 {
-	const char *dir = json_string_value(json_object_get(params, "dir"));
+	const struct snapshot_wish wish = {
+		.path = json_string_value(json_object_get(params, "dir")),
+		.base = json_string_value(json_object_get(params, "base")),
+		.track = json_is_true(json_object_get(params, "track")),
+	};
 	bool stop = json_is_true(json_object_get(params, "stop"));
 	struct snapshot_told told;
 
@@ -98,7 +102,7 @@ static json_t *on_snapshot(void *ctx, const json_t *params, struct err *e)
 	 * would not fit it. */
 	if (stop && machine_pause(of(ctx), e))
 		return NULL;
-	if (machine_snapshot(of(ctx), dir, &told, e))
+	if (machine_snapshot(of(ctx), &wish, &told, e))
 		return NULL;
 	if (stop)
 		machine_stop(of(ctx));
@@ -188,7 +192,12 @@ static const struct rpc_method methods[] = {
 	{"reset", {{0}}, on_reset},
 	{"stop", {{0}}, on_stop},
 	{"nmi", {{0}}, on_nmi},
-	{"snapshot", {{"dir", RPC_PATH, true}, {"stop", RPC_BOOLEAN, false}}, on_snapshot},
+	{"snapshot",
+	 {{"dir", RPC_PATH, true},
+	  {"base", RPC_PATH, false},
+	  {"track", RPC_BOOLEAN, false},
+	  {"stop", RPC_BOOLEAN, false}},
+	 on_snapshot},
 	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},
 	{"net.limit",
 	 {{"net", RPC_STRING, true},

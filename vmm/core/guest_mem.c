@@ -171,6 +171,11 @@ static size_t bitmap_words(const struct guest_mem_region *r)
 	return (r->len / PAGE + 63) / 64;
 }
 
+size_t guest_mem_log_words(const struct guest_mem *gm, unsigned slot)
+{
+	return bitmap_words(&gm->regions[slot]);
+}
+
 int guest_mem_log_start(struct guest_mem *gm)
 {
 	for (unsigned i = 0; i < gm->n_regions; i++) {

@@ -108,8 +108,15 @@ int guest_mem_write(struct guest_mem *gm, uint64_t gpa, const void *buf, uint64_
  * 0, -EFAULT, -ENODATA at the end of the file, or read errors. */
 int guest_mem_pread(struct guest_mem *gm, uint64_t gpa, int fd, uint64_t off, uint64_t len);
 
-/* Start or stop the log of our own writes; `fetch` moves region `slot`'s bitmap
- * (one bit for each 4 KiB page) to `out`, clearing it. */
+/* How many words the log of region `slot` has. */
+size_t guest_mem_log_words(const struct guest_mem *gm, unsigned slot);
+/* Is there a log? Then nobody may write who does not mark what he writes. */
+static inline bool guest_mem_is_logged(const struct guest_mem *gm)
+{
+	return gm->dirty[0];
+}
+/* Start or stop the log of our own writes, while nobody writes; `fetch` moves region `slot`'s
+ * bitmap (one bit for each 4 KiB page) to `out`, clearing it. */
 int guest_mem_log_start(struct guest_mem *gm);
 void guest_mem_log_stop(struct guest_mem *gm);
 int guest_mem_log_fetch(struct guest_mem *gm, unsigned slot, uint64_t *out, size_t words);

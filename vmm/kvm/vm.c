@@ -90,17 +90,39 @@ void kvm_vm_close(struct kvm_vm *vm)
 	fd_close(&vm->kvm_fd);
 }
 
-static int ram_added(void *ctx, unsigned slot, const struct guest_mem_region *r)
+static int set_slot(const struct kvm_vm *vm, unsigned slot, const struct guest_mem_region *r,
+		    uint32_t flags)
 {
-	struct kvm_vm *vm = ctx;
 	struct kvm_userspace_memory_region region = {
 		.slot = slot,
+		.flags = flags,
 		.guest_phys_addr = r->gpa,
 		.memory_size = r->len,
 		.userspace_addr = (uintptr_t)r->hva,
 	};
 
 	return kvm_ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+static int ram_added(void *ctx, unsigned slot, const struct guest_mem_region *r)
+{
+	return set_slot(ctx, slot, r, 0);
+}
+
+int kvm_vm_log(const struct kvm_vm *vm, const struct guest_mem *gm, bool on)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < gm->n_regions && !ret; i++)
+		ret = set_slot(vm, i, &gm->regions[i], on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+	return ret;
+}
+
+int kvm_vm_log_fetch(const struct kvm_vm *vm, unsigned slot, uint64_t *bits)
+{
+	struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bits};
+
+	return kvm_ioctl(vm->vm_fd, KVM_GET_DIRTY_LOG, &log);
 }
 
 int kvm_vm_attach_ram(struct kvm_vm *vm, struct guest_mem *gm, struct err *e)

@@ -37,6 +37,13 @@ void kvm_vm_close(struct kvm_vm *vm);
 /* Make RAM the guest's: a memory slot for each region, now and later. */
 int kvm_vm_attach_ram(struct kvm_vm *vm, struct guest_mem *gm, struct err *e);
 
+/* Have KVM note which pages of *gm the guest writes to [KVM api 4.35, KVM_MEM_LOG_DIRTY_PAGES], or
+ * not any more; while the vCPUs stand. 0 or a negative errno. */
+int kvm_vm_log(const struct kvm_vm *vm, const struct guest_mem *gm, bool on);
+/* Those of region `slot` since the last call, a bit for each, into guest_mem_log_words() words
+ * [KVM api 4.8 KVM_GET_DIRTY_LOG]. 0 or a negative errno. */
+int kvm_vm_log_fetch(const struct kvm_vm *vm, unsigned slot, uint64_t *bits);
+
 /* KVM_CHECK_EXTENSION on the VM: 0 when absent. */
 int kvm_vm_capability(const struct kvm_vm *vm, int capability);
 

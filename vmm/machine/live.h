@@ -32,17 +32,25 @@ void machine_stop(struct machine *m);
 /* 0 or a negative errno. */
 int machine_nmi(struct machine *m);
 
-/* What a snapshot took. */
+/* How a snapshot is wanted. */
+struct snapshot_wish {
+	const char *path; /* of its directory */
+	const char *base; /* that of the last one with `track`: only what has changed since is taken
+			   * while the machine stands. NULL: all */
+	bool track; /* note what changes from here on, for one with this as `base`; with a base it
+		     * goes on. The guest is slower for it: each page's first store is an exit */
+};
+/* What it took. */
 struct snapshot_told {
 	uint64_t paused_ns; /* how long the machine stood, at most, */
 	uint64_t bytes;     /* and what its RAM takes on disk */
 };
 
-/* Write all of it to the directory `path` (vmm/snapshot/README.md), from which it can be restored;
- * an older snapshot there is replaced at the end. It goes on afterwards as it was, running or
- * paused. 0, or a negative errno with *e filled and nothing left behind. */
-int machine_snapshot(struct machine *m, const char *path, struct snapshot_told *told,
-		     struct err *e);
+/* Write all of it to a directory (vmm/snapshot/README.md), from which it can be restored; an older
+ * snapshot there is replaced at the end. It goes on afterwards as it was, running or paused. 0, or
+ * a negative errno with *e filled and nothing left behind. */
+int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
+		     struct snapshot_told *told, struct err *e);
 
 /* Plug the cable of the network called `id` in, or pull it. -ENOENT or, for a network that is gone,
  * -EPIPE, with *e filled. */

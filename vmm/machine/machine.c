@@ -232,6 +232,7 @@ void machine_destroy(struct machine *m)
 	machine_end_virtio(m);
 	coalesced_fini(&m->coalesced);
 	vcpus_destroy(&m->vcpus);
+	tracking_stop(m);
 	irqchip_fini(&m->irqchip);
 	cpuid_model_fini(&m->cpuid);
 	kvm_vm_close(&m->vm);

@@ -44,6 +44,7 @@
 #include "vmm/machine/machine.h"
 #include "vmm/machine/snapshot.h"
 #include "vmm/machine/stats.h"
+#include "vmm/machine/tracking.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -140,6 +141,7 @@ struct machine {
 	struct board board;
 	struct guest_mem ram;
 	uint64_t initrd, initrd_len; /* where it lies in RAM */
+	struct tracking tracking;
 	struct irqchip irqchip;
 	struct exit_env exits;
 	struct coalesced coalesced;

@@ -46,9 +46,12 @@ enum { TSC_PPM = 250 };
 
 /* A snapshot that is being written. */
 struct writing {
+	const struct snapshot_wish *wish;
 	struct snapshot_dir dir;
 	int memory, state;   /* its files */
 	uint64_t config_sum; /* of the others */
+	bool tracked;        /* m->tracking knows what was written until the machine stood */
+	struct state_writer w;
 };
 
 static void put_machine(const struct machine *m, uint64_t config_sum, uint64_t kvmclock_ns,
@@ -96,23 +99,26 @@ static void put_disks(const struct machine *m, struct state_writer *w)
 	state_section_end(w);
 }
 
-/* With the sums of the files beside this one. */
-static int put_ram(const struct machine *m, const struct writing *s, struct state_writer *w,
-		   struct err *e)
+static int memory_error(const struct writing *s, int ret, struct err *e)
+{
+	return err_host(e, ret, "snapshot %.200s: " SNAPSHOT_MEMORY ": %s", s->dir.path,
+			strerror(-ret));
+}
+
+/* The file's sums, which are read back: the machine need not stand for that. */
+static int put_ram_sums(const struct machine *m, struct writing *s, struct err *e)
 {
 	size_t n = ram_chunks(guest_mem_size(&m->ram));
 	uint64_t *sums = calloc(n, sizeof(*sums));
-	int ret = sums ? ram_write(&m->ram, s->memory, sums) : -ENOMEM;
+	int ret = sums ? ram_sum(s->memory, guest_mem_size(&m->ram), sums) : -ENOMEM;
 
-	state_section_begin(w, "ram", RAM_VERSION);
-	state_put_u32(w, (uint32_t)n);
+	state_section_begin(&s->w, "ram", RAM_VERSION);
+	state_put_u32(&s->w, (uint32_t)n);
 	for (size_t i = 0; i < n && !ret; i++)
-		state_put_u64(w, sums[i]);
-	state_section_end(w);
+		state_put_u64(&s->w, sums[i]);
+	state_section_end(&s->w);
 	free(sums);
-	return ret ? err_host(e, ret, "snapshot %.200s: " SNAPSHOT_MEMORY ": %s", s->dir.path,
-			      strerror(-ret))
-		   : 0;
+	return ret ? memory_error(s, ret, e) : 0;
 }
 
 static int sync_disks(const struct machine *m, struct err *e)
@@ -128,34 +134,38 @@ static int sync_disks(const struct machine *m, struct err *e)
 	return 0;
 }
 
-/* All that is of one moment, of a machine that stands still. */
-static int write_moment(struct machine *m, const struct writing *s, struct err *e)
+static int write_ram(struct machine *m, struct writing *s, struct err *e)
 {
-	struct state_writer w;
+	int ret = 0;
+
+	if (s->wish->track || s->wish->base) {
+		ret = tracking_collect(m);
+		s->tracked = !ret;
+	}
+	if (!ret)
+		ret = s->wish->base ? ram_write_dirty(&m->ram, s->memory, m->tracking.dirty)
+				    : ram_write(&m->ram, s->memory);
+	return ret ? memory_error(s, ret, e) : 0;
+}
+
+/* All that is of one moment, of a machine that stands still. */
+static int write_moment(struct machine *m, struct writing *s, struct err *e)
+{
 	uint64_t kvmclock_ns = 0;
 	int ret = sync_disks(m, e);
 
-	state_writer_init(&w);
 	if (!ret && kvm_vm_get_clock(&m->vm, &kvmclock_ns))
 		ret = err_host(e, -EIO, "snapshot: KVM does not tell its clock");
-	if (!ret) {
-		put_machine(m, s->config_sum, kvmclock_ns, &w);
-		put_disks(m, &w);
-		cpuid_model_save(&m->cpuid, &w);
-		ret = put_cpus(m, &w, e);
-	}
-	if (!ret) {
-		device_list_save(&m->devices, &w);
-		ret = put_ram(m, s, &w, e);
-	}
-	if (!ret) {
-		ret = state_file_write(s->state, &w);
-		if (ret)
-			err_host(e, ret, "snapshot %.200s: " SNAPSHOT_STATE ": %s", s->dir.path,
-				 strerror(-ret));
-	}
-	state_writer_fini(&w);
-	return ret;
+	if (ret)
+		return ret;
+	put_machine(m, s->config_sum, kvmclock_ns, &s->w);
+	put_disks(m, &s->w);
+	cpuid_model_save(&m->cpuid, &s->w);
+	ret = put_cpus(m, &s->w, e);
+	if (ret)
+		return ret;
+	device_list_save(&m->devices, &s->w);
+	return write_ram(m, s, e);
 }
 
 /* What cannot be carried over. */
@@ -212,8 +222,7 @@ static int write_config(const struct machine *m, struct writing *s, struct err *
 	return ret;
 }
 
-static int write_stopped(struct machine *m, const struct writing *s, uint64_t *paused_ns,
-			 struct err *e)
+static int write_stopped(struct machine *m, struct writing *s, uint64_t *paused_ns, struct err *e)
 {
 	bool stood = m->paused;
 	uint64_t began = clock_monotonic_ns(&clock_host);
@@ -230,43 +239,89 @@ static int write_stopped(struct machine *m, const struct writing *s, uint64_t *p
 	return ret;
 }
 
+enum { BASE_FLAGS = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK };
+
+/* Begin with the RAM of the snapshot since which changes were counted. */
+static int copy_base(const struct machine *m, const struct writing *s, struct err *e)
+{
+	const char *path = s->wish->base;
+	_cleanup_fd_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int state = dir < 0 ? dir : openat(dir, SNAPSHOT_STATE, BASE_FLAGS);
+	_cleanup_fd_ int memory = state < 0 ? state : openat(dir, SNAPSHOT_MEMORY, BASE_FLAGS);
+	uint64_t sum = 0;
+	int ret = memory < 0 ? -errno : state_file_sum(state, &sum);
+
+	if (ret)
+		return err_usage(e, ret, "snapshot: base %.200s: %s", path, strerror(-ret));
+	if (!tracking_is_on(m) || m->tracking.base != sum)
+		return err_usage(e, -EINVAL,
+				 "snapshot: base %.200s: is not the one since which this machine's "
+				 "changes are noted; take one without a base, with track",
+				 path);
+	ret = ram_copy(memory, s->memory, guest_mem_size(&m->ram));
+	return ret ? memory_error(s, ret, e) : 0;
+}
+
+/* What the machine need not stand for, before and after. */
 static int write_all(struct machine *m, struct writing *s, struct snapshot_told *told,
 		     struct err *e)
 {
-	struct stat st;
-	int ret = 0;
+	uint64_t sum = 0;
+	int ret = write_config(m, s, e);
 
-	s->memory = snapshot_dir_file(&s->dir, SNAPSHOT_MEMORY, e);
-	s->state = s->memory < 0 ? -1 : snapshot_dir_file(&s->dir, SNAPSHOT_STATE, e);
-	ret = s->state < 0 ? e->code : write_config(m, s, e);
+	if (!ret && s->wish->base)
+		ret = copy_base(m, s, e);
 	if (!ret)
 		ret = write_stopped(m, s, &told->paused_ns, e);
+	if (!ret)
+		ret = put_ram_sums(m, s, e);
+	if (!ret) {
+		ret = state_file_write(s->state, &s->w, &sum);
+		if (ret)
+			err_host(e, ret, "snapshot %.200s: " SNAPSHOT_STATE ": %s", s->dir.path,
+				 strerror(-ret));
+	}
 	if (!ret)
 		ret = snapshot_dir_sync(&s->dir, s->memory, SNAPSHOT_MEMORY, e);
 	if (!ret)
 		ret = snapshot_dir_sync(&s->dir, s->state, SNAPSHOT_STATE, e);
-	told->bytes = !ret && !fstat(s->memory, &st) ? (uint64_t)st.st_blocks * 512 : 0;
-	fd_close(&s->state);
-	fd_close(&s->memory);
+	if (ret) {
+		snapshot_dir_abandon(&s->dir);
+		return ret;
+	}
+	struct stat st;
+
+	told->bytes = fstat(s->memory, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+	ret = snapshot_dir_commit(&s->dir, e);
+	if (!ret && s->tracked)
+		tracking_saved(m, sum);
 	return ret;
 }
 
-int machine_snapshot(struct machine *m, const char *path, struct snapshot_told *told, struct err *e)
+int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
+		     struct snapshot_told *told, struct err *e)
 {
-	struct writing s = {.memory = -1, .state = -1};
+	struct writing s = {.wish = wish, .memory = -1, .state = -1};
 	int ret = check(m, e);
 
 	if (!ret)
-		ret = snapshot_dir_begin(&s.dir, path, e);
+		ret = snapshot_dir_begin(&s.dir, wish->path, e);
 	if (ret)
 		return ret;
-	ret = write_all(m, &s, told, e);
-	if (ret)
+	state_writer_init(&s.w);
+	s.memory = snapshot_dir_file(&s.dir, SNAPSHOT_MEMORY, e);
+	s.state = s.memory < 0 ? -1 : snapshot_dir_file(&s.dir, SNAPSHOT_STATE, e);
+	if (s.state < 0) {
+		ret = e->code;
 		snapshot_dir_abandon(&s.dir);
-	else
-		ret = snapshot_dir_commit(&s.dir, e);
+	} else {
+		ret = write_all(m, &s, told, e);
+	}
+	fd_close(&s.state);
+	fd_close(&s.memory);
+	state_writer_fini(&s.w);
 	if (!ret)
-		log_info("snapshot %s: stood for %lu ms", path, told->paused_ns / 1000000);
+		log_info("snapshot %s: stood for %lu ms", wish->path, told->paused_ns / 1000000);
 	return ret;
 }
 

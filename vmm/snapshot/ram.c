@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, CHUNK_PAGES = RAM_CHUNK / PAGE, FEW = 64 };
@@ -57,12 +59,12 @@ static bool may_hold(const struct guest_mem *gm, const struct guest_mem_region *
 	return gm->kind != GUEST_MEM_SHARED && is_touched(pagemap, (char *)r->hva + off, len);
 }
 
-/* The pages of a chunk that are not zeroes, a run of them at a time. */
-static int write_chunk(const char *p, uint64_t len, int fd, uint64_t at, uint64_t *sum)
+/* The pages of [p, p+len) that are not zeroes, a run of them at a time, to byte `at` of the file.
+ */
+static int write_pages(const char *p, uint64_t len, int fd, uint64_t at)
 {
 	uint64_t begin = 0, end = 0;
 
-	*sum = 0;
 	while (begin < len) {
 		while (begin < len && is_zero(p + begin, PAGE))
 			begin += PAGE;
@@ -72,16 +74,12 @@ static int write_chunk(const char *p, uint64_t len, int fd, uint64_t at, uint64_
 
 		if (ret)
 			return ret;
-		if (end > begin)
-			*sum = 1;
 		begin = end;
 	}
-	if (*sum)
-		*sum = checksum_of(p, len, 0);
 	return 0;
 }
 
-int ram_write(const struct guest_mem *gm, int fd, uint64_t *sums)
+int ram_write(const struct guest_mem *gm, int fd)
 {
 	_cleanup_fd_ int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	uint64_t at = 0;
@@ -93,12 +91,10 @@ int ram_write(const struct guest_mem *gm, int fd, uint64_t *sums)
 
 		for (uint64_t off = 0; off < r->len; off += RAM_CHUNK) {
 			uint64_t len = r->len - off < RAM_CHUNK ? r->len - off : RAM_CHUNK;
-			uint64_t *sum = &sums[(at + off) / RAM_CHUNK];
-			int ret = 0;
+			int ret = may_hold(gm, r, pagemap, off, len)
+					  ? write_pages((char *)r->hva + off, len, fd, at + off)
+					  : 0;
 
-			*sum = 0;
-			if (may_hold(gm, r, pagemap, off, len))
-				ret = write_chunk((char *)r->hva + off, len, fd, at + off, sum);
 			if (ret)
 				return ret;
 		}
@@ -107,24 +103,138 @@ int ram_write(const struct guest_mem *gm, int fd, uint64_t *sums)
 	return 0;
 }
 
-int ram_verify(int fd, uint64_t len, const uint64_t *sums, uint64_t *at)
+/* A run of pages over what the file has there. */
+static int overwrite(const char *p, uint64_t len, int fd, uint64_t at)
+{
+	int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	/* Where there can be no holes, zeroes are written. */
+	if (fallocate(fd, punch, (off_t)at, (off_t)len))
+		return fd_pwrite_full(fd, p, len, at);
+	return write_pages(p, len, fd, at);
+}
+
+static bool has_bit(const uint64_t *bits, uint64_t page)
+{
+	return bits[page / 64] >> page % 64 & 1;
+}
+
+int ram_write_dirty(const struct guest_mem *gm, int fd, uint64_t *const *dirty)
+{
+	uint64_t at = 0;
+
+	for (unsigned i = 0; i < gm->n_regions; i++) {
+		const struct guest_mem_region *r = &gm->regions[i];
+		uint64_t page = 0, end = 0, pages = r->len / PAGE;
+
+		while (page < pages) {
+			if (page % 64 == 0 && !dirty[i][page / 64]) {
+				page += 64;
+				continue;
+			}
+			for (end = page; end < pages && has_bit(dirty[i], end);)
+				end++;
+			int ret = end > page ? overwrite((char *)r->hva + page * PAGE,
+							 (end - page) * PAGE, fd, at + page * PAGE)
+					     : 0;
+
+			if (ret)
+				return ret;
+			page = end > page ? end : page + 1;
+		}
+		at += r->len;
+	}
+	return 0;
+}
+
+/* An extent that both files are to have, by the kernel; or by hand, between file systems that it
+ * does not copy between. */
+static int copy_extent(int from, int to, off_t off, off_t end)
+{
+	char *buffer = NULL;
+	int ret = 0;
+
+	while (off < end && !ret) {
+		off_t in = off, out = off;
+		ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - off), 0);
+
+		if (n <= 0) {
+			size_t len = end - off < RAM_CHUNK ? (size_t)(end - off) : RAM_CHUNK;
+
+			if (!buffer && !(buffer = malloc(RAM_CHUNK)))
+				return -ENOMEM;
+			ret = fd_pread_full(from, buffer, len, (uint64_t)off);
+			if (!ret)
+				ret = fd_pwrite_full(to, buffer, len, (uint64_t)off);
+			n = (ssize_t)len;
+		}
+		off += n;
+	}
+	free(buffer);
+	return ret;
+}
+
+int ram_copy(int from, int to, uint64_t len)
+{
+	off_t off = 0;
+	int ret = 0;
+
+	if (!ioctl(to, FICLONE, from))
+		return 0;
+	if (ftruncate(to, (off_t)len))
+		return -errno;
+	while (!ret && (off = lseek(from, off, SEEK_DATA)) >= 0 && (uint64_t)off < len) {
+		off_t end = lseek(from, off, SEEK_HOLE);
+
+		ret = end < 0 ? -errno : copy_extent(from, to, off, end);
+		off = end;
+	}
+	return ret || off >= 0 || errno == ENXIO ? ret : -errno;
+}
+
+/* The sum of the `n` bytes at `off`, of which `chunk` has room for. */
+static int sum_chunk(int fd, uint64_t off, size_t n, char *chunk, uint64_t *sum)
+{
+	*sum = 0;
+	if (!file_has(fd, off, n))
+		return 0;
+	int ret = fd_pread_full(fd, chunk, n, off);
+
+	if (!ret && !is_zero(chunk, n))
+		*sum = checksum_of(chunk, n, 0);
+	return ret;
+}
+
+/* For each chunk, sum or compare. */
+static int walk(int fd, uint64_t len, uint64_t *sums, const uint64_t *want, uint64_t *at)
 {
 	char *chunk = malloc(RAM_CHUNK);
 	int ret = chunk ? 0 : -ENOMEM;
 
 	for (uint64_t off = 0; off < len && !ret; off += RAM_CHUNK) {
 		size_t n = len - off < RAM_CHUNK ? (size_t)(len - off) : RAM_CHUNK;
-		uint64_t sum = sums[off / RAM_CHUNK];
+		uint64_t sum;
 
-		*at = off;
-		if (!sum && !file_has(fd, off, n))
-			continue;
-		ret = fd_pread_full(fd, chunk, n, off);
-		if (!ret && (sum ? checksum_of(chunk, n, 0) != sum : !is_zero(chunk, n)))
+		ret = sum_chunk(fd, off, n, chunk, &sum);
+		if (at)
+			*at = off;
+		if (sums)
+			sums[off / RAM_CHUNK] = sum;
+		else if (!ret && sum != want[off / RAM_CHUNK])
 			ret = -EBADMSG;
 	}
 	free(chunk);
 	return ret == -ENODATA ? -EBADMSG : ret;
+}
+
+int ram_sum(int fd, uint64_t len, uint64_t *sums)
+{
+	return walk(fd, len, sums, NULL, NULL);
+}
+
+int ram_verify(int fd, uint64_t len, const uint64_t *sums, uint64_t *at)
+{
+	return walk(fd, len, NULL, sums, at);
 }
 
 /* The part [off, off+len) of the region that begins at byte `at` of the file. */

@@ -23,9 +23,20 @@ static inline size_t ram_chunks(uint64_t len)
 	return (size_t)((len + RAM_CHUNK - 1) / RAM_CHUNK);
 }
 
-/* Write all of *gm, at which nobody stores meanwhile, into the empty file `fd`, and
- * ram_chunks(guest_mem_size(gm)) sums into `sums`. 0 or a negative errno. Main thread. */
-int ram_write(const struct guest_mem *gm, int fd, uint64_t *sums);
+/* Write all of *gm, at which nobody stores meanwhile, into the empty file `fd`. 0 or a negative
+ * errno. Main thread. */
+int ram_write(const struct guest_mem *gm, int fd);
+
+/* The same into a file that has *gm as it was once: only the pages that `dirty` has a bit for, a
+ * bitmap for each region as guest_mem_log_fetch() gives it. */
+int ram_write_dirty(const struct guest_mem *gm, int fd, uint64_t *const *dirty);
+
+/* Another such file, `from`, of `len` bytes, into the empty file `to`; its blocks are shared where
+ * the file system can. 0 or a negative errno. Any thread. */
+int ram_copy(int from, int to, uint64_t len);
+
+/* The ram_chunks(len) sums of what is in the file `fd`. 0 or a negative errno. Any thread. */
+int ram_sum(int fd, uint64_t len, uint64_t *sums);
 
 /* Is the file `fd` what these are the sums of? 0; -EBADMSG, with *at the first byte of a chunk that
  * is not; or a negative errno. */

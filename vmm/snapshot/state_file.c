@@ -20,7 +20,7 @@ static uint64_t sum_of(const uint8_t header[HEADER_LEN], const void *data, size_
 	return checksum_of(data, len, checksum_of(header + FORMAT_AT, SUM_AT - FORMAT_AT, 0));
 }
 
-int state_file_write(int fd, const struct state_writer *w)
+int state_file_write(int fd, const struct state_writer *w, uint64_t *sum)
 {
 	uint8_t header[HEADER_LEN] = {0};
 
@@ -29,10 +29,22 @@ int state_file_write(int fd, const struct state_writer *w)
 	memcpy(header, magic, sizeof(magic));
 	le32_put(header + FORMAT_AT, STATE_FORMAT);
 	le64_put(header + LENGTH_AT, w->len);
-	le64_put(header + SUM_AT, sum_of(header, w->data, w->len));
+	*sum = sum_of(header, w->data, w->len);
+	le64_put(header + SUM_AT, *sum);
 	int ret = fd_pwrite_full(fd, header, sizeof(header), 0);
 
 	return ret ? ret : fd_pwrite_full(fd, w->data, w->len, sizeof(header));
+}
+
+int state_file_sum(int fd, uint64_t *sum)
+{
+	uint8_t header[HEADER_LEN];
+	int ret = fd_pread_full(fd, header, sizeof(header), 0);
+
+	if (ret == -ENODATA || (!ret && memcmp(header, magic, sizeof(magic)) != 0))
+		return -EBADMSG;
+	*sum = ret ? 0 : le64_get(header + SUM_AT);
+	return ret;
 }
 
 static int damaged(const char *path, struct err *e)

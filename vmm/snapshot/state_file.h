@@ -20,8 +20,12 @@
 /* The one that is written, and the oldest that is read. */
 enum { STATE_FORMAT = 1, STATE_FORMAT_OLDEST = 1, STATE_FILE_MAX = 64 << 20 };
 
-/* All of *w into the empty file `fd`: 0 or a negative errno. */
-int state_file_write(int fd, const struct state_writer *w);
+/* All of *w into the empty file `fd`, and its checksum into *sum: 0 or a negative errno. */
+int state_file_write(int fd, const struct state_writer *w, uint64_t *sum);
+
+/* The checksum that the file `fd` says it has: 0, or a negative errno; -EBADMSG if it is no such
+ * file. */
+int state_file_sum(int fd, uint64_t *sum);
 
 /* The sections of the file `fd`, whose checksum is right: *data is the caller's to free. 0, or a
  * negative errno with *e filled, which begins with `path`: -EBADMSG if it is no such file or is
