@@ -4,6 +4,7 @@
 #include "devices/backend/unix_path.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
+#include "vmm/control/activation.h"
 #include "vmm/control/methods.h"
 #include "vmm/core/loop.h"
 #include "vmm/machine/events.h"
@@ -390,9 +391,13 @@ static int option(int fd, int name)
 }
 
 /* One that listens, or one that is connected. */
-static int take_over(struct control *s, int fd, struct err *e)
+static int take_over(struct control *s, int inherited, struct err *e)
 {
+	int fd = inherited == MEETING_FD_SYSTEMD ? activation_fd("control", e) : inherited;
 	int type = option(fd, SO_TYPE), listens = option(fd, SO_ACCEPTCONN);
+
+	if (fd < 0)
+		return fd;
 
 	if (type == -EBADF)
 		return err_usage(e, type, "--control fd=%d: is not open", fd);
@@ -444,7 +449,7 @@ int control_open(struct control **out, const struct vm_config *c, struct events 
 	pthread_mutex_init(&s->lock, NULL);
 	s->place = UNIX_PATH_NONE;
 	s->listener = -1;
-	s->watcher = (struct machine_watcher){begins, ends, s};
+	s->watcher = (struct machine_watcher){begins, NULL, ends, s};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		s->clients[i] = (struct client){.control = s, .fd = -1};
 	int ret = c->control.path ? make_socket(s, c->control.path, e)
