@@ -2,10 +2,12 @@
 /* The methods of a machine: each does what it says and is in the document, word for word. The
  * machine is played here. */
 #include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
 #include "vmm/control/methods.h"
 #include "vmm/machine/live.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -80,7 +83,8 @@ static json_t *ask(const char *method, json_t *params)
 	char *line = json_dumps(o, JSON_COMPACT), *answer;
 
 	*did = '\0';
-	assert_int_equal(rpc_answer(&control_methods, &call, line, strlen(line), &answer), 0);
+	assert_int_equal(
+		rpc_answer(&control_methods, &call, line, strlen(line), call.fds.n, &answer), 0);
 	json_decref(o);
 	o = json_loads(answer, 0, NULL);
 	assert_non_null(o);
@@ -149,9 +153,41 @@ static void questions(void **state)
 	}
 }
 
+/* Descriptors are taken, or left to the server to close. */
+static void the_log(void **state)
+{
+	char name[] = "/tmp/minivmm-log-XXXXXX", text[100] = {0};
+	int fd = mkstemp(name), pipe_ends[2];
+
+	assert_true(fd >= 0);
+	assert_int_equal(pipe2(pipe_ends, O_CLOEXEC), 0);
+	log_set_level(LOG_WARN);
+	call.fds = (struct rpc_fds){1, {pipe_ends[1]}};
+	fails("log.file", json_pack("{s:i}", "file", 0), RPC_INVALID_PARAMS);
+	call.fds = (struct rpc_fds){1, {open(name, O_RDONLY | O_CLOEXEC)}};
+	fails("log.file", json_pack("{s:i}", "file", 0), RPC_INVALID_PARAMS);
+	call.fds = (struct rpc_fds){0};
+	fails("log.file", NULL, RPC_INVALID_PARAMS);
+	fails("log.file", json_pack("{s:i}", "file", 0), RPC_INVALID_PARAMS);
+	/* From stderr, and from one file to another. */
+	for (unsigned i = 0; i < 2; i++) {
+		call.fds = (struct rpc_fds){1, {open(name, O_RDWR | O_CLOEXEC)}};
+		gives("log.file", json_pack("{s:i}", "file", 0), "");
+		assert_int_equal(call.fds.fd[0], -1);
+		log_warn("line %u", i);
+	}
+	assert_true(read(fd, text, sizeof(text) - 1) > 0);
+	assert_string_equal(text, "minivmm: line 0\nminivmm: line 1\n");
+	log_set_fd(STDERR_FILENO);
+	call.fds = (struct rpc_fds){0};
+	unlink(name);
+	close(fd);
+	close(pipe_ends[0]);
+}
+
 static const char *type_of(enum rpc_kind kind)
 {
-	return kind == RPC_STRING ? "string" : kind == RPC_INTEGER ? "integer" : "boolean";
+	return kind == RPC_STRING ? "string" : kind == RPC_BOOLEAN ? "boolean" : "integer";
 }
 
 static void same_params(const struct rpc_method *m, const json_t *params)
@@ -169,6 +205,8 @@ static void same_params(const struct rpc_method *m, const json_t *params)
 				    m->params[i].name);
 		assert_string_equal(json_string_value(json_object_get(schema, "type")),
 				    type_of(m->params[i].kind));
+		assert_int_equal(json_is_true(json_object_get(p, "x-descriptor")),
+				 m->params[i].kind == RPC_FD);
 		assert_int_equal(json_is_true(json_object_get(p, "required")),
 				 m->params[i].required);
 	}
@@ -198,6 +236,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(buttons),
 		cmocka_unit_test(questions),
+		cmocka_unit_test(the_log),
 		cmocka_unit_test(the_document),
 	};
 

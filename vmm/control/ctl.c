@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { STATUS_REFUSED = 1, STATUS_USAGE = 2, ANSWER_MAX = 16 << 20 };
@@ -35,6 +36,7 @@ static const char help[] =
 	"  net.link net=ID up=on|off   plug a network's cable in, or pull it\n"
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
+	"  log.file file=FILE         messages go into FILE from here on; it has to be there\n"
 	"  rpc.discover               all of this as an OpenRPC document\n"
 	"\n"
 	"      --json                 what was answered, as JSON\n"
@@ -45,7 +47,8 @@ static const char help[] =
 struct words {
 	const char *path, *name;
 	const struct rpc_method *method;
-	json_t *params; /* owned */
+	json_t *params;       /* owned */
+	struct rpc_fds files; /* owned: they go along */
 	bool json, help;
 };
 
@@ -67,8 +70,26 @@ static int find_method(struct words *w, const char *name, struct err *e)
 	return err_usage(e, -EINVAL, "ctl %.80s: unknown method; see minivmm ctl --help", name);
 }
 
+/* The file is opened here, by us, as who we are: the machine may be unable to. For writing as well,
+ * if it can be. */
+static json_t *open_file(struct words *w, const struct rpc_param *p, const char *path,
+			 struct err *e)
+{
+	const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int fd = open(path, O_RDWR | flags);
+
+	if (fd < 0 && errno != ENOENT)
+		fd = open(path, O_RDONLY | flags);
+	if (fd < 0) {
+		err_host(e, -errno, "ctl %s=%s: %s", p->name, path, strerror(errno));
+		return NULL;
+	}
+	w->files.fd[w->files.n] = fd;
+	return json_integer(w->files.n++);
+}
+
 /* A word as the method's table wants it; NULL with *e filled. */
-static json_t *value_of(const struct rpc_param *p, const char *text, struct err *e)
+static json_t *value_of(struct words *w, const struct rpc_param *p, const char *text, struct err *e)
 {
 	char *end;
 	long long n;
@@ -94,6 +115,9 @@ static json_t *value_of(const struct rpc_param *p, const char *text, struct err 
 		if (!strcmp(text, "off") || !strcmp(text, "false"))
 			return json_false();
 		err_usage(e, -EINVAL, "ctl %s=%.80s: neither on nor off", p->name, text);
+		return NULL;
+	case RPC_FD:
+		return open_file(w, p, text, e);
 	}
 	return NULL;
 }
@@ -112,7 +136,9 @@ static int take_param(struct words *w, const char *word, struct err *e)
 		return err_usage(e, -EINVAL,
 				 "ctl %.80s: %s has no such key; see minivmm ctl --help", word,
 				 w->name);
-	json_t *value = value_of(p, equals + 1, e);
+	if (json_object_get(w->params, name))
+		return err_usage(e, -EINVAL, "ctl %.80s: %s is given twice", word, name);
+	json_t *value = value_of(w, p, equals + 1, e);
 
 	if (!value)
 		return e->code;
@@ -154,16 +180,41 @@ static int take_words(struct words *w, int argc, char **argv, struct err *e)
 
 /* --- there and back ----------------------------------------------------------------------- */
 
+/* The files go with the line's first bytes. */
+static int send_line(int fd, char *line, const struct rpc_fds *files)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(files->fd))];
+	} beside = {.header = {.cmsg_len = CMSG_LEN(sizeof(int) * files->n),
+			       .cmsg_level = SOL_SOCKET,
+			       .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {line, strlen(line)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (files->n) {
+		m.msg_control = &beside;
+		m.msg_controllen = CMSG_SPACE(sizeof(int) * files->n);
+		memcpy(CMSG_DATA(&beside.header), files->fd, sizeof(int) * files->n);
+	}
+	do
+		n = sendmsg(fd, &m, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : fd_write_full(fd, line + n, strlen(line) - (size_t)n);
+}
+
 static int ask(int fd, const struct words *w, struct err *e)
 {
 	json_t *o = json_pack("{s:s, s:i, s:s, s:O}", "jsonrpc", "2.0", "id", 1, "method", w->name,
 			      "params", w->params);
-	char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
-	int ret = line ? fd_write_full(fd, line, strlen(line)) : -ENOMEM;
+	char *flat = o ? json_dumps(o, JSON_COMPACT) : NULL, *line = NULL;
+	int ret = -ENOMEM;
 
-	if (!ret)
-		ret = fd_write_full(fd, "\n", 1);
+	if (flat && asprintf(&line, "%s\n", flat) >= 0)
+		ret = send_line(fd, line, &w->files);
 	json_decref(o);
+	free(flat);
 	free(line);
 	return ret ? err_host(e, ret, "ctl %s: %s", w->path, strerror(-ret)) : 0;
 }
@@ -337,6 +388,7 @@ int ctl_main(int argc, char **argv)
 		fputs(help, stdout);
 	else if (!ret)
 		ret = run(&w, &e);
+	rpc_close_fds(&w.files);
 	json_decref(w.params);
 	if (!ret)
 		return 0;

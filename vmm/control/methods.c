@@ -2,10 +2,14 @@
 #include "vmm/control/methods.h"
 
 #include "vmm/base/bytes.h"
+#include "vmm/base/fd.h"
+#include "vmm/base/log.h"
 #include "vmm/machine/live.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { PATIENCE_S = 10, PATIENCE_MAX_S = 24 * 3600 };
 
@@ -102,6 +106,27 @@ static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 	return nothing();
 }
 
+static json_t *on_log_file(void *ctx, const json_t *params, struct err *e)
+{
+	_cleanup_fd_ int fd = rpc_take_fd(&((struct control_call *)ctx)->fds, params, "file");
+	int flags = fcntl(fd, F_GETFL), ret;
+	struct stat st;
+
+	if (flags < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) ||
+	    (flags & O_ACCMODE) == O_RDONLY) {
+		err_usage(e, -EINVAL, "file has to be a file, open for writing");
+		return NULL;
+	}
+	fcntl(fd, F_SETFL, O_APPEND);
+	ret = log_move(fd);
+	if (ret) {
+		err_host(e, ret, "the messages cannot go there: %s", strerror(-ret));
+		return NULL;
+	}
+	fd_take(&fd);
+	return nothing();
+}
+
 static json_t *on_discover(void *ctx, const json_t *params, struct err *e)
 {
 	return json_loadb(openrpc_begin, (size_t)(openrpc_end - openrpc_begin), 0, NULL);
@@ -119,6 +144,7 @@ static const struct rpc_method methods[] = {
 	{"nmi", {{0}}, on_nmi},
 	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},
 	{"events", {{0}}, on_events},
+	{"log.file", {{"file", RPC_FD, true}}, on_log_file},
 	{"rpc.discover", {{0}}, on_discover},
 };
 
