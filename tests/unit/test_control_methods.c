@@ -53,6 +53,15 @@ int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
 	snprintf(did, sizeof(did), "%s %s", id, up ? "up" : "down");
 	return fault ? err_usage(e, fault, "there is no such network") : 0;
 }
+static uint64_t wanted;
+
+int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e)
+{
+	strcpy(did, id);
+	wanted = *size;
+	*size = 1ull << 40;
+	return fault ? err_usage(e, fault, "there is no such disk") : 0;
+}
 int machine_nmi(struct machine *m)
 {
 	strcpy(did, "nmi");
@@ -138,6 +147,32 @@ static void buttons(void **state)
 	fails("nmi", NULL, RPC_FAILED);
 	fails("net.link", json_pack("{s:s, s:b}", "net", "x", "up", 1), RPC_INVALID_PARAMS);
 	fails("reset", NULL, RPC_INVALID_PARAMS);
+	fault = 0;
+}
+
+static void a_disk(void **state)
+{
+	static const json_int_t wrong[] = {0, -1, INT64_MIN};
+	json_t *answer = ask("disk.resize", json_pack("{s:s}", "disk", "root"));
+
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(answer, "result"), "size")),
+		1ll << 40);
+	assert_string_equal(did, "root");
+	assert_int_equal(wanted, 0);
+	json_decref(answer);
+	answer = ask("disk.resize",
+		     json_pack("{s:s, s:I}", "disk", "a", "size", (json_int_t)INT64_MAX));
+	assert_non_null(json_object_get(answer, "result"));
+	assert_true(wanted == INT64_MAX);
+	json_decref(answer);
+	for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
+		fails("disk.resize", json_pack("{s:s, s:I}", "disk", "a", "size", wrong[i]),
+		      RPC_INVALID_PARAMS);
+		assert_string_equal(did, "");
+	}
+	fault = -ENOENT;
+	fails("disk.resize", json_pack("{s:s}", "disk", "a"), RPC_INVALID_PARAMS);
 	fault = 0;
 }
 
@@ -234,10 +269,8 @@ static void the_document(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(buttons),
-		cmocka_unit_test(questions),
-		cmocka_unit_test(the_log),
-		cmocka_unit_test(the_document),
+		cmocka_unit_test(buttons), cmocka_unit_test(questions),    cmocka_unit_test(a_disk),
+		cmocka_unit_test(the_log), cmocka_unit_test(the_document),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

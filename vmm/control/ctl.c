@@ -34,6 +34,8 @@ static const char help[] =
 	"  stop                       end it at once\n"
 	"  nmi                        a non-maskable interrupt for its first processor\n"
 	"  net.link net=ID up=on|off   plug a network's cable in, or pull it\n"
+	"  disk.resize disk=ID [size=BYTES]\n"
+	"                             tell the guest that a disk has grown; or let it grow\n"
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
 	"  log.file file=FILE         messages go into FILE from here on; it has to be there\n"

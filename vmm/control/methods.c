@@ -100,6 +100,22 @@ static json_t *on_net_link(void *ctx, const json_t *params, struct err *e)
 	return machine_set_link(of(ctx), id, up, e) ? NULL : nothing();
 }
 
+static json_t *on_disk_resize(void *ctx, const json_t *params, struct err *e)
+{
+	const char *id = json_string_value(json_object_get(params, "disk"));
+	const json_t *given = json_object_get(params, "size");
+	json_int_t want = json_integer_value(given);
+	uint64_t size = (uint64_t)want;
+
+	if (given && want <= 0) {
+		err_usage(e, -ERANGE, "size has to be a number of bytes");
+		return NULL;
+	}
+	return machine_resize_disk(of(ctx), id, &size, e)
+		       ? NULL
+		       : json_pack("{s:I}", "size", (json_int_t)size);
+}
+
 static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 {
 	((struct control_call *)ctx)->listens = true;
@@ -143,6 +159,7 @@ static const struct rpc_method methods[] = {
 	{"stop", {{0}}, on_stop},
 	{"nmi", {{0}}, on_nmi},
 	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},
+	{"disk.resize", {{"disk", RPC_STRING, true}, {"size", RPC_INTEGER, false}}, on_disk_resize},
 	{"events", {{0}}, on_events},
 	{"log.file", {{"file", RPC_FD, true}}, on_log_file},
 	{"rpc.discover", {{0}}, on_discover},

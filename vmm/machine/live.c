@@ -107,6 +107,23 @@ int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
 	return err_usage(e, -ENOENT, "%.80s: there is no such network", id);
 }
 
+int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e)
+{
+	for (unsigned i = 0; i < m->config->n_disks; i++) {
+		struct virtio_blk *b = &m->disks[i].blk;
+
+		if (strcmp(m->config->disks[i].id, id) != 0)
+			continue;
+		int ret = virtio_blk_resize(b, *size, e);
+
+		*size = virtio_blk_size(b);
+		if (!ret)
+			log_info("%s: has %lu bytes", id, *size);
+		return ret;
+	}
+	return err_usage(e, -ENOENT, "%.80s: there is no such disk", id);
+}
+
 /* --- questions ------------------------------------------------------------------------- */
 
 /* NAME: {"link": "up" or "down"}. */
@@ -121,6 +138,18 @@ static json_t *nets(const struct machine *m)
 	return o;
 }
 
+/* NAME: {"size": bytes}. */
+static json_t *disks(const struct machine *m)
+{
+	json_t *o = json_object();
+
+	for (unsigned i = 0; o && i < m->config->n_disks; i++)
+		json_object_set_new(
+			o, m->config->disks[i].id,
+			json_pack("{s:I}", "size", (json_int_t)virtio_blk_size(&m->disks[i].blk)));
+	return o;
+}
+
 json_t *machine_status(const struct machine *m)
 {
 	const struct vm_config *c = m->config;
@@ -129,11 +158,11 @@ json_t *machine_status(const struct machine *m)
 
 	for (unsigned i = 0; devices && i < m->devices.n; i++)
 		json_array_append_new(devices, json_string(m->devices.items[i].name));
-	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o}", "state",
+	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o, s:o}", "state",
 			 m->paused ? "paused" : "running", "pid", (int)getpid(), "uptime_ms",
 			 (json_int_t)(uptime / 1000000), "kernel", json_text(c->kernel), "cpus",
 			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
-			 c->command.wanted, "devices", devices, "nets", nets(m));
+			 c->command.wanted, "devices", devices, "disks", disks(m), "nets", nets(m));
 }
 
 json_t *machine_stats(struct machine *m)

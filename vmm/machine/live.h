@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct machine;
 
@@ -34,6 +35,11 @@ int machine_nmi(struct machine *m);
 /* Plug the cable of the network called `id` in, or pull it. -ENOENT or, for a network that is gone,
  * -EPIPE, with *e filled. */
 int machine_set_link(struct machine *m, const char *id, bool up, struct err *e);
+
+/* Tell the guest of what the disk called `id` has on the host by now; or first make its file *size
+ * bytes, unless that is 0. What it has then is in *size. 0, or a negative errno with *e filled and
+ * all as it was: there is no such disk, it would shrink, the host refuses. */
+int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e);
 
 /* New JSON values; NULL for want of memory. {"state": "running" or "paused", ...}; what
  * stats_collect() gives; the console's last lines, or null if there is no console. */
