@@ -5,6 +5,7 @@
 #include "vmm/base/sigbus.h"
 #include "vmm/config/config.h"
 #include "vmm/control/ctl.h"
+#include "vmm/control/list.h"
 #include "vmm/control/notify.h"
 #include "vmm/control/server.h"
 #include "vmm/core/clock.h"
@@ -158,6 +159,8 @@ int main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN); /* nor is a file that may not grow (ulimit -f): EFBIG */
 	if (argc > 1 && !strcmp(argv[1], "ctl"))
 		return ctl_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "list"))
+		return list_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "matrix"))
 		return matrix_main(argc - 1, argv + 1);
 	switch (config_parse(&config, argc, argv, &e)) {

@@ -11,7 +11,8 @@
  * dial -s NAME[:NAME]... COMMAND...: becomes COMMAND, with a socket that listens at each NAME, and
  * the variables LISTEN_* that tell of them. dial -n NAME: tells of each datagram that comes to
  * NAME, a path or with @ in front no file's name, in a line where a blank and a comma stand for its
- * newlines.
+ * newlines. dial -m TEXT: has what `minivmm list` finds a machine by, with TEXT in it, until a
+ * signal.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -104,6 +106,18 @@ static _Noreturn void tell_datagrams(const char *name)
 	die(name);
 }
 
+static _Noreturn void play_machine(const char *text)
+{
+	int fd = memfd_create("minivmm-control", 0);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		die("memfd_create");
+	puts("ready");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
 /* Gives our end. */
 static int begin(char **command)
 {
@@ -166,11 +180,13 @@ int main(int argc, char **argv)
 		become(listener(argv[2]), argv + 3);
 	if (argc > 3 && !strcmp(argv[1], "-s"))
 		activate(argv[2], argv + 3);
+	if (argc == 3 && !strcmp(argv[1], "-m"))
+		play_machine(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "-n"))
 		tell_datagrams(argv[2]);
 	if (argc != 2 && (argc < 3 || strcmp(argv[1], "-c") != 0)) {
 		fprintf(stderr, "usage: dial PATH | -l PATH COMMAND... | -c COMMAND... | -s NAMES "
-				"COMMAND... | -n NAME\n");
+				"COMMAND... | -n NAME | -m TEXT\n");
 		return 2;
 	}
 	int fd = argc > 2 ? begin(argv + 2) : dial(argv[1]);

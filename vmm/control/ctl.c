@@ -5,6 +5,7 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
 #include "vmm/config/suggest.h"
+#include "vmm/control/mark.h"
 #include "vmm/control/methods.h"
 
 #include <errno.h>
@@ -22,7 +23,8 @@ enum { PATIENCE_MS = 10000, AGAIN_MS = 50 };
 static const char help[] =
 	"usage: minivmm ctl PATH METHOD [KEY=VALUE]... [--json]\n"
 	"\n"
-	"Asks a running machine something: PATH is what it was given as --control.\n"
+	"Asks a running machine something: PATH is what it was given as --control, or its\n"
+	"name or process id, as minivmm list has them.\n"
 	"\n"
 	"  status                     is it running, what is it, which devices has it\n"
 	"  stats                      what its queues carried and its processors did\n"
@@ -316,9 +318,60 @@ static int report(const struct words *w, const json_t *answer, struct err *e)
 	return 0;
 }
 
+/* Is that machine meant? A word that is the last part of its path as well is not its name: what was
+ * meant is a socket here, which is gone, and not one elsewhere. */
+static bool is_called(const struct mark *m, const char *word)
+{
+	const char *slash = m->path ? strrchr(m->path, '/') : NULL;
+	char name[64], pid[16];
+
+	if (!slash || !strcmp(word, slash + 1))
+		return false;
+	mark_name(m, name);
+	snprintf(pid, sizeof(pid), "%d", (int)m->pid);
+	return !strcmp(word, name) || !strcmp(word, pid);
+}
+
+/* What is no path may be a machine's process id or name: its socket's path, the caller's, or NULL
+ * with *e filled if there are several. */
+static char *find_machine(const char *word, struct err *e)
+{
+	struct mark *marks;
+	int n = mark_find(&marks), matches = 0;
+	char *path = NULL;
+
+	for (int i = 0; i < n; i++) {
+		if (!is_called(&marks[i], word))
+			continue;
+		free(path);
+		path = strdup(marks[i].path);
+		matches++;
+	}
+	mark_free(marks, n);
+	if (matches < 2)
+		return path;
+	free(path);
+	err_usage(e, -ENOTUNIQ, "ctl %.80s: %d machines are called that; give a process id", word,
+		  matches);
+	return NULL;
+}
+
+/* `code` is what the word came to as a path; a directory refuses as well. */
+static int connect_by_name(const char *word, int code, struct err *e)
+{
+	char *path = find_machine(word, e);
+	int fd = path ? unix_path_connect(path) : e->code ? e->code : code;
+
+	free(path);
+	return fd;
+}
+
 static int connect_to(const struct words *w, struct err *e)
 {
 	int fd = unix_path_connect(w->path);
+
+	if ((fd == -ENOENT || fd == -ECONNREFUSED) && !strchr(w->path, '/'))
+		fd = connect_by_name(w->path, fd, e);
 
 	/* Many others are waiting to be let in. */
 	for (unsigned i = 0; fd == -EAGAIN && i < PATIENCE_MS / AGAIN_MS; i++) {

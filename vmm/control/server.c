@@ -5,6 +5,7 @@
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
 #include "vmm/control/activation.h"
+#include "vmm/control/mark.h"
 #include "vmm/control/methods.h"
 #include "vmm/core/loop.h"
 #include "vmm/machine/events.h"
@@ -12,10 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { BACKLOG = 16, RETRY_MS = 1000 };
@@ -45,6 +48,7 @@ struct client {
 
 struct control {
 	struct unix_path place;
+	int mark;     /* -1: none */
 	int listener; /* -1: there is one client, and it is here */
 	struct machine_watcher watcher;
 	struct machine *machine; /* NULL: between two */
@@ -508,6 +512,28 @@ int control_check(const struct vm_config *c, struct err *e)
 	return path ? unix_path_check(name_of(path, what), path, true, e) : 0;
 }
 
+/* Where clients find us, if they do; NULL: nowhere that we know. */
+static const char *place_of(const struct control *s, struct sockaddr_un *addr)
+{
+	socklen_t len = sizeof(*addr);
+
+	*addr = (struct sockaddr_un){0};
+	if (s->listener < 0 || getsockname(s->listener, (struct sockaddr *)addr, &len) ||
+	    len <= offsetof(struct sockaddr_un, sun_path) || len > sizeof(*addr))
+		return NULL;
+	return *addr->sun_path == '/' ? addr->sun_path : NULL;
+}
+
+/* For `minivmm list`. */
+static void leave_mark(struct control *s, const char *path)
+{
+	struct sockaddr_un addr;
+
+	s->mark = mark_leave(path ? path : place_of(s, &addr));
+	if (s->mark < 0)
+		log_warn("--control: minivmm list will not tell of it: %s", strerror(-s->mark));
+}
+
 static int make_socket(struct control *s, const char *path, struct err *e)
 {
 	char what[WHAT_MAX];
@@ -530,6 +556,7 @@ int control_open(struct control **out, const struct vm_config *c, struct events 
 	pthread_mutex_init(&s->lock, NULL);
 	s->place = UNIX_PATH_NONE;
 	s->listener = -1;
+	s->mark = -1;
 	s->watcher = (struct machine_watcher){begins, NULL, ends, s};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		s->clients[i] = (struct client){.control = s, .fd = -1};
@@ -540,6 +567,7 @@ int control_open(struct control **out, const struct vm_config *c, struct events 
 		control_close(s);
 		return ret;
 	}
+	leave_mark(s, c->control.path);
 	events_listen(events, on_event, s);
 	*out = s;
 	return 0;
@@ -560,5 +588,6 @@ void control_close(struct control *c)
 	pthread_mutex_destroy(&c->lock);
 	unix_path_remove(&c->place);
 	fd_close(&c->listener);
+	fd_close(&c->mark);
 	free(c);
 }
