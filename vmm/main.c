@@ -5,6 +5,8 @@
 #include "vmm/base/sigbus.h"
 #include "vmm/config/config.h"
 #include "vmm/control/ctl.h"
+#include "vmm/control/list.h"
+#include "vmm/control/notify.h"
 #include "vmm/control/server.h"
 #include "vmm/core/clock.h"
 #include "vmm/doctor/doctor.h"
@@ -59,15 +61,16 @@ static int start_log(const struct vm_config *c, struct err *e)
 }
 
 /* One machine after the other, as long as the guest reboots and that means so. */
-static int run_machines(struct vm_config *c, struct events *events, const struct control *control,
-			struct machine_end *end, struct err *e)
+static int run_machines(struct vm_config *c, struct events *events,
+			const struct machine_watcher *watcher, struct machine_end *end,
+			struct err *e)
 {
 	for (;;) {
 		struct machine *m;
 
 		if (machine_create(&m, c, events, e))
 			return report(e, c->command.wanted);
-		int ret = machine_run(m, control_watcher(control), end, e);
+		int ret = machine_run(m, watcher, end, e);
 
 		machine_destroy(m);
 		events_mark(events, EVENT_TORN_DOWN);
@@ -87,17 +90,25 @@ static int run(struct vm_config *c, const struct process_start *start, struct er
 	struct machine_end end = {0};
 	struct control *control = NULL;
 	struct events *events;
+	struct notify notify;
+	char how[MACHINE_END_TEXT];
 	struct err lost = {0};
 	int status;
 
-	if (command_junit_check(c, e) || events_open(&events, c, start, e))
+	notify_open(&notify, c);
+	if (command_junit_check(c, e) || events_open(&events, c, start, e)) {
+		notify_close(&notify, e->text);
 		return report(e, c->command.wanted);
+	}
 	if (control_open(&control, c, events, e))
 		status = report(e, c->command.wanted);
 	else
-		status = run_machines(c, events, control, &end, e);
+		status = run_machines(c, events, notify_watcher(&notify, control_watcher(control)),
+				      &end, e);
 	const char *why = e->kind ? e->text : NULL;
 
+	machine_end_text(&end, how);
+	notify_close(&notify, why ? why : how);
 	/* A command that passed and is in no report has not passed. */
 	if (command_junit_write(c, &end, why, clock_monotonic_ns(&clock_host) - start->ns, &lost)) {
 		int failed = report(&lost, true);
@@ -149,6 +160,8 @@ int main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN); /* nor is a file that may not grow (ulimit -f): EFBIG */
 	if (argc > 1 && !strcmp(argv[1], "ctl"))
 		return ctl_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "list"))
+		return list_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "matrix"))
 		return matrix_main(argc - 1, argv + 1);
 	switch (config_parse(&config, argc, argv, &e)) {

@@ -15,6 +15,7 @@
 #include "vmm/base/err.h"
 #include "vmm/core/loop.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -46,6 +47,11 @@ struct block_ops {
 	 * another `attach`. Both may be NULL. */
 	int (*attach)(struct block *b, struct loop *loop);
 	void (*detach)(struct block *b);
+	/* How large the disk is by now, in bytes, into *size: `now`, which it had, or more. `want`,
+	 * if it is not 0: make a file that large first. `b->size` stays what it was at the opening.
+	 * NULL: its size is what it is. Main thread, beside requests. 0, or a negative errno with
+	 * *e filled and all as it was. */
+	int (*resize)(struct block *b, uint64_t now, uint64_t want, uint64_t *size, struct err *e);
 	/* Any thread, detached. */
 	void (*destroy)(struct block *b);
 	/* Have all that was written durable: 0 or a negative errno, which every flush has from then
@@ -59,7 +65,7 @@ struct block_ops {
 /* An opened backend; a backend embeds it as its first member. */
 struct block {
 	const struct block_ops *ops;
-	uint64_t size;          /* bytes, a multiple of 512 */
+	uint64_t size;          /* bytes, a multiple of 512; when it was opened */
 	uint32_t block_size;    /* logical block: 512 for files, the device's own otherwise */
 	uint32_t discard_align; /* bytes; 0: DISCARD is not supported */
 	bool read_only;
@@ -78,6 +84,14 @@ static inline void block_kick(struct block *b)
 {
 	if (b->ops->kick)
 		b->ops->kick(b);
+}
+
+static inline int block_resize(struct block *b, uint64_t now, uint64_t want, uint64_t *size,
+			       struct err *e)
+{
+	if (!b->ops->resize)
+		return err_usage(e, -ENOTSUP, "this disk has the size that it has");
+	return b->ops->resize(b, now, want, size, e);
 }
 
 static inline void block_batch_end(struct block *b)

@@ -296,11 +296,62 @@ static uint64_t raw_stamp(const struct block *block)
 	return (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec;
 }
 
+/* --- growing ---------------------------------------------------------------------------- */
+
+static int find_size(const struct block_raw *b, uint64_t *size, struct err *e)
+{
+	struct stat st;
+
+	if (b->device ? ioctl(b->fd, BLKGETSIZE64, size) : fstat(b->fd, &st))
+		return err_host(e, -errno, "the disk cannot be asked for its size: %s",
+				strerror(errno));
+	if (!b->device)
+		*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int grow_file(const struct block_raw *b, uint64_t want, struct err *e)
+{
+	if (b->device || b->block.read_only)
+		return err_usage(e, -EINVAL, "%s; make it larger elsewhere, and give no size here",
+				 b->device ? "it is a block device" : "it was opened for reading");
+	if (want > INT64_MAX || ftruncate(b->fd, (off_t)want))
+		return err_usage(e, want > INT64_MAX ? -EFBIG : -errno,
+				 "its file cannot have %lu bytes: %s", want,
+				 strerror(want > INT64_MAX ? EFBIG : errno));
+	return 0;
+}
+
+static int raw_resize(struct block *block, uint64_t now, uint64_t want, uint64_t *size,
+		      struct err *e)
+{
+	struct block_raw *b = container_of(block, struct block_raw, block);
+	uint64_t found;
+	int ret = find_size(b, &found, e);
+
+	if (ret)
+		return ret;
+	uint64_t least = found > now ? found : now, will = want ? want : found;
+
+	if (will < (want ? least : now))
+		return err_usage(e, -EINVAL, "a disk does not shrink: it has %lu bytes, and %s %lu",
+				 want ? least : now, want ? "was to have" : "its file", will);
+	if (will % block->block_size)
+		return err_usage(e, -EINVAL, "%lu bytes are no multiple of its block, %u", will,
+				 block->block_size);
+	if (will > found)
+		ret = grow_file(b, will, e);
+	if (!ret)
+		*size = will;
+	return ret;
+}
+
 static const struct block_ops raw_ops = {
 	.submit = raw_submit,
 	.kick = raw_kick,
 	.attach = raw_attach,
 	.detach = raw_detach,
+	.resize = raw_resize,
 	.destroy = raw_destroy,
 	.sync = raw_sync,
 	.stamp = raw_stamp,

@@ -71,7 +71,7 @@ static uint64_t config_read(void *dev, uint32_t off, unsigned size)
 	uint8_t cfg[VIRTIO_BLK_CFG_LEN] = {0};
 	uint64_t val = 0;
 
-	le64_put(cfg + VIRTIO_BLK_CFG_CAPACITY, disk->size / SECTOR);
+	le64_put(cfg + VIRTIO_BLK_CFG_CAPACITY, virtio_blk_size(b) / SECTOR);
 	le32_put(cfg + VIRTIO_BLK_CFG_SEG_MAX, SEG_MAX);
 	le32_put(cfg + VIRTIO_BLK_CFG_BLK_SIZE, disk->block_size);
 	cfg[VIRTIO_BLK_CFG_WRITEBACK] = writeback(b);
@@ -208,7 +208,7 @@ enum verdict {
 
 static bool within_disk(const struct virtio_blk *b, uint64_t sector, uint64_t n_sectors)
 {
-	return range_within(sector, n_sectors, virtio_blk_disk(b)->size / SECTOR);
+	return range_within(sector, n_sectors, virtio_blk_size(b) / SECTOR);
 }
 
 static enum verdict parse_transfer(struct virtio_blk_req *r, bool write, uint64_t sector)
@@ -469,7 +469,7 @@ static void save(void *dev, struct state_writer *w)
 {
 	const struct virtio_blk *b = dev;
 
-	state_put_u64(w, virtio_blk_disk(b)->size);
+	state_put_u64(w, virtio_blk_size(b));
 	state_put_u8(w, b->cache_mode);
 }
 
@@ -478,7 +478,7 @@ static int load(void *dev, struct state_reader *r, struct err *e)
 	struct virtio_blk *b = dev;
 	uint64_t size = state_get_u64(r);
 	uint8_t mode = state_get_u8(r);
-	uint64_t now = virtio_blk_disk(b)->size;
+	uint64_t now = virtio_blk_size(b);
 
 	if (r->error || mode > CACHE_WRITEBACK)
 		return err_host(e, -EBADMSG, "saved state: %s: not of a disk", b->v.name);
@@ -538,7 +538,7 @@ int virtio_blk_init(struct virtio_blk *b, const struct virtio_blk_options *optio
 
 	assert(n && n <= VIRTIO_QUEUES_MAX);
 	assert(n_hosts && n_hosts <= n && n_hosts <= VIRTIO_BLK_LANES_MAX);
-	*b = (struct virtio_blk){.n_lanes = n_hosts};
+	*b = (struct virtio_blk){.n_lanes = n_hosts, .size = hosts[0].backend->size};
 	rate_limit_init(&b->limit, options->clock);
 	rate_limit_set(&b->limit, &options->limit);
 	if (options->serial)
@@ -561,6 +561,16 @@ int virtio_blk_init(struct virtio_blk *b, const struct virtio_blk_options *optio
 	}
 	if (ret)
 		virtio_blk_fini(b);
+	return ret;
+}
+
+int virtio_blk_resize(struct virtio_blk *b, uint64_t want, struct err *e)
+{
+	uint64_t now = virtio_blk_size(b), size;
+	int ret = block_resize(b->lanes[0].backend, now, want, &size, e);
+
+	if (!ret && size != now)
+		virtio_change_config(&b->v, &b->size, size);
 	return ret;
 }
 

@@ -95,6 +95,7 @@ struct virtio_blk_lane {
 struct virtio_blk {
 	struct virtio v; /* for the transport */
 	uint8_t id[VIRTIO_BLK_ID_LEN];
+	uint64_t size;      /* bytes, of all lanes; the main thread stores, all load: atomic */
 	uint8_t cache_mode; /* what the driver chose; vCPUs store, the loops load */
 	struct rate_limit limit;
 	struct virtio_blk_lane lanes[VIRTIO_BLK_LANES_MAX];
@@ -132,7 +133,19 @@ void virtio_blk_set_limit(struct virtio_blk *b, const struct rates *limit);
 /* As it was set last. Any thread. */
 struct rates virtio_blk_limit(struct virtio_blk *b);
 
-/* The disk, of which the sizes and abilities are the same for all lanes. */
+/* What is behind the disk has grown, or `want`, bytes, is not 0 and it is to: then the driver is
+ * told of its size [virtio 1.3 5.2.5.1]. It never shrinks, as requests are in flight. 0, or a
+ * negative errno with *e filled and all as it was. Main thread; the device may be running, or
+ * paused. */
+int virtio_blk_resize(struct virtio_blk *b, uint64_t want, struct err *e);
+
+/* Bytes. Any thread. */
+static inline uint64_t virtio_blk_size(const struct virtio_blk *b)
+{
+	return __atomic_load_n(&b->size, __ATOMIC_ACQUIRE);
+}
+
+/* The disk, of which the abilities are the same for all lanes. */
 static inline const struct block *virtio_blk_disk(const struct virtio_blk *b)
 {
 	return b->lanes[0].backend;

@@ -162,9 +162,17 @@ void virtio_set_transport(struct virtio *v, const struct virtio_transport_ops *o
 
 void virtio_notify_config(struct virtio *v)
 {
+	uint64_t nothing;
+
+	virtio_change_config(v, &nothing, 0);
+}
+
+void virtio_change_config(struct virtio *v, uint64_t *field, uint64_t value)
+{
 	pthread_mutex_lock(&v->lock);
 	bool tell = v->status & VIRTIO_STATUS_DRIVER_OK;
 
+	__atomic_store_n(field, value, __ATOMIC_RELEASE);
 	v->config_generation++;
 	pthread_mutex_unlock(&v->lock);
 	if (tell)

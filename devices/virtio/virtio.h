@@ -273,6 +273,9 @@ void virtio_publish(struct virtio *v, unsigned index);
 /* The configuration changed (a disk grew): bump the generation and interrupt. Any
  * thread, without the virtio lock. */
 void virtio_notify_config(struct virtio *v);
+/* The same, with what changed: a driver that reads *field in pieces, or beside others, sees by the
+ * generation that it has to read again. Others load *field atomically, with acquire. */
+void virtio_change_config(struct virtio *v, uint64_t *field, uint64_t value);
 /* The driver broke the protocol: NEEDS_RESET, a configuration interrupt, one
  * rate-limited line; the queues are not served any more. Loop thread. */
 void virtio_fail(struct virtio *v, const char *why);

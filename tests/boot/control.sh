@@ -76,6 +76,46 @@ test_limits() {
 	echo "4 MiB at 1 MiB/s from $begun to $ended" >"$vm_dir/note"
 }
 
+# A disk grows under a guest that writes to it, by several threads: Linux learns of it, and what is
+# new can be used. On PCI and MMIO.
+disk_grows() { # OPTION...
+	local dir new
+	socket
+	dir=$(there mktemp -d /var/tmp/minivmm-grow.XXXXXX)
+	on_exit there rm -rf "$dir"
+	there truncate -s 4M "$dir/a"
+	guest 'mdev -s 2>/dev/null; [ -b /dev/vda ] || mknod /dev/vda b $(tr : " " </sys/block/vda/dev)
+		echo "sectors $(cat /sys/block/vda/size)"
+		(while [ ! -e /tmp/stop ]; do dd if=/dev/zero of=/dev/vda bs=64k count=16 oflag=direct || echo FAILED; done 2>/dev/null) &
+		old=8192
+		for want in 16384 32768; do
+			until now=$(cat /sys/block/vda/size); [ "$now" != "$old" ]; do sleep 0.1; done
+			old=$now
+			echo "sectors $now"
+			echo "the end $want" | dd of=/dev/vda bs=512 seek=$((want - 1)) conv=notrunc,sync oflag=direct 2>/dev/null || echo FAILED
+			echo "wrote $want: $(dd if=/dev/vda bs=512 skip=$((want - 1)) iflag=direct 2>/dev/null | head -n 1)"
+		done
+		touch /tmp/stop
+		wait'
+	vm_start -k "$kernel" -i "$initrd" -c 2 -d "$dir/a,queues=2,threads=2" --control "$sock" --append quiet "$@"
+	vm_expect '^sectors 8192' 200 || fail "$vm_why"
+	ctl disk.resize disk=disk0 size=8388608 --json
+	[ "$(jq .size "$vm_dir/answer")" = 8388608 ] || fail "the answer: $(cat "$vm_dir/answer")"
+	vm_expect '^wrote 16384: the end 16384' 200 || fail "$vm_why"
+	there truncate -s 16M "$dir/a"
+	ctl disk.resize disk=disk0
+	vm_expect '^wrote 32768: the end 32768' 200 || fail "$vm_why"
+	vm_wait 100 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	says '^sectors 16384$'
+	says '^sectors 32768$'
+	says_not FAILED
+	new=$(there sh -c 'tail -c 512 "$1" | head -n 1' sh "$dir/a")
+	[ "$new" = 'the end 32768' ] || fail "the file's last sector says: $new"
+}
+test_disk_grows() { disk_grows; }
+test_disk_grows_on_mmio() { disk_grows --transport mmio; }
+
 # Linux hears the power button, and systemd what it means.
 test_shutdown_of_debian_long() {
 	local image

@@ -7,13 +7,21 @@
  * dial -l PATH COMMAND...: becomes COMMAND, with a socket that listens at PATH as its descriptor 3,
  * as systemd hands one over. dial -c COMMAND...: runs it with one end of a connection as its 3
  * and without a stdin, and connects stdin and stdout with the other.
+ *
+ * dial -s NAME[:NAME]... COMMAND...: becomes COMMAND, with a socket that listens at each NAME, and
+ * the variables LISTEN_* that tell of them. dial -n NAME: tells of each datagram that comes to
+ * NAME, a path or with @ in front no file's name, in a line where a blank and a comma stand for its
+ * newlines. dial -m TEXT: has what `minivmm list` finds a machine by, with TEXT in it, until a
+ * signal.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -42,14 +50,72 @@ static _Noreturn void become(int fd, char **command)
 	die(command[0]);
 }
 
-static _Noreturn void listen_and_become(const char *path, char **command)
+static int listener(const char *path)
 {
 	const struct sockaddr_un addr = address(path);
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 4))
 		die(path);
-	become(fd, command);
+	return fd;
+}
+
+enum { HIGH = 200 };
+
+static _Noreturn void activate(char *names, char **command)
+{
+	char number[16], *rest;
+	int n = 0;
+
+	setenv("LISTEN_FDNAMES", names, 1);
+	/* Whoever started us may have left some of these numbers open. */
+	for (char *name = strtok_r(names, ":", &rest); name; name = strtok_r(NULL, ":", &rest)) {
+		if (fcntl(listener(name), F_DUPFD_CLOEXEC, HIGH + n) != HIGH + n)
+			die("a high descriptor");
+		n++;
+	}
+	for (int i = 0; i < n; i++)
+		if (dup2(HIGH + i, 3 + i) < 0)
+			die("dup2");
+	snprintf(number, sizeof(number), "%d", n);
+	setenv("LISTEN_FDS", number, 1);
+	snprintf(number, sizeof(number), "%d", getpid());
+	setenv("LISTEN_PID", number, 0); /* unless a test wants it wrong */
+	execvp(command[0], command);
+	die(command[0]);
+}
+
+static _Noreturn void tell_datagrams(const char *name)
+{
+	struct sockaddr_un addr = address(name);
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	char text[4096];
+	ssize_t n;
+
+	if (*name == '@')
+		addr.sun_path[0] = '\0';
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&addr, len))
+		die(name);
+	while ((n = recv(fd, text, sizeof(text), 0)) >= 0) {
+		for (ssize_t i = 0; i < n; i++)
+			printf(text[i] == '\n' ? " , " : "%c", text[i]);
+		putchar('\n');
+		fflush(stdout);
+	}
+	die(name);
+}
+
+static _Noreturn void play_machine(const char *text)
+{
+	int fd = memfd_create("minivmm-control", 0);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		die("memfd_create");
+	puts("ready");
+	fflush(stdout);
+	for (;;)
+		pause();
 }
 
 /* Gives our end. */
@@ -111,9 +177,16 @@ static int pass(int from, int to)
 int main(int argc, char **argv)
 {
 	if (argc > 3 && !strcmp(argv[1], "-l"))
-		listen_and_become(argv[2], argv + 3);
+		become(listener(argv[2]), argv + 3);
+	if (argc > 3 && !strcmp(argv[1], "-s"))
+		activate(argv[2], argv + 3);
+	if (argc == 3 && !strcmp(argv[1], "-m"))
+		play_machine(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "-n"))
+		tell_datagrams(argv[2]);
 	if (argc != 2 && (argc < 3 || strcmp(argv[1], "-c") != 0)) {
-		fprintf(stderr, "usage: dial PATH | -l PATH COMMAND... | -c COMMAND...\n");
+		fprintf(stderr, "usage: dial PATH | -l PATH COMMAND... | -c COMMAND... | -s NAMES "
+				"COMMAND... | -n NAME | -m TEXT\n");
 		return 2;
 	}
 	int fd = argc > 2 ? begin(argv + 2) : dial(argv[1]);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { N_FDS = 1 };
+
 static const struct rpc_param *known(const struct rpc_method *m, const char *name,
 				     const json_t *value)
 {
@@ -17,6 +19,8 @@ static const struct rpc_param *known(const struct rpc_method *m, const char *nam
 	fuzz_check(p->kind != RPC_STRING || json_is_string(value));
 	fuzz_check(p->kind != RPC_INTEGER || json_is_integer(value));
 	fuzz_check(p->kind != RPC_BOOLEAN || json_is_boolean(value));
+	fuzz_check(p->kind != RPC_FD || json_integer_value(value) < N_FDS);
+	fuzz_check(p->kind != RPC_FD || json_integer_value(value) >= 0);
 	return p;
 }
 
@@ -41,20 +45,20 @@ static json_t *on_call(void *ctx, const json_t *params, struct err *e)
 
 static const struct rpc_method methods[] = {
 	{"call",
-	 {{"name", RPC_STRING, true}, {"n", RPC_INTEGER, false}, {"fail", RPC_BOOLEAN, false}},
+	 {{"name", RPC_STRING, true},
+	  {"n", RPC_INTEGER, false},
+	  {"fail", RPC_BOOLEAN, false},
+	  {"file", RPC_FD, false}},
 	 on_call},
 };
 static const struct rpc_table table = {1, methods};
 
-void fuzz_one(struct fuzz_in *in)
+static void try(const char *line, size_t len, unsigned n_fds)
 {
-	char line[4096], *answer;
-	size_t len = 0;
+	char *answer;
 	int calls = 0;
 
-	while (fuzz_more(in) && len < sizeof(line))
-		line[len++] = (char)fuzz_u8(in);
-	fuzz_check(!rpc_answer(&table, &calls, line, len, &answer));
+	fuzz_check(!rpc_answer(&table, &calls, line, len, n_fds, &answer));
 	fuzz_check(calls <= 1);
 	if (!answer)
 		return;
@@ -66,4 +70,15 @@ void fuzz_one(struct fuzz_in *in)
 	fuzz_check(calls || json_object_get(o, "error"));
 	json_decref(o);
 	free(answer);
+}
+
+void fuzz_one(struct fuzz_in *in)
+{
+	char line[4096];
+	size_t len = 0;
+
+	while (fuzz_more(in) && len < sizeof(line))
+		line[len++] = (char)fuzz_u8(in);
+	for (unsigned n = 0; n <= N_FDS; n++)
+		try(line, len, n);
 }

@@ -339,10 +339,10 @@ static void test_save_load_save(void **state)
 	/* Another disk, or a mode there is not. */
 	br_unmake(f);
 	br_make(f, f->loop, false);
-	f->disk->block.size -= 512;
+	f->b.size -= 512;
 	assert_int_equal(load(&f->b, &w, &e), -EINVAL);
 	assert_non_null(strstr(e.text, "disk0"));
-	f->disk->block.size += 512;
+	f->b.size += 512;
 	virtio_set_status(&f->b.v, 0);
 	w.data[w.len - 1] = 3;
 	e = (struct err){0};

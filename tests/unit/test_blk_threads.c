@@ -356,6 +356,79 @@ static void a_failure_in_one_queue(void **state)
 	wait_all(f);
 }
 
+/* Capacity, read in two halves and again until nothing has changed [virtio 1.3 2.5.1]. */
+static uint64_t capacity(struct fixture *f)
+{
+	uint8_t generation;
+	uint64_t low, high;
+
+	do {
+		generation = virtio_config_generation(&f->b.v);
+		low = virtio_config_read(&f->b.v, VIRTIO_BLK_CFG_CAPACITY, 4);
+		high = virtio_config_read(&f->b.v, VIRTIO_BLK_CFG_CAPACITY + 4, 4);
+	} while (generation != virtio_config_generation(&f->b.v));
+	return high << 32 | low;
+}
+
+/* The first sector of the disk's last block, read by each queue in turn: their answers. */
+static void read_the_end(struct fixture *f, uint64_t size, uint8_t want)
+{
+	uint32_t id, len;
+
+	for (unsigned q = 0; q < QUEUES; q++) {
+		const struct vd_buf bufs[] = {
+			{HEADERS, 16, false}, {DATA, 512, true}, {STATUSES, 1, true}};
+
+		le32_put(at(f, HEADERS), VIRTIO_BLK_T_IN);
+		le64_put(at(f, HEADERS + 8), size / 512 - 1);
+		virtq_driver_offer(&f->d[q], bufs, 3);
+		virtio_kick(&f->b.v, q);
+		for (unsigned ms = 0; !virtq_driver_take_used(&f->d[q], &id, &len); ms++) {
+			assert_true(ms < 20000);
+			usleep(1000);
+		}
+		assert_int_equal(__atomic_load_n(at(f, STATUSES), __ATOMIC_ACQUIRE), want);
+	}
+}
+
+/* Under load, again and again; each thread knows of it when the driver does. */
+static void growing_in_the_middle(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t size = DISK;
+	struct err e = {0};
+
+	plug(f, 3, false);
+	assert_int_equal(virtio_blk_resize(&f->b, size + BLOCK, &e), 0); /* nobody to tell yet */
+	assert_int_equal(fake_transport_config_irqs(&f->t), 0);
+	size += BLOCK;
+	go(f);
+	assert_int_equal(capacity(f), size / 512);
+	for (unsigned round = 0; round < 30; round++) {
+		uint8_t generation = virtio_config_generation(&f->b.v);
+
+		read_the_end(f, size + BLOCK, VIRTIO_BLK_S_IOERR);
+		fill(f, round);
+		offer_all(f, VIRTIO_BLK_T_OUT, 0);
+		size += BLOCK;
+		if (round % 2)
+			assert_int_equal(ftruncate(f->fd, (off_t)size), 0);
+		assert_int_equal(virtio_blk_resize(&f->b, round % 2 ? 0 : size, &e), 0);
+		assert_int_equal(fake_transport_config_irqs(&f->t), round + 1);
+		assert_true(virtio_config_generation(&f->b.v) != generation);
+		assert_int_equal(capacity(f), size / 512);
+		wait_all(f);
+		read_the_end(f, size, VIRTIO_BLK_S_OK);
+		check_file(f, round);
+	}
+	/* Nothing new is nothing to tell. */
+	assert_int_equal(virtio_blk_resize(&f->b, 0, &e), 0);
+	assert_int_equal(virtio_blk_resize(&f->b, size, &e), 0);
+	assert_int_equal(virtio_blk_resize(&f->b, size - BLOCK, &e), -EINVAL);
+	assert_int_equal(fake_transport_config_irqs(&f->t), 30);
+	assert_int_equal(virtio_blk_size(&f->b), size);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -367,6 +440,7 @@ int main(void)
 		T(a_pause_in_the_middle),
 		T(a_reset_in_the_middle),
 		T(a_failure_in_one_queue),
+		T(growing_in_the_middle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -348,6 +348,71 @@ static void test_geometry(void **state)
 	block_destroy(b);
 }
 
+static void test_growing(void **state)
+{
+	struct fixture *f = *state;
+	struct block *b = open_disk(f, false, NULL);
+	uint8_t buf[1024] = "grown", got[1024];
+	uint64_t size = 1;
+	struct stat st;
+	struct err e = {0};
+
+	/* As it is; by somebody else; by us, to that size and no other. */
+	assert_int_equal(block_resize(b, DISK, 0, &size, &e), 0);
+	assert_int_equal(size, DISK);
+	assert_int_equal(block_resize(b, DISK, DISK, &size, &e), 0);
+	assert_int_equal(size, DISK);
+	assert_int_equal(truncate(f->path, DISK + 4096), 0);
+	assert_int_equal(block_resize(b, DISK, 0, &size, &e), 0);
+	assert_int_equal(size, DISK + 4096);
+	assert_int_equal(block_resize(b, size, DISK + 8192, &size, &e), 0);
+	assert_int_equal(size, DISK + 8192);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_size, DISK + 8192);
+	assert_int_equal(transfer(b, true, false, DISK + 8192 - 1024, buf, sizeof(buf)), 0);
+	assert_int_equal(transfer(b, false, false, DISK + 8192 - 1024, got, sizeof(got)), 0);
+	assert_memory_equal(got, buf, sizeof(buf));
+
+	static const struct {
+		uint64_t now, want;
+		const char *why;
+	} wrong[] = {
+		{DISK + 8192, DISK, "does not shrink"},
+		{DISK, DISK, "does not shrink"}, /* the file would */
+		{DISK + 8192, DISK + 8192 + 1, "no multiple of its block"},
+		{DISK + 8192, DISK + 8192 + 511, "no multiple of its block"},
+		{DISK + 16384, 0, "does not shrink"}, /* it was cut short outside */
+		{DISK, INT64_MAX - 511, "cannot have"},
+		{DISK, UINT64_MAX - 511, "cannot have"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
+		e = (struct err){0};
+		size = 7;
+		assert_true(block_resize(b, wrong[i].now, wrong[i].want, &size, &e) < 0);
+		assert_int_equal(e.kind, ERR_USAGE);
+		if (!strstr(e.text, wrong[i].why))
+			fail_msg("%s: not %s", e.text, wrong[i].why);
+		assert_int_equal(size, 7);
+		assert_int_equal(stat(f->path, &st), 0);
+		assert_int_equal(st.st_size, DISK + 8192);
+	}
+	assert_int_equal(truncate(f->path, DISK + 8192 + 5), 0);
+	assert_int_equal(block_resize(b, DISK, 0, &size, &e), -EINVAL);
+	block_destroy(b);
+
+	/* One for reading grows by others alone. */
+	assert_int_equal(truncate(f->path, DISK), 0);
+	b = open_disk(f, true, NULL);
+	e = (struct err){0};
+	assert_int_equal(block_resize(b, DISK, DISK + 4096, &size, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "opened for reading"));
+	assert_int_equal(truncate(f->path, DISK + 4096), 0);
+	assert_int_equal(block_resize(b, DISK, 0, &size, &e), 0);
+	assert_int_equal(size, DISK + 4096);
+	block_destroy(b);
+}
+
 /* The format is not guessed: what looks like a qcow2 image is bytes. */
 static void test_format_is_never_guessed(void **state)
 {
@@ -647,6 +712,7 @@ int main(void)
 		T(test_permissions),
 		T(test_two_writers),
 		T(test_geometry),
+		T(test_growing),
 		T(test_format_is_never_guessed),
 		T(test_real_file),
 		T(test_file_cut_short),

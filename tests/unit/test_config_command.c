@@ -144,6 +144,13 @@ static void outputs_for_programs(void **state)
 	assert_null(c.control.path);
 	assert_int_equal(c.control.fd, 3);
 	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--control", "sock", "--control", "fd=systemd"), CONFIG_RUN);
+	assert_null(c.control.path);
+	assert_int_equal(c.control.fd, MEETING_FD_SYSTEMD);
+	assert_true(config_has_control(&c));
+	vm_config_fini(&c);
+	refused("--events fd=systemd: not an open descriptor", "-kx", "--events", "fd=systemd");
+	refused("--control fd=-1: not an open descriptor", "-kx", "--control", "fd=-1");
 	refused("--control fd=x: not an open descriptor", "-kx", "--control", "fd=x");
 	refused("--events fd=2: not an open descriptor", "-kx", "--events", "fd=2");
 	refused("--events fd=: not an open descriptor", "-kx", "--events", "fd=");

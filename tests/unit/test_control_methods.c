@@ -2,10 +2,12 @@
 /* The methods of a machine: each does what it says and is in the document, word for word. The
  * machine is played here. */
 #include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
 #include "vmm/control/methods.h"
 #include "vmm/machine/live.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -66,6 +69,15 @@ int machine_limit_net(struct machine *m, const char *id, const struct limit_chan
 {
 	return say_limit(id, to, e);
 }
+static uint64_t wanted;
+
+int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e)
+{
+	strcpy(did, id);
+	wanted = *size;
+	*size = 1ull << 40;
+	return fault ? err_usage(e, fault, "there is no such disk") : 0;
+}
 int machine_nmi(struct machine *m)
 {
 	strcpy(did, "nmi");
@@ -107,7 +119,8 @@ static json_t *ask(const char *method, json_t *params)
 	char *line = json_dumps(o, JSON_COMPACT), *answer;
 
 	*did = '\0';
-	assert_int_equal(rpc_answer(&control_methods, &call, line, strlen(line), &answer), 0);
+	assert_int_equal(
+		rpc_answer(&control_methods, &call, line, strlen(line), call.fds.n, &answer), 0);
 	json_decref(o);
 	o = json_loads(answer, 0, NULL);
 	assert_non_null(o);
@@ -214,6 +227,32 @@ static void limits(void **state)
 	fault = 0;
 }
 
+static void a_disk(void **state)
+{
+	static const json_int_t wrong[] = {0, -1, INT64_MIN};
+	json_t *answer = ask("disk.resize", json_pack("{s:s}", "disk", "root"));
+
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(answer, "result"), "size")),
+		1ll << 40);
+	assert_string_equal(did, "root");
+	assert_int_equal(wanted, 0);
+	json_decref(answer);
+	answer = ask("disk.resize",
+		     json_pack("{s:s, s:I}", "disk", "a", "size", (json_int_t)INT64_MAX));
+	assert_non_null(json_object_get(answer, "result"));
+	assert_true(wanted == INT64_MAX);
+	json_decref(answer);
+	for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
+		fails("disk.resize", json_pack("{s:s, s:I}", "disk", "a", "size", wrong[i]),
+		      RPC_INVALID_PARAMS);
+		assert_string_equal(did, "");
+	}
+	fault = -ENOENT;
+	fails("disk.resize", json_pack("{s:s}", "disk", "a"), RPC_INVALID_PARAMS);
+	fault = 0;
+}
+
 static void questions(void **state)
 {
 	static const char *const all[] = {"status", "stats", "screenshot"};
@@ -226,11 +265,43 @@ static void questions(void **state)
 	}
 }
 
+/* Descriptors are taken, or left to the server to close. */
+static void the_log(void **state)
+{
+	char name[] = "/tmp/minivmm-log-XXXXXX", text[100] = {0};
+	int fd = mkstemp(name), pipe_ends[2];
+
+	assert_true(fd >= 0);
+	assert_int_equal(pipe2(pipe_ends, O_CLOEXEC), 0);
+	log_set_level(LOG_WARN);
+	call.fds = (struct rpc_fds){1, {pipe_ends[1]}};
+	fails("log.file", json_pack("{s:i}", "file", 0), RPC_INVALID_PARAMS);
+	call.fds = (struct rpc_fds){1, {open(name, O_RDONLY | O_CLOEXEC)}};
+	fails("log.file", json_pack("{s:i}", "file", 0), RPC_INVALID_PARAMS);
+	call.fds = (struct rpc_fds){0};
+	fails("log.file", NULL, RPC_INVALID_PARAMS);
+	fails("log.file", json_pack("{s:i}", "file", 0), RPC_INVALID_PARAMS);
+	/* From stderr, and from one file to another. */
+	for (unsigned i = 0; i < 2; i++) {
+		call.fds = (struct rpc_fds){1, {open(name, O_RDWR | O_CLOEXEC)}};
+		gives("log.file", json_pack("{s:i}", "file", 0), "");
+		assert_int_equal(call.fds.fd[0], -1);
+		log_warn("line %u", i);
+	}
+	assert_true(read(fd, text, sizeof(text) - 1) > 0);
+	assert_string_equal(text, "minivmm: line 0\nminivmm: line 1\n");
+	log_set_fd(STDERR_FILENO);
+	call.fds = (struct rpc_fds){0};
+	unlink(name);
+	close(fd);
+	close(pipe_ends[0]);
+}
+
 static const char *type_of(enum rpc_kind kind)
 {
 	static const char *const types[] = {
 		[RPC_STRING] = "string", [RPC_INTEGER] = "integer", [RPC_BOOLEAN] = "boolean",
-		[RPC_PATH] = "string",   [RPC_SIZE] = "integer",
+		[RPC_PATH] = "string",   [RPC_SIZE] = "integer",    [RPC_FD] = "integer",
 	};
 
 	return types[kind];
@@ -251,6 +322,8 @@ static void same_params(const struct rpc_method *m, const json_t *params)
 				    m->params[i].name);
 		assert_string_equal(json_string_value(json_object_get(schema, "type")),
 				    type_of(m->params[i].kind));
+		assert_int_equal(json_is_true(json_object_get(p, "x-descriptor")),
+				 m->params[i].kind == RPC_FD);
 		assert_int_equal(json_is_true(json_object_get(p, "required")),
 				 m->params[i].required);
 	}
@@ -280,6 +353,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(buttons),      cmocka_unit_test(snapshots),
 		cmocka_unit_test(limits),       cmocka_unit_test(questions),
+		cmocka_unit_test(a_disk),       cmocka_unit_test(the_log),
 		cmocka_unit_test(the_document),
 	};
 

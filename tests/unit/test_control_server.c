@@ -7,6 +7,7 @@
 #include "vmm/core/loop.h"
 #include "vmm/machine/events.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,7 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -50,7 +54,31 @@ static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 	return json_true();
 }
 
+/* Which file came, by its inode, or 0. */
+static json_t *on_file(void *ctx, const json_t *params, struct err *e)
+{
+	struct control_call *call = ctx;
+	int fd = rpc_take_fd(&call->fds, params, "file");
+	struct stat st = {0};
+
+	calls++;
+	if (fd >= 0)
+		assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	fstat(fd, &st);
+	close(fd);
+	return json_integer((json_int_t)st.st_ino);
+}
+
+/* Takes nothing of what its parameter names. */
+static json_t *on_leave(void *ctx, const json_t *params, struct err *e)
+{
+	calls++;
+	return json_true();
+}
+
 static const struct rpc_method methods[] = {
+	{"file", {{"file", RPC_FD, false}}, on_file},
+	{"leave", {{"file", RPC_FD, true}}, on_leave},
 	{"which", {{0}}, on_which},
 	{"large", {{0}}, on_large},
 	{"events", {{0}}, on_events},
@@ -168,6 +196,70 @@ static void says(const char *want)
 
 	assert_string_equal(got, want);
 	free(got);
+}
+
+/* --- descriptors ---------------------------------------------------------------------------- */
+
+static unsigned open_files(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* A file of its own, and its inode. */
+static int some_file(json_int_t *inode)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	*inode = (json_int_t)st.st_ino;
+	return fd;
+}
+
+/* `text` with `n` times `fd` beside it. Gives what sendmsg() does. */
+static ssize_t send_beside(const char *text, int fd, unsigned n)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(250 * sizeof(int))];
+	} beside = {.header = {.cmsg_len = CMSG_LEN(n * sizeof(int)),
+			       .cmsg_level = SOL_SOCKET,
+			       .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {(char *)text, strlen(text)};
+	struct msghdr m = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &beside,
+		.msg_controllen = CMSG_SPACE(n * sizeof(int)),
+	};
+
+	for (unsigned i = 0; i < n; i++)
+		memcpy(CMSG_DATA(&beside.header) + i * sizeof(int), &fd, sizeof(fd));
+	return sendmsg(client, &m, MSG_DONTWAIT);
+}
+
+static void sends(const char *text, int fd, unsigned n)
+{
+	assert_int_equal(send_beside(text, fd, n), strlen(text));
+}
+
+#define LINE(method, params) \
+	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"" method "\",\"params\":{" params "}}\n"
+
+static void says_inode(json_int_t inode)
+{
+	char want[100];
+
+	snprintf(want, sizeof(want), "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":%lld}\n",
+		 (long long)inode);
+	says(want);
 }
 
 /* --- tests ---------------------------------------------------------------------------------- */
@@ -307,6 +399,185 @@ static void events_of_other_threads(void **state)
 	free(all);
 }
 
+/* However the bytes come, each line has its own. */
+static void a_descriptor_and_its_line(void **state)
+{
+	static const char line[] = LINE("file", "\"file\":0");
+	json_int_t first, second;
+	int a = some_file(&first), b = some_file(&second);
+	unsigned before = open_files();
+	char want[300], *got;
+
+	sends(line, a, 1);
+	turn();
+	says_inode(first);
+	sends(line, b, 1);
+	turn();
+	says_inode(second);
+	/* In pieces, and with the last of them. */
+	sends("{\"jsonrpc\":\"2.0\",", a, 1);
+	turn();
+	send_text("\"id\":1,\"method\":\"file\",\"params\":{\"file\":0}}\n");
+	says_inode(first);
+	send_text("{\"jsonrpc\":\"2.0\",");
+	sends("\"id\":1,\"method\":\"file\",\"params\":{\"file\":0}}\n", b, 1);
+	turn();
+	says_inode(second);
+	/* Several before the server looks; one of them has none. */
+	sends(line, b, 1);
+	assert_true(write(client, LINE("which", ""), strlen(LINE("which", ""))) > 0);
+	sends(line, a, 1);
+	sends(line, b, 1);
+	turn();
+	got = take();
+	snprintf(want, sizeof(want),
+		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":%lld}\n"
+		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":0}\n"
+		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":%lld}\n"
+		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":%lld}\n",
+		 (long long)second, (long long)first, (long long)second);
+	assert_string_equal(got, want);
+	free(got);
+	/* It stays with its line while an answer waits to be read. */
+	for (unsigned i = 0; i < 20; i++)
+		ask("large");
+	sends(line, a, 1);
+	turn();
+	got = take();
+	snprintf(want, sizeof(want), "\"result\":%lld}\n", (long long)first);
+	assert_non_null(strstr(got, want));
+	free(got);
+	assert_int_equal(open_files(), before);
+	close(a);
+	close(b);
+}
+
+static void refuses(const char *why)
+{
+	char *got = take();
+
+	assert_int_equal(times(got, "\"error\""), 1);
+	if (!strstr(got, why))
+		fail_msg("%s does not say %s", got, why);
+	free(got);
+}
+
+/* Whatever is not taken is closed. */
+static void descriptors_that_nobody_wants(void **state)
+{
+	json_int_t inode;
+	int a = some_file(&inode);
+	unsigned before = open_files();
+
+	sends(LINE("leave", "\"file\":0"), a, 1);
+	turn();
+	says("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":true}\n");
+	assert_int_equal(open_files(), before);
+	sends(LINE("which", ""), a, 1);
+	turn();
+	refuses("1 descriptors came with the line, it names 0");
+	sends(LINE("none", ""), a, 1);
+	turn();
+	refuses("there is no method");
+	sends("what is this\n", a, 4);
+	turn();
+	refuses("not JSON");
+	sends(LINE("file", "\"file\":0"), a, 2);
+	turn();
+	refuses("2 descriptors came with the line, it names 1");
+	send_text(LINE("file", "\"file\":0"));
+	refuses("descriptor 0 of 0");
+	assert_int_equal(calls, 1);
+	assert_int_equal(open_files(), before);
+	close(a);
+}
+
+static void too_many_descriptors(void **state)
+{
+	json_int_t inode;
+	int a = some_file(&inode);
+	unsigned before = open_files();
+
+	sends(LINE("file", "\"file\":0"), a, RPC_FDS_MAX + 1);
+	turn();
+	refuses("more descriptors came");
+	sends(LINE("file", "\"file\":0"), a, 250);
+	turn();
+	refuses("more descriptors came");
+	assert_int_equal(open_files(), before);
+	/* Without ever ending a line. */
+	for (unsigned i = 0; i < 200; i++) {
+		sends(" ", a, 3);
+		turn();
+	}
+	assert_int_equal(open_files(), before + RPC_FDS_MAX);
+	send_text("\n");
+	refuses("more descriptors came");
+	assert_int_equal(open_files(), before);
+	/* The next line is judged by itself. */
+	sends(LINE("file", "\"file\":0"), a, 1);
+	turn();
+	says_inode(inode);
+	assert_int_equal(calls, 1);
+	close(a);
+}
+
+/* The process has no number left for it. */
+static void no_room_for_a_descriptor(void **state)
+{
+	struct rlimit old, none;
+	json_int_t inode;
+	int a = some_file(&inode);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	sends(LINE("file", "\"file\":0"), a, 1);
+	turn();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	refuses("more descriptors came");
+	sends(LINE("file", "\"file\":0"), a, 1);
+	turn();
+	says_inode(inode);
+	close(a);
+}
+
+/* In a line that is too long, in half a line, and when the client goes. */
+static void descriptors_without_a_line(void **state)
+{
+	json_int_t inode;
+	int a = some_file(&inode);
+	unsigned before = open_files();
+	char *long_one = malloc(CONTROL_LINE_MAX + 1);
+
+	memset(long_one, 'x', CONTROL_LINE_MAX);
+	long_one[CONTROL_LINE_MAX] = '\0';
+	sends("y", a, 2);
+	turn();
+	assert_int_equal(open_files(), before + 2);
+	send_text(long_one);
+	refuses("the line is too long");
+	assert_int_equal(open_files(), before);
+	sends("z", a, 3);
+	turn();
+	assert_int_equal(open_files(), before);
+	sends("\n" LINE("file", "\"file\":0"), a, 1);
+	turn();
+	says_inode(inode);
+	sends("{", a, 3);
+	turn();
+	assert_int_equal(open_files(), before + 3);
+	/* The client's end, the server's, and what half a line had with it. */
+	close(client);
+	turn();
+	assert_int_equal(open_files(), before - 2);
+	client = -1;
+	assert_int_equal(calls, 1);
+	free(long_one);
+	close(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +587,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_event, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(events_that_nobody_reads, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(events_of_other_threads, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_descriptor_and_its_line, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(descriptors_that_nobody_wants, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(too_many_descriptors, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(no_room_for_a_descriptor, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(descriptors_without_a_line, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

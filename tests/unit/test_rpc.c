@@ -7,8 +7,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -40,19 +42,21 @@ static const struct rpc_method methods[] = {
 	 {{"s", RPC_STRING, false}, {"n", RPC_INTEGER, false}, {"b", RPC_BOOLEAN, false}},
 	 echo},
 	{"named", {{"name", RPC_STRING, true}}, echo},
+	{"files", {{"a", RPC_FD, true}, {"b", RPC_FD, false}}, echo},
 	{"refuse", {{0}}, refuse},
 	{"fail", {{0}}, fail_at},
 };
-static const struct rpc_table table = {4, methods};
+static const struct rpc_table table = {5, methods};
 
 static int seen;
+static unsigned n_fds; /* that come with each line */
 
 static char *ask_bytes(const char *line, size_t len)
 {
 	char *answer;
 
 	calls = 0;
-	assert_int_equal(rpc_answer(&table, &seen, line, len, &answer), 0);
+	assert_int_equal(rpc_answer(&table, &seen, line, len, n_fds, &answer), 0);
 	return answer;
 }
 
@@ -192,6 +196,48 @@ static void methods_and_params(void **state)
 	assert_int_equal(calls, 0);
 }
 
+static void descriptors(void **state)
+{
+	static const char *const wrong[] = {"-1", "1", "4", "4294967296", "-9223372036854775808"};
+	char line[200];
+
+	refused("{'jsonrpc':'2.0','id':1,'method':'files','params':{'a':0}}", RPC_INVALID_PARAMS,
+		"1", "a: descriptor 0 of 0");
+	n_fds = 1;
+	refused("{'jsonrpc':'2.0','id':1,'method':'echo'}", RPC_INVALID_PARAMS, "1",
+		"echo: 1 descriptors came with the line, it names 0");
+	refused("{'jsonrpc':'2.0','id':1,'method':'files','params':{'a':true}}", RPC_INVALID_PARAMS,
+		"1", "files: a has to be the number of a descriptor");
+	refused("{'jsonrpc':'2.0','id':1,'method':'files','params':{'a':0,'b':0}}",
+		RPC_INVALID_PARAMS, "1", "files: 1 descriptors came");
+	for (unsigned i = 0; i < 5; i++) {
+		snprintf(line, sizeof(line),
+			 "{'jsonrpc':'2.0','id':1,'method':'files','params':{'a':%s}}", wrong[i]);
+		refused(line, RPC_INVALID_PARAMS, "1", "a: descriptor ");
+	}
+	assert_int_equal(calls, 0);
+	answers("{'jsonrpc':'2.0','id':1,'method':'files','params':{'a':0}}",
+		"{'jsonrpc':'2.0','id':1,'result':{'a':0}}");
+	n_fds = 2;
+	refused("{'jsonrpc':'2.0','id':1,'method':'files','params':{'a':0}}", RPC_INVALID_PARAMS,
+		"1", "files: 2 descriptors came with the line, it names 1");
+	answers("{'jsonrpc':'2.0','id':1,'method':'files','params':{'a':1,'b':0}}",
+		"{'jsonrpc':'2.0','id':1,'result':{'a':1,'b':0}}");
+	n_fds = 0;
+
+	struct rpc_fds fds = {2, {dup(2), dup(2)}};
+	json_t *params = json_pack("{s:i}", "a", 1);
+	int second = fds.fd[1];
+
+	assert_int_equal(rpc_take_fd(&fds, params, "b"), -1);
+	assert_int_equal(rpc_take_fd(&fds, params, "a"), second);
+	assert_int_equal(rpc_take_fd(&fds, params, "a"), -1);
+	rpc_close_fds(&fds);
+	assert_int_equal(fds.n, 0);
+	assert_int_equal(close(second), 0);
+	json_decref(params);
+}
+
 static void a_methods_own_refusal(void **state)
 {
 	refused("{'jsonrpc':'2.0','id':1,'method':'refuse'}", RPC_INVALID_PARAMS, "1", "not today");
@@ -217,6 +263,7 @@ int main(void)
 		cmocka_unit_test(bytes_and_depth),
 		cmocka_unit_test(what_is_no_request),
 		cmocka_unit_test(methods_and_params),
+		cmocka_unit_test(descriptors),
 		cmocka_unit_test(a_methods_own_refusal),
 		cmocka_unit_test(a_complaint),
 	};

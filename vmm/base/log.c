@@ -57,6 +57,23 @@ void log_set_fd(int fd)
 		close(before);
 }
 
+/* Another thread may be about to write to the number that it has just read: so that one is made to
+ * mean the new file, and what a pipe or terminal had beside it stays open. */
+int log_move(int fd)
+{
+	int now = atomic_load(&out_fd);
+
+	if (now != STDERR_FILENO && dup3(fd, now, O_CLOEXEC) < 0)
+		return -errno;
+	atomic_store(&guest_fd, -1);
+	atomic_store(&unread, false);
+	if (now == STDERR_FILENO)
+		atomic_store(&out_fd, fd);
+	else
+		close(fd);
+	return 0;
+}
+
 void log_set_raw_tty(bool raw)
 {
 	atomic_store(&raw_tty, raw);

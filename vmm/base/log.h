@@ -20,6 +20,11 @@ void log_set_level(enum log_level level);
  * it opens the same file again. */
 void log_set_fd(int fd);
 
+/* From here on lines go into `fd`, a file open for appending, which is taken over; no line of
+ * another thread is lost or torn. What log_set_fd() was given is closed, unless it is stderr. 0 or
+ * a negative errno, with `fd` the caller's. Main thread. */
+int log_move(int fd);
+
 /* While the terminal is raw, a line needs a carriage return as well. */
 void log_set_raw_tty(bool raw);
 

@@ -117,11 +117,14 @@ static int take_word(struct pass *p, const char *word, unsigned nth)
 	}
 	if (strcmp(word, "ctl") == 0)
 		return err_usage(p->e, -EINVAL, "ctl: comes first: minivmm ctl PATH METHOD");
+	if (strcmp(word, "list") == 0)
+		return err_usage(p->e, -EINVAL, "list: comes first: minivmm list");
 	if (strcmp(word, "matrix") == 0)
 		return err_usage(p->e, -EINVAL, "matrix: comes first: minivmm matrix FILE");
 	suggest_offer(&near, word, "run");
 	suggest_offer(&near, word, "matrix");
 	suggest_offer(&near, word, "ctl");
+	suggest_offer(&near, word, "list");
 	suggest_offer(&near, word, "version");
 	suggest_offer(&near, word, "doctor");
 	if (near.name)

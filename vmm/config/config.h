@@ -120,9 +120,10 @@ struct vsock_config {
 };
 
 /* Where programs meet us; neither: nowhere. */
+enum { MEETING_FD_SYSTEMD = -1 };
 struct meeting_config {
 	char *path; /* made */
-	int fd;     /* inherited, 3 or more */
+	int fd;     /* inherited: 3 or more; or, of --control, the one that LISTEN_FDS tells of */
 };
 
 /* Which pages the host holds guest RAM in. */

@@ -15,6 +15,7 @@ static const char head[] =
 	"       minivmm run [OPTION]... -- COMMAND [ARGUMENT]...\n"
 	"       minivmm matrix FILE [-j N] [--junit FILE] [--json FILE]\n"
 	"       minivmm ctl PATH METHOD [KEY=VALUE]... [--json]\n"
+	"       minivmm list [--json]\n"
 	"       minivmm doctor [--json]\n"
 	"       minivmm version\n"
 	"\n"

@@ -342,7 +342,8 @@ const struct option_def options[] = {
 	{ "control", KEY_CONTROL, "PATH|fd=N", "run",
 	  "take orders there while it runs, on a unix\n"
 	  "socket: minivmm ctl PATH METHOD, or JSON-RPC\n"
-	  "(vmm/control/README.md)",
+	  "(vmm/control/README.md). fd=systemd: the socket\n"
+	  "that LISTEN_FDS tells of",
 	  .set = control_set },
 
 	{ "events", KEY_EVENTS, "PATH|fd=N", "log",

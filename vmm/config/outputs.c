@@ -37,5 +37,10 @@ int events_set(struct vm_config *c, const char *value, const struct origin *o, s
 
 int control_set(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
 {
+	if (!strcmp(value, "fd=systemd")) {
+		free(c->control.path);
+		c->control = (struct meeting_config){.fd = MEETING_FD_SYSTEMD};
+		return 0;
+	}
 	return set_meeting(&c->control, value, o, e);
 }

@@ -6,6 +6,7 @@
 #include "vmm/base/log.h"
 #include "vmm/config/size.h"
 #include "vmm/config/suggest.h"
+#include "vmm/control/mark.h"
 #include "vmm/control/methods.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { STATUS_REFUSED = 1, STATUS_USAGE = 2, ANSWER_MAX = 16 << 20 };
@@ -22,7 +24,8 @@ enum { PATIENCE_MS = 10000, AGAIN_MS = 50 };
 static const char help[] =
 	"usage: minivmm ctl PATH METHOD [KEY=VALUE]... [--json]\n"
 	"\n"
-	"Asks a running machine something: PATH is what it was given as --control.\n"
+	"Asks a running machine something: PATH is what it was given as --control, or its\n"
+	"name or process id, as minivmm list has them.\n"
 	"\n"
 	"  status                     is it running, what is it, which devices has it\n"
 	"  stats                      what its queues carried and its processors did\n"
@@ -42,8 +45,11 @@ static const char help[] =
 	"  net.limit net=ID [bps=SIZE] [burst=SIZE] [pps=N] [pps-burst=N]\n"
 	"  disk.limit disk=ID [bps=SIZE] [burst=SIZE] [iops=N] [iops-burst=N]\n"
 	"                             change a limit, as --net and --disk have them; 0: none\n"
+	"  disk.resize disk=ID [size=SIZE]\n"
+	"                             tell the guest that a disk has grown; or let it grow\n"
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
+	"  log.file file=FILE         messages go into FILE from here on; it has to be there\n"
 	"  rpc.discover               all of this as an OpenRPC document\n"
 	"\n"
 	"      --json                 what was answered, as JSON\n"
@@ -54,7 +60,8 @@ static const char help[] =
 struct words {
 	const char *path, *name;
 	const struct rpc_method *method;
-	json_t *params; /* owned */
+	json_t *params;       /* owned */
+	struct rpc_fds files; /* owned: they go along */
 	bool json, help;
 };
 
@@ -86,8 +93,26 @@ static json_t *absolute(const char *path)
 	return s;
 }
 
+/* The file is opened here, by us, as who we are: the machine may be unable to. For writing as well,
+ * if it can be. */
+static json_t *open_file(struct words *w, const struct rpc_param *p, const char *path,
+			 struct err *e)
+{
+	const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int fd = open(path, O_RDWR | flags);
+
+	if (fd < 0 && errno != ENOENT)
+		fd = open(path, O_RDONLY | flags);
+	if (fd < 0) {
+		err_host(e, -errno, "ctl %s=%s: %s", p->name, path, strerror(errno));
+		return NULL;
+	}
+	w->files.fd[w->files.n] = fd;
+	return json_integer(w->files.n++);
+}
+
 /* A word as the method's table wants it; NULL with *e filled. */
-static json_t *value_of(const struct rpc_param *p, const char *text, struct err *e)
+static json_t *value_of(struct words *w, const struct rpc_param *p, const char *text, struct err *e)
 {
 	uint64_t bytes = 0;
 	char *end;
@@ -121,6 +146,9 @@ static json_t *value_of(const struct rpc_param *p, const char *text, struct err 
 		if (!strcmp(text, "off") || !strcmp(text, "false"))
 			return json_false();
 		err_usage(e, -EINVAL, "ctl %s=%.80s: neither on nor off", p->name, text);
+		return NULL;
+	case RPC_FD:
+		return open_file(w, p, text, e);
 	}
 	return NULL;
 }
@@ -143,7 +171,9 @@ static int take_param(struct words *w, const char *word, struct err *e)
 		return err_usage(e, -EINVAL,
 				 "ctl %.80s: %s has no such key; see minivmm ctl --help", word,
 				 w->name);
-	json_t *value = value_of(p, equals + 1, e);
+	if (json_object_get(w->params, name))
+		return err_usage(e, -EINVAL, "ctl %.80s: %s is given twice", word, name);
+	json_t *value = value_of(w, p, equals + 1, e);
 
 	if (!value)
 		return e->code;
@@ -185,16 +215,41 @@ static int take_words(struct words *w, int argc, char **argv, struct err *e)
 
 /* --- there and back ----------------------------------------------------------------------- */
 
+/* The files go with the line's first bytes. */
+static int send_line(int fd, char *line, const struct rpc_fds *files)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(files->fd))];
+	} beside = {.header = {.cmsg_len = CMSG_LEN(sizeof(int) * files->n),
+			       .cmsg_level = SOL_SOCKET,
+			       .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {line, strlen(line)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (files->n) {
+		m.msg_control = &beside;
+		m.msg_controllen = CMSG_SPACE(sizeof(int) * files->n);
+		memcpy(CMSG_DATA(&beside.header), files->fd, sizeof(int) * files->n);
+	}
+	do
+		n = sendmsg(fd, &m, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : fd_write_full(fd, line + n, strlen(line) - (size_t)n);
+}
+
 static int ask(int fd, const struct words *w, struct err *e)
 {
 	json_t *o = json_pack("{s:s, s:i, s:s, s:O}", "jsonrpc", "2.0", "id", 1, "method", w->name,
 			      "params", w->params);
-	char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
-	int ret = line ? fd_write_full(fd, line, strlen(line)) : -ENOMEM;
+	char *flat = o ? json_dumps(o, JSON_COMPACT) : NULL, *line = NULL;
+	int ret = -ENOMEM;
 
-	if (!ret)
-		ret = fd_write_full(fd, "\n", 1);
+	if (flat && asprintf(&line, "%s\n", flat) >= 0)
+		ret = send_line(fd, line, &w->files);
 	json_decref(o);
+	free(flat);
 	free(line);
 	return ret ? err_host(e, ret, "ctl %s: %s", w->path, strerror(-ret)) : 0;
 }
@@ -294,9 +349,60 @@ static int report(const struct words *w, const json_t *answer, struct err *e)
 	return 0;
 }
 
+/* Is that machine meant? A word that is the last part of its path as well is not its name: what was
+ * meant is a socket here, which is gone, and not one elsewhere. */
+static bool is_called(const struct mark *m, const char *word)
+{
+	const char *slash = m->path ? strrchr(m->path, '/') : NULL;
+	char name[64], pid[16];
+
+	if (!slash || !strcmp(word, slash + 1))
+		return false;
+	mark_name(m, name);
+	snprintf(pid, sizeof(pid), "%d", (int)m->pid);
+	return !strcmp(word, name) || !strcmp(word, pid);
+}
+
+/* What is no path may be a machine's process id or name: its socket's path, the caller's, or NULL
+ * with *e filled if there are several. */
+static char *find_machine(const char *word, struct err *e)
+{
+	struct mark *marks;
+	int n = mark_find(&marks), matches = 0;
+	char *path = NULL;
+
+	for (int i = 0; i < n; i++) {
+		if (!is_called(&marks[i], word))
+			continue;
+		free(path);
+		path = strdup(marks[i].path);
+		matches++;
+	}
+	mark_free(marks, n);
+	if (matches < 2)
+		return path;
+	free(path);
+	err_usage(e, -ENOTUNIQ, "ctl %.80s: %d machines are called that; give a process id", word,
+		  matches);
+	return NULL;
+}
+
+/* `code` is what the word came to as a path; a directory refuses as well. */
+static int connect_by_name(const char *word, int code, struct err *e)
+{
+	char *path = find_machine(word, e);
+	int fd = path ? unix_path_connect(path) : e->code ? e->code : code;
+
+	free(path);
+	return fd;
+}
+
 static int connect_to(const struct words *w, struct err *e)
 {
 	int fd = unix_path_connect(w->path);
+
+	if ((fd == -ENOENT || fd == -ECONNREFUSED) && !strchr(w->path, '/'))
+		fd = connect_by_name(w->path, fd, e);
 
 	/* Many others are waiting to be let in. */
 	for (unsigned i = 0; fd == -EAGAIN && i < PATIENCE_MS / AGAIN_MS; i++) {
@@ -368,6 +474,7 @@ int ctl_main(int argc, char **argv)
 		fputs(help, stdout);
 	else if (!ret)
 		ret = run(&w, &e);
+	rpc_close_fds(&w.files);
 	json_decref(w.params);
 	if (!ret)
 		return 0;

@@ -2,10 +2,14 @@
 #include "vmm/control/methods.h"
 
 #include "vmm/base/bytes.h"
+#include "vmm/base/fd.h"
+#include "vmm/base/log.h"
 #include "vmm/machine/live.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { PATIENCE_S = 10, PATIENCE_MAX_S = 24 * 3600 };
 
@@ -171,9 +175,46 @@ static json_t *on_net_limit(void *ctx, const json_t *params, struct err *e)
 		       : NULL;
 }
 
+static json_t *on_disk_resize(void *ctx, const json_t *params, struct err *e)
+{
+	const char *id = json_string_value(json_object_get(params, "disk"));
+	const json_t *given = json_object_get(params, "size");
+	json_int_t want = json_integer_value(given);
+	uint64_t size = (uint64_t)want;
+
+	if (given && want <= 0) {
+		err_usage(e, -ERANGE, "size has to be a number of bytes");
+		return NULL;
+	}
+	return machine_resize_disk(of(ctx), id, &size, e)
+		       ? NULL
+		       : json_pack("{s:I}", "size", (json_int_t)size);
+}
+
 static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 {
 	((struct control_call *)ctx)->listens = true;
+	return nothing();
+}
+
+static json_t *on_log_file(void *ctx, const json_t *params, struct err *e)
+{
+	_cleanup_fd_ int fd = rpc_take_fd(&((struct control_call *)ctx)->fds, params, "file");
+	int flags = fcntl(fd, F_GETFL), ret;
+	struct stat st;
+
+	if (flags < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) ||
+	    (flags & O_ACCMODE) == O_RDONLY) {
+		err_usage(e, -EINVAL, "file has to be a file, open for writing");
+		return NULL;
+	}
+	fcntl(fd, F_SETFL, O_APPEND);
+	ret = log_move(fd);
+	if (ret) {
+		err_host(e, ret, "the messages cannot go there: %s", strerror(-ret));
+		return NULL;
+	}
+	fd_take(&fd);
 	return nothing();
 }
 
@@ -213,7 +254,9 @@ static const struct rpc_method methods[] = {
 	  {"iops", RPC_INTEGER, false},
 	  {"iops_burst", RPC_INTEGER, false}},
 	 on_disk_limit},
+	{"disk.resize", {{"disk", RPC_STRING, true}, {"size", RPC_SIZE, false}}, on_disk_resize},
 	{"events", {{0}}, on_events},
+	{"log.file", {{"file", RPC_FD, true}}, on_log_file},
 	{"rpc.discover", {{0}}, on_discover},
 };
 

@@ -11,6 +11,7 @@ struct machine;
 struct control_call {
 	struct machine *machine; /* on the main thread, while it runs */
 	bool listens;            /* set: who asks wants to hear of events */
+	struct rpc_fds fds;      /* that came with the line: for rpc_take_fd() */
 };
 
 extern const struct rpc_table control_methods;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/control/rpc.h"
 
+#include "vmm/base/fd.h"
 #include "vmm/base/utf8.h"
 
 #include <errno.h>
@@ -53,6 +54,7 @@ static bool is_of(const json_t *value, enum rpc_kind kind)
 		return json_is_string(value) && *json_string_value(value) == '/';
 	case RPC_INTEGER:
 	case RPC_SIZE:
+	case RPC_FD:
 		return json_is_integer(value);
 	case RPC_BOOLEAN:
 		return json_is_boolean(value);
@@ -65,7 +67,7 @@ static bool check_params(const struct rpc_method *m, json_t *params, struct faul
 	static const char *const kinds[] = {
 		[RPC_STRING] = "a string",       [RPC_INTEGER] = "an integer",
 		[RPC_SIZE] = "an integer",       [RPC_BOOLEAN] = "true or false",
-		[RPC_PATH] = "an absolute path",
+		[RPC_PATH] = "an absolute path", [RPC_FD] = "the number of a descriptor",
 	};
 	const char *name;
 	json_t *value;
@@ -88,6 +90,31 @@ static bool check_params(const struct rpc_method *m, json_t *params, struct faul
 	return true;
 }
 
+/* Is each descriptor that came named, and once? What is not was meant for something else. */
+static bool check_fds(const struct rpc_method *m, const json_t *params, unsigned n_fds,
+		      struct fault *f)
+{
+	unsigned named = 0, n = 0;
+
+	for (unsigned i = 0; i < RPC_PARAMS_MAX && m->params[i].name; i++) {
+		const json_t *value = json_object_get(params, m->params[i].name);
+		json_int_t which = json_integer_value(value);
+
+		if (m->params[i].kind != RPC_FD || !value)
+			continue;
+		if (which < 0 || which >= n_fds)
+			return fail(f, RPC_INVALID_PARAMS,
+				    "%s: descriptor %lld of %u that came with the line",
+				    m->params[i].name, (long long)which, n_fds);
+		named |= 1u << which;
+		n++;
+	}
+	if (n == n_fds && named == (1u << n_fds) - 1)
+		return true;
+	return fail(f, RPC_INVALID_PARAMS, "%s: %u descriptors came with the line, it names %u",
+		    m->name, n_fds, (unsigned)__builtin_popcount(named));
+}
+
 /* May it be one [4]? `id` is borrowed then, NULL if it is a notification. */
 static bool check_request(const json_t *request, const json_t **id, struct fault *f)
 {
@@ -107,7 +134,7 @@ static bool check_request(const json_t *request, const json_t **id, struct fault
 }
 
 static json_t *carry_out(const struct rpc_table *t, void *ctx, const json_t *request,
-			 struct fault *f)
+			 unsigned n_fds, struct fault *f)
 {
 	const char *name = json_string_value(json_object_get(request, "method"));
 	const struct rpc_method *m = rpc_method(t, name);
@@ -123,7 +150,7 @@ static json_t *carry_out(const struct rpc_table *t, void *ctx, const json_t *req
 		return NULL;
 	}
 	params = given ? json_incref(given) : json_object();
-	if (check_params(m, params, f)) {
+	if (check_params(m, params, f) && check_fds(m, params, n_fds, f)) {
 		result = m->call(ctx, params, &e);
 		if (!result)
 			fail(f, e.kind == ERR_USAGE ? RPC_INVALID_PARAMS : RPC_FAILED, "%s",
@@ -167,7 +194,8 @@ char *rpc_complaint(int code, const char *message)
 	return error_line(NULL, &f);
 }
 
-int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, char **answer)
+int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, unsigned n_fds,
+	       char **answer)
 {
 	json_error_t where;
 	struct fault f = {0};
@@ -181,7 +209,7 @@ int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t le
 		fail(&f, RPC_PARSE_ERROR, "not JSON: %s", where.text);
 	else if (check_request(request, &id, &f)) {
 		silent = !id;
-		result = carry_out(t, ctx, request, &f);
+		result = carry_out(t, ctx, request, n_fds, &f);
 	}
 	if (!silent)
 		*answer = f.code ? error_line(id, &f)
@@ -190,4 +218,20 @@ int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t le
 	json_decref(result);
 	json_decref(request);
 	return silent || *answer ? 0 : -ENOMEM;
+}
+
+/* --- descriptors ------------------------------------------------------------------------ */
+
+int rpc_take_fd(struct rpc_fds *fds, const json_t *params, const char *name)
+{
+	const json_t *value = json_object_get(params, name);
+
+	return value ? fd_take(&fds->fd[json_integer_value(value)]) : -1;
+}
+
+void rpc_close_fds(struct rpc_fds *fds)
+{
+	for (unsigned i = 0; i < fds->n; i++)
+		fd_close(&fds->fd[i]);
+	fds->n = 0;
 }

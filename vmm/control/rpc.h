@@ -15,8 +15,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A size is an integer, which people may write as 10M; a path is absolute. */
-enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_SIZE, RPC_BOOLEAN, RPC_PATH };
+/* A size is an integer, which people may write as 10M; a path is absolute. An RPC_FD is a
+ * descriptor that came beside the line: which of them, from 0. */
+enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_SIZE, RPC_BOOLEAN, RPC_PATH, RPC_FD };
 
 struct rpc_param {
 	const char *name;
@@ -51,9 +52,25 @@ enum {
 	RPC_FAILED = -32000, /* the method, for a reason that the message tells */
 };
 
-/* Carry out `line`, of any `len` bytes, without its newline. *answer is a new string that ends in a
- * newline, or NULL: a notification has none. 0 or -ENOMEM. */
-int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, char **answer);
+/* What came beside a line; -1: taken. */
+enum { RPC_FDS_MAX = RPC_PARAMS_MAX };
+struct rpc_fds {
+	unsigned n;
+	int fd[RPC_FDS_MAX];
+};
+
+/* Carry out `line`, of any `len` bytes, without its newline. `n_fds` descriptors came with it, up
+ * to RPC_FDS_MAX: the method is called only if its parameters name each of them, and each once.
+ * *answer is a new string that ends in a newline, or NULL: a notification has none. 0 or -ENOMEM.
+ */
+int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, unsigned n_fds,
+	       char **answer);
+
+/* For a method: the descriptor that the parameter `name` says, the caller's from here; -1 if it is
+ * not among `params`. */
+int rpc_take_fd(struct rpc_fds *fds, const json_t *params, const char *name);
+/* Close what nobody took. */
+void rpc_close_fds(struct rpc_fds *fds);
 
 /* An answer to nobody in particular, as above; NULL for want of memory. */
 char *rpc_complaint(int code, const char *message);

@@ -4,6 +4,8 @@
 #include "devices/backend/unix_path.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
+#include "vmm/control/activation.h"
+#include "vmm/control/mark.h"
 #include "vmm/control/methods.h"
 #include "vmm/core/loop.h"
 #include "vmm/machine/events.h"
@@ -11,13 +13,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { BACKLOG = 16, RETRY_MS = 1000 };
+
+/* A descriptor that came, and with which of the bytes in `in`: the one before that place. */
+struct sent {
+	int fd;
+	size_t at;
+};
 
 struct client {
 	struct control *control;
@@ -25,7 +35,10 @@ struct client {
 	struct loop_fd *watch;
 	char *in; /* CONTROL_LINE_MAX bytes; what came of lines that were not carried out */
 	size_t in_len;
-	char *out; /* what is on its way, or NULL: only then is the next line read */
+	struct sent sent[RPC_FDS_MAX]; /* owned: of lines that were not carried out */
+	unsigned n_sent;
+	size_t lost_at; /* likewise, some that could not be kept; 0: none */
+	char *out;      /* what is on its way, or NULL: only then is the next line read */
 	size_t out_len, out_at;
 	bool skips;       /* ... the rest of a line that was too long */
 	bool last;        /* it has sent all: after this answer it goes, unless it listens */
@@ -35,6 +48,7 @@ struct client {
 
 struct control {
 	struct unix_path place;
+	int mark;     /* -1: none */
 	int listener; /* -1: there is one client, and it is here */
 	struct machine_watcher watcher;
 	struct machine *machine; /* NULL: between two */
@@ -66,6 +80,8 @@ static void leave(struct client *c)
 	loop_fd_del(c->watch);
 	c->watch = NULL;
 	fd_close(&c->fd);
+	for (unsigned i = 0; i < c->n_sent; i++)
+		close(c->sent[i].fd);
 	free(c->in);
 	free(c->out);
 	*c = (struct client){.control = c->control, .fd = -1};
@@ -122,22 +138,49 @@ static bool put(struct client *c, char *line)
 	return all;
 }
 
+/* The descriptors that came with the first `len` bytes are *fds now, which was empty. Gives
+ * whether those are all that did. */
+static bool collect(struct client *c, size_t len, struct rpc_fds *fds)
+{
+	bool all = !c->lost_at || c->lost_at > len;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < c->n_sent; i++) {
+		if (c->sent[i].at <= len)
+			fds->fd[fds->n++] = c->sent[i].fd;
+		else
+			c->sent[kept++] = (struct sent){c->sent[i].fd, c->sent[i].at - len};
+	}
+	c->n_sent = kept;
+	c->lost_at = all && c->lost_at ? c->lost_at - len : 0;
+	return all;
+}
+
+static void drop(struct client *c, size_t len)
+{
+	c->in_len -= len;
+	memmove(c->in, c->in + len, c->in_len);
+}
+
 /* Of a line that does not fit, drop what is here. Its sender has been told. */
 static void skip(struct client *c)
 {
 	char *end = memchr(c->in, '\n', c->in_len);
 	size_t len = end ? (size_t)(end - c->in) + 1 : c->in_len;
+	struct rpc_fds fds = {0};
 
 	c->skips = !end;
-	c->in_len -= len;
-	memmove(c->in, c->in + len, c->in_len);
+	collect(c, len, &fds);
+	rpc_close_fds(&fds);
+	drop(c, len);
 }
 
 /* The first line of what came, if one is whole: gives whether there was something to do. */
 static bool carry_out(struct client *c)
 {
+	static const char too_many[] = "more descriptors came with the line than can be taken";
 	struct control_call call = {.machine = c->control->machine};
-	char *end = memchr(c->in, '\n', c->in_len), *answer;
+	char *end = memchr(c->in, '\n', c->in_len), *answer = NULL;
 	size_t len;
 
 	if (!end && c->in_len == CONTROL_LINE_MAX) {
@@ -148,24 +191,67 @@ static bool carry_out(struct client *c)
 	if (!end)
 		return false;
 	len = (size_t)(end - c->in);
-	if (rpc_answer(&control_methods, &call, c->in, len, &answer))
+	if (!collect(c, len + 1, &call.fds))
+		answer = rpc_complaint(RPC_INVALID_REQUEST, too_many);
+	else if (rpc_answer(&control_methods, &call, c->in, len, call.fds.n, &answer))
 		c->last = true; /* there is no memory to tell it with */
+	rpc_close_fds(&call.fds);
 	if (call.listens && !c->listens)
 		count_listener(c->control, 1);
 	c->listens |= call.listens;
-	c->in_len -= len + 1;
-	memmove(c->in, end + 1, c->in_len);
+	drop(c, len + 1);
 	put(c, answer);
 	return true;
 }
 
-/* Read what there is. Gives false at the end. */
+/* What came beside the last of the bytes. */
+static void take_sent(struct client *c, struct msghdr *m)
+{
+	struct cmsghdr *h = CMSG_FIRSTHDR(m);
+
+	for (; h; h = CMSG_NXTHDR(m, h)) {
+		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
+			if (c->n_sent < RPC_FDS_MAX) {
+				c->sent[c->n_sent++] = (struct sent){fd, c->in_len};
+			} else {
+				c->lost_at = c->in_len;
+				close(fd);
+			}
+		}
+	}
+	/* More than there was room for, or the process has no numbers left. */
+	if (m->msg_flags & MSG_CTRUNC)
+		c->lost_at = c->in_len;
+}
+
+/* Read what there is. Gives false at the end. What has descriptors beside it ends what one
+ * recvmsg() gives [unix(7)], so they are those of the last byte. */
 static bool receive(struct client *c)
 {
-	ssize_t n = recv(c->fd, c->in + c->in_len, CONTROL_LINE_MAX - c->in_len, MSG_DONTWAIT);
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * RPC_FDS_MAX)];
+	} beside;
+	struct iovec iov = {c->in + c->in_len, CONTROL_LINE_MAX - c->in_len};
+	struct msghdr m = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &beside,
+		.msg_controllen = CMSG_LEN(sizeof(int) * RPC_FDS_MAX),
+	};
+	ssize_t n = recvmsg(c->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-	if (n > 0)
+	if (n > 0) {
 		c->in_len += (size_t)n;
+		take_sent(c, &m);
+	}
 	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
@@ -390,9 +476,13 @@ static int option(int fd, int name)
 }
 
 /* One that listens, or one that is connected. */
-static int take_over(struct control *s, int fd, struct err *e)
+static int take_over(struct control *s, int inherited, struct err *e)
 {
+	int fd = inherited == MEETING_FD_SYSTEMD ? activation_fd("control", e) : inherited;
 	int type = option(fd, SO_TYPE), listens = option(fd, SO_ACCEPTCONN);
+
+	if (fd < 0)
+		return fd;
 
 	if (type == -EBADF)
 		return err_usage(e, type, "--control fd=%d: is not open", fd);
@@ -422,6 +512,28 @@ int control_check(const struct vm_config *c, struct err *e)
 	return path ? unix_path_check(name_of(path, what), path, true, e) : 0;
 }
 
+/* Where clients find us, if they do; NULL: nowhere that we know. */
+static const char *place_of(const struct control *s, struct sockaddr_un *addr)
+{
+	socklen_t len = sizeof(*addr);
+
+	*addr = (struct sockaddr_un){0};
+	if (s->listener < 0 || getsockname(s->listener, (struct sockaddr *)addr, &len) ||
+	    len <= offsetof(struct sockaddr_un, sun_path) || len > sizeof(*addr))
+		return NULL;
+	return *addr->sun_path == '/' ? addr->sun_path : NULL;
+}
+
+/* For `minivmm list`. */
+static void leave_mark(struct control *s, const char *path)
+{
+	struct sockaddr_un addr;
+
+	s->mark = mark_leave(path ? path : place_of(s, &addr));
+	if (s->mark < 0)
+		log_warn("--control: minivmm list will not tell of it: %s", strerror(-s->mark));
+}
+
 static int make_socket(struct control *s, const char *path, struct err *e)
 {
 	char what[WHAT_MAX];
@@ -444,7 +556,8 @@ int control_open(struct control **out, const struct vm_config *c, struct events 
 	pthread_mutex_init(&s->lock, NULL);
 	s->place = UNIX_PATH_NONE;
 	s->listener = -1;
-	s->watcher = (struct machine_watcher){begins, ends, s};
+	s->mark = -1;
+	s->watcher = (struct machine_watcher){begins, NULL, ends, s};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		s->clients[i] = (struct client){.control = s, .fd = -1};
 	int ret = c->control.path ? make_socket(s, c->control.path, e)
@@ -454,6 +567,7 @@ int control_open(struct control **out, const struct vm_config *c, struct events 
 		control_close(s);
 		return ret;
 	}
+	leave_mark(s, c->control.path);
 	events_listen(events, on_event, s);
 	*out = s;
 	return 0;
@@ -474,5 +588,6 @@ void control_close(struct control *c)
 	pthread_mutex_destroy(&c->lock);
 	unix_path_remove(&c->place);
 	fd_close(&c->listener);
+	fd_close(&c->mark);
 	free(c);
 }

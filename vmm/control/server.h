@@ -11,6 +11,10 @@
  * No client can hold the machine up: nothing here waits for one. A client that does not read its
  * answers is not read from; the line that it may send has a limit, and so has the number of
  * clients.
+ *
+ * A line may have descriptors with it (SCM_RIGHTS): they are those of the line in whose bytes the
+ * sendmsg() ends that they come by, so one line is one sendmsg(). RPC_FDS_MAX of them at most;
+ * what the method does not take is closed.
  */
 #ifndef VMM_CONTROL_SERVER_H
 #define VMM_CONTROL_SERVER_H

@@ -179,7 +179,7 @@ static json_t *disks_of(const struct machine *m)
 				      json_pack("{s:s, s:o, s:s, s:b, s:I, s:i, s:i, s:o}", "id",
 						c->id, "path", any_text(c->path), "serial",
 						c->serial, "readonly", c->readonly, "bytes",
-						(json_int_t)virtio_blk_disk(blk)->size, "queues",
+						(json_int_t)virtio_blk_size(blk), "queues",
 						(int)blk->v.n_queues, "threads", (int)blk->n_lanes,
 						"limit", machine_limit_json(&limit, false)));
 	}

@@ -107,9 +107,26 @@ int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
 	return err_usage(e, -ENOENT, "%.80s: there is no such network", id);
 }
 
+int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e)
+{
+	for (unsigned i = 0; i < m->config->n_disks; i++) {
+		struct virtio_blk *b = &m->disks[i].blk;
+
+		if (strcmp(m->config->disks[i].id, id) != 0)
+			continue;
+		int ret = virtio_blk_resize(b, *size, e);
+
+		*size = virtio_blk_size(b);
+		if (!ret)
+			log_info("%s: has %lu bytes", id, *size);
+		return ret;
+	}
+	return err_usage(e, -ENOENT, "%.80s: there is no such disk", id);
+}
+
 /* --- questions ------------------------------------------------------------------------- */
 
-/* NAME: {"limit": machine_limit_json()}. */
+/* NAME: {"size": bytes, "limit": machine_limit_json()}. */
 static json_t *disks(const struct machine *m)
 {
 	json_t *o = json_object();
@@ -118,7 +135,9 @@ static json_t *disks(const struct machine *m)
 		const struct rates limit = virtio_blk_limit(&m->disks[i].blk);
 
 		json_object_set_new(o, m->config->disks[i].id,
-				    json_pack("{s:o}", "limit", machine_limit_json(&limit, false)));
+				    json_pack("{s:I, s:o}", "size",
+					      (json_int_t)virtio_blk_size(&m->disks[i].blk),
+					      "limit", machine_limit_json(&limit, false)));
 	}
 	return o;
 }

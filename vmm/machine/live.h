@@ -67,6 +67,10 @@ int machine_limit_disk(struct machine *m, const char *id, const struct limit_cha
 		       struct err *e);
 int machine_limit_net(struct machine *m, const char *id, const struct limit_change *to,
 		      struct err *e);
+/* Tell the guest of what the disk called `id` has on the host by now; or first make its file *size
+ * bytes, unless that is 0. What it has then is in *size. 0, or a negative errno with *e filled and
+ * all as it was: there is no such disk, it would shrink, the host refuses. */
+int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e);
 
 /* New JSON values; NULL for want of memory. {"state": "running" or "paused", ...}; what
  * stats_collect() gives; the console's last lines, or null if there is no console. */

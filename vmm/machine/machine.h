@@ -53,10 +53,12 @@ int machine_create(struct machine **out, struct vm_config *config, struct events
 int machine_describe(struct vm_config *config, FILE *out, struct err *e);
 
 /* Who wants to know of each machine while it runs: what can be asked of it then, vmm/machine/live.h
- * has. Both on the main thread, whose loop is `loop`; `begins` comes before the guest does, and
- * what it fails with is machine_run()'s failure. `ends` always follows. */
+ * has. All on the main thread, whose loop is `loop`; `begins` comes before the guest does, and
+ * what it fails with is machine_run()'s failure. `runs` (which may be NULL): the guest has been let
+ * go. `ends` always follows. */
 struct machine_watcher {
 	int (*begins)(void *ctx, struct machine *m, struct loop *loop, struct err *e);
+	void (*runs)(void *ctx);
 	void (*ends)(void *ctx);
 	void *ctx;
 };

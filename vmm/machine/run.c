@@ -285,6 +285,8 @@ int machine_run(struct machine *m, const struct machine_watcher *w, struct machi
 		ret = w->begins(w->ctx, m, m->loop, e);
 	if (!ret)
 		ret = start_guest(m, e);
+	if (!ret && w && w->runs)
+		w->runs(w->ctx);
 	if (!ret)
 		loop_run(m->loop);
 	if (w)
