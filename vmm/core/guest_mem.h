@@ -108,6 +108,20 @@ int guest_mem_write(struct guest_mem *gm, uint64_t gpa, const void *buf, uint64_
  * 0, -EFAULT, -ENODATA at the end of the file, or read errors. */
 int guest_mem_pread(struct guest_mem *gm, uint64_t gpa, int fd, uint64_t off, uint64_t len);
 
+/* Give what holds [gpa, gpa+len) back to the host: whole pages, within one region, that the guest
+ * has said are free. They read as zeroes until they are written again, and are logged as written.
+ * 0; -EINVAL for parts of pages; -EFAULT for what is not RAM; errors of madvise(2), after which
+ * each page is as it was or zero; -EOPNOTSUPP, and nothing has changed, where nothing goes back:
+ *
+ *   - The host's pool of huge pages: it keeps for us what is reserved, but not with every kernel
+ *     what was used and given back. The guest would be killed for want of it.
+ *   - A file mapped privately: all that madvise() can do is to bring back what the file has, and
+ *     anonymous memory in its place makes a mapping of each piece. The guest chooses the pieces,
+ *     and a process has no more than 65530 mappings. */
+int guest_mem_discard(struct guest_mem *gm, uint64_t gpa, uint64_t len);
+/* Does it ever do anything else than -EOPNOTSUPP? */
+bool guest_mem_discards(const struct guest_mem *gm);
+
 /* Start or stop the log of our own writes; `fetch` moves region `slot`'s bitmap
  * (one bit for each 4 KiB page) to `out`, clearing it. */
 int guest_mem_log_start(struct guest_mem *gm);
