@@ -33,6 +33,8 @@ static const char help[] =
 	"  stop                       end it at once\n"
 	"  nmi                        a non-maskable interrupt for its first processor\n"
 	"  net.link net=ID up=on|off   plug a network's cable in, or pull it\n"
+	"  memory.balloon target=BYTES how much of its RAM the guest is to keep; it gives what\n"
+	"                             it can (--balloon)\n"
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
 	"  rpc.discover               all of this as an OpenRPC document\n"

@@ -96,6 +96,13 @@ static json_t *on_net_link(void *ctx, const json_t *params, struct err *e)
 	return machine_set_link(of(ctx), id, up, e) ? NULL : nothing();
 }
 
+static json_t *on_memory_balloon(void *ctx, const json_t *params, struct err *e)
+{
+	json_int_t target = json_integer_value(json_object_get(params, "target"));
+
+	return machine_set_balloon(of(ctx), target, e) ? NULL : nothing();
+}
+
 static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 {
 	((struct control_call *)ctx)->listens = true;
@@ -118,6 +125,7 @@ static const struct rpc_method methods[] = {
 	{"stop", {{0}}, on_stop},
 	{"nmi", {{0}}, on_nmi},
 	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},
+	{"memory.balloon", {{"target", RPC_INTEGER, true}}, on_memory_balloon},
 	{"events", {{0}}, on_events},
 	{"rpc.discover", {{0}}, on_discover},
 };
