@@ -29,6 +29,7 @@ static void defaults(void **state)
 	assert_int_equal(c.transport, TRANSPORT_PCI);
 	assert_int_equal(c.n_disks, 0);
 	assert_true(c.rng);
+	assert_false(c.balloon);
 	assert_int_equal(c.serial.kind, CHAR_TTY);
 	assert_null(c.serial.path);
 	assert_int_equal(c.timeout_s, 0);
@@ -43,9 +44,9 @@ static void every_option_in_its_long_form(void **state)
 	assert_int_equal(parse("run", "--kernel=k", "--initrd", "i", "--modules", "m", "--append",
 			       "a=1", "--append=b c", "--cmdline", "x y", "--boot", "pvh", "--cpus",
 			       "2,max=8", "--memory", "512M,max=4G", "--transport", "mmio",
-			       "--disk", "d0", "--rng", "off", "--serial", "file=s.log",
-			       "--timeout", "60", "--stop-timeout", "0", "--on-reboot", "restart",
-			       "--log-file", "l", "--verbose"),
+			       "--disk", "d0", "--rng", "off", "--balloon", "--serial",
+			       "file=s.log", "--timeout", "60", "--stop-timeout", "0",
+			       "--on-reboot", "restart", "--log-file", "l", "--verbose"),
 			 CONFIG_RUN);
 	assert_string_equal(c.kernel, "k");
 	assert_int_equal(c.n_initrds, 1);
@@ -61,6 +62,7 @@ static void every_option_in_its_long_form(void **state)
 	assert_int_equal(c.transport, TRANSPORT_MMIO);
 	assert_int_equal(c.n_disks, 1);
 	assert_false(c.rng);
+	assert_true(c.balloon);
 	assert_int_equal(c.serial.kind, CHAR_FILE);
 	assert_string_equal(c.serial.path, "s.log");
 	assert_int_equal(c.timeout_s, 60);
@@ -331,6 +333,7 @@ static void help_lists_every_option(void **state)
 		"--on-reboot",   "--config",     "--log-file",   "--transport",
 		"-v, --verbose", "-q, --quiet",  "-h, --help",   "-V, --version",
 		"Ctrl-a x",      "124",          "[disk.root]",  "--serial2",
+		"--balloon[=on",
 	};
 	int saved = dup(STDOUT_FILENO), fd = memfd_create("help", MFD_CLOEXEC), action;
 	char text[16384];
@@ -397,6 +400,8 @@ static void random_words(void **state)
 		"queues=",
 		"serial=",
 		"--rng",
+		"--balloon",
+		"--balloon=",
 		"on",
 		"off",
 		"--timeout",

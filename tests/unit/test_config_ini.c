@@ -112,6 +112,7 @@ static void every_setting(void **state)
 			       "path = /d,a=b,,\n"
 			       "[devices]\n"
 			       "rng = off\n"
+			       "balloon = on\n"
 			       "vsock = /v,cid=42\n"
 			       "[console]\n"
 			       "serial = file=/s\n"
@@ -151,6 +152,7 @@ static void every_setting(void **state)
 	assert_string_equal(c.disks[1].id, "data_2-b");
 	assert_string_equal(c.disks[1].serial, "data_2-b");
 	assert_false(c.rng);
+	assert_true(c.balloon);
 	assert_string_equal(c.vsock.path, "/v");
 	assert_int_equal(c.vsock.cid, 42);
 	assert_int_equal(c.serial.kind, CHAR_FILE);

@@ -144,6 +144,21 @@ static void seconds_and_words(void **state)
 	refused("--stop-timeout x: not a number", "-kx", "--stop-timeout", "x");
 	refused("--rng yes: give on or off", "-kx", "--rng", "yes");
 	refused("--rng On: give on or off", "-kx", "--rng", "On");
+	refused("--balloon 64M: give on or off", "-kx", "--balloon=64M");
+	refused("--balloon \"\": give on or off", "-kx", "--balloon=");
+	refused("on: unknown command", "-kx", "--balloon", "on");
+	/* A value is one word with it; the last one counts, and beats weaker places. */
+	assert_int_equal(parse("-kx", "--balloon", "--balloon=off"), CONFIG_RUN);
+	assert_false(c.balloon);
+	vm_config_fini(&c);
+	setenv("MINIVMM_BALLOON", "on", 1);
+	assert_int_equal(parse("-kx"), CONFIG_RUN);
+	assert_true(c.balloon);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--balloon=off"), CONFIG_RUN);
+	assert_false(c.balloon);
+	vm_config_fini(&c);
+	unsetenv("MINIVMM_BALLOON");
 	refused("--transport isa: give pci or mmio", "-kx", "--transport", "isa");
 	refused("--on-reboot halt: give exit or restart", "-kx", "--on-reboot", "halt");
 	refused("--boot bios: give auto, linux64, linux32 or pvh", "-kx", "--boot", "bios");

@@ -78,6 +78,11 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struc
 	*size = 1ull << 40;
 	return fault ? err_usage(e, fault, "there is no such disk") : 0;
 }
+int machine_set_balloon(struct machine *m, int64_t target, struct err *e)
+{
+	snprintf(did, sizeof(did), "balloon %lld", (long long)target);
+	return fault ? err_usage(e, fault, "there is no balloon") : 0;
+}
 int machine_nmi(struct machine *m)
 {
 	strcpy(did, "nmi");
@@ -157,6 +162,13 @@ static void buttons(void **state)
 	gives("nmi", NULL, "nmi");
 	gives("net.link", json_pack("{s:s, s:b}", "net", "lan", "up", 1), "lan up");
 	gives("net.link", json_pack("{s:s, s:b}", "net", "net0", "up", 0), "net0 down");
+	gives("memory.balloon", json_pack("{s:I}", "target", (json_int_t)1 << 40),
+	      "balloon 1099511627776");
+	gives("memory.balloon", json_pack("{s:i}", "target", -1), "balloon -1");
+	fails("memory.balloon", NULL, RPC_INVALID_PARAMS);
+	fails("memory.balloon", json_pack("{s:f}", "target", 1e9), RPC_INVALID_PARAMS);
+	fails("memory.balloon", json_pack("{s:s}", "target", "1G"), RPC_INVALID_PARAMS);
+	assert_string_equal(did, "");
 	gives("shutdown", NULL, "shut down");
 	assert_int_equal(patience, 10);
 	gives("shutdown", json_pack("{s:i}", "timeout", 0), "shut down");
@@ -173,6 +185,7 @@ static void buttons(void **state)
 	fails("pause", NULL, RPC_FAILED);
 	fails("nmi", NULL, RPC_FAILED);
 	fails("net.link", json_pack("{s:s, s:b}", "net", "x", "up", 1), RPC_INVALID_PARAMS);
+	fails("memory.balloon", json_pack("{s:i}", "target", 1), RPC_INVALID_PARAMS);
 	fails("reset", NULL, RPC_INVALID_PARAMS);
 	fault = 0;
 }

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -389,6 +390,141 @@ static void a_file_cut_short_says_so(void **state)
 	guest_mem_fini(&gm);
 }
 
+/* --- giving back ------------------------------------------------------------------ */
+
+static unsigned resident(const struct guest_mem *gm, unsigned region)
+{
+	const struct guest_mem_region *r = &gm->regions[region];
+	unsigned char pages[128];
+	unsigned n = 0;
+
+	assert_true(r->len / PAGE <= sizeof(pages));
+	assert_int_equal(mincore(r->hva, r->len, pages), 0);
+	for (unsigned i = 0; i < r->len / PAGE; i++)
+		n += pages[i] & 1;
+	return n;
+}
+
+static void what_is_discarded_is_gone(enum guest_mem_kind kind)
+{
+	static const uint8_t zero[6 * PAGE];
+	uint64_t dirty[2];
+	struct guest_mem gm;
+
+	make(&gm, kind);
+	uint8_t *p = guest_mem_hva(&gm, 4 * GiB, map[2].len);
+
+	madvise(p, map[2].len, MADV_NOHUGEPAGE); /* where there are such */
+	memset(p, 'x', map[2].len);
+	assert_int_equal(resident(&gm, 2), 70);
+	assert_int_equal(guest_mem_log_start(&gm), 0);
+	assert_true(guest_mem_discards(&gm));
+	assert_int_equal(guest_mem_discard(&gm, 4 * GiB + 60 * PAGE, 6 * PAGE), 0);
+	/* The host has them back at once, and the pages around them are there. */
+	assert_int_equal(resident(&gm, 2), 64);
+	assert_int_equal(p[60 * PAGE - 1], 'x');
+	assert_int_equal(p[66 * PAGE], 'x');
+	assert_memory_equal(p + 60 * PAGE, zero, sizeof(zero));
+	assert_int_equal(guest_mem_log_fetch(&gm, 2, dirty, 2), 0);
+	assert_true(dirty[0] == 0xfull << 60);
+	assert_int_equal(dirty[1], 3);
+	/* Again, and written again. */
+	assert_int_equal(guest_mem_discard(&gm, 4 * GiB + 60 * PAGE, 6 * PAGE), 0);
+	assert_int_equal(guest_mem_write(&gm, 4 * GiB + 60 * PAGE, "y", 1), 0);
+	assert_int_equal(p[60 * PAGE], 'y');
+	/* All that is there. */
+	for (size_t i = 0; i < ARRAY_LEN(map); i++) {
+		assert_int_equal(guest_mem_discard(&gm, map[i].gpa, map[i].len), 0);
+		assert_int_equal(resident(&gm, (unsigned)i), 0);
+	}
+	guest_mem_fini(&gm);
+}
+
+static void discarded_private_ram_goes_to_the_host(void **state)
+{
+	what_is_discarded_is_gone(GUEST_MEM_ANON);
+}
+
+/* From the memfd as well, whoever else may have it mapped. */
+static void discarded_shared_ram_goes_to_the_host(void **state)
+{
+	struct guest_mem gm;
+	struct stat before, after;
+
+	what_is_discarded_is_gone(GUEST_MEM_SHARED);
+	make(&gm, GUEST_MEM_SHARED);
+	uint8_t *p = guest_mem_hva(&gm, 4 * GiB, map[2].len);
+
+	memset(p, 'x', map[2].len);
+	uint8_t *other = mmap(NULL, map[2].len, PROT_READ, MAP_SHARED, gm.regions[2].fd, 0);
+
+	assert_ptr_not_equal(other, MAP_FAILED);
+	assert_int_equal(other[5 * PAGE], 'x');
+	assert_int_equal(fstat(gm.regions[2].fd, &before), 0);
+	assert_int_equal(guest_mem_discard(&gm, 4 * GiB, map[2].len), 0);
+	assert_int_equal(fstat(gm.regions[2].fd, &after), 0);
+	assert_int_equal(before.st_blocks, 70 * PAGE / 512);
+	assert_int_equal(after.st_blocks, 0);
+	assert_int_equal(other[5 * PAGE], 0);
+	munmap(other, map[2].len);
+	guest_mem_fini(&gm);
+}
+
+static void what_cannot_be_discarded(void **state)
+{
+	uint64_t low;
+	struct guest_mem gm;
+
+	make(&gm, GUEST_MEM_ANON);
+	memset(guest_mem_hva(&gm, 0, map[0].len), 'x', map[0].len);
+	assert_int_equal(guest_mem_log_start(&gm), 0);
+	assert_int_equal(guest_mem_discard(&gm, 0, PAGE - 1), -EINVAL);
+	assert_int_equal(guest_mem_discard(&gm, 1, PAGE), -EINVAL);
+	assert_int_equal(guest_mem_discard(&gm, 15 * PAGE, 2 * PAGE), -EFAULT); /* a seam */
+	assert_int_equal(guest_mem_discard(&gm, 20 * PAGE, PAGE), -EFAULT);
+	assert_int_equal(guest_mem_discard(&gm, 4 * GiB - PAGE, 2 * PAGE), -EFAULT);
+	assert_int_equal(guest_mem_discard(&gm, -(uint64_t)PAGE, PAGE), -EFAULT);
+	assert_int_equal(guest_mem_discard(&gm, PAGE, -(uint64_t)PAGE), -EFAULT);
+	assert_int_equal(guest_mem_discard(&gm, PAGE, 0), 0);
+	assert_int_equal(resident(&gm, 0), 16);
+	assert_int_equal(guest_mem_log_fetch(&gm, 0, &low, 1), 0);
+	assert_int_equal(low, 0);
+	guest_mem_fini(&gm);
+}
+
+/* What a clone has written goes back; what is read then is the file's. */
+static void a_clone_gives_back_what_it_wrote(void **state)
+{
+	int fd = file_with("saved", 0, 2 * PAGE);
+	char buf[5];
+	struct guest_mem gm;
+
+	guest_mem_init(&gm, GUEST_MEM_FILE);
+	assert_int_equal(guest_mem_add(&gm, 0, 2 * PAGE, fd, 0, NULL), 0);
+	assert_int_equal(guest_mem_write(&gm, 0, "DIRTY", 5), 0);
+	assert_true(guest_mem_discards(&gm));
+	assert_int_equal(guest_mem_discard(&gm, 0, PAGE), 0);
+	assert_int_equal(guest_mem_read(&gm, 0, buf, 5), 0);
+	assert_memory_equal(buf, "saved", 5);
+	guest_mem_fini(&gm);
+}
+
+static void the_pool_keeps_what_is_reserved(void **state)
+{
+	struct guest_mem gm;
+
+	/* Before there is a region: not every host has such pages. */
+	guest_mem_init(&gm, GUEST_MEM_ANON);
+	guest_mem_use_pages(&gm, GUEST_MEM_PAGES_THP);
+	assert_true(guest_mem_discards(&gm));
+	guest_mem_use_pages(&gm, GUEST_MEM_PAGES_2M);
+	assert_false(guest_mem_discards(&gm));
+	assert_int_equal(guest_mem_discard(&gm, 0, 0), -EOPNOTSUPP);
+	guest_mem_use_pages(&gm, GUEST_MEM_PAGES_1G);
+	assert_false(guest_mem_discards(&gm));
+	guest_mem_fini(&gm);
+}
+
 /* --- who must know the map ----------------------------------------------------- */
 
 struct witness {
@@ -474,6 +610,11 @@ int main(void)
 		cmocka_unit_test(a_clone_reads_the_file_and_never_writes_it),
 		cmocka_unit_test(a_refused_file_is_closed),
 		cmocka_unit_test(a_file_cut_short_says_so),
+		cmocka_unit_test(discarded_private_ram_goes_to_the_host),
+		cmocka_unit_test(discarded_shared_ram_goes_to_the_host),
+		cmocka_unit_test(what_cannot_be_discarded),
+		cmocka_unit_test(a_clone_gives_back_what_it_wrote),
+		cmocka_unit_test(the_pool_keeps_what_is_reserved),
 		cmocka_unit_test(listeners_hear_of_old_and_new_regions),
 		cmocka_unit_test(a_listener_can_refuse),
 	};

@@ -192,7 +192,12 @@ static error_t parse_one(int key, char *arg, struct argp_state *state)
 static void to_argp(struct argp_option out[OPTIONS_MAX])
 {
 	for (const struct option_def *def = options; def->name; def++)
-		*out++ = (struct argp_option){.name = def->name, .key = def->key, .arg = def->arg};
+		*out++ = (struct argp_option){
+			.name = def->name,
+			.key = def->key,
+			.arg = def->arg,
+			.flags = def->arg && def->arg[0] == '[' ? OPTION_ARG_OPTIONAL : 0,
+		};
 	*out = (struct argp_option){0};
 }
 

@@ -195,6 +195,7 @@ struct vm_config {
 	unsigned n_shares;
 	struct vsock_config vsock;
 	bool rng;
+	bool balloon;
 
 	/* consoles: at most one of them is CHAR_TTY */
 	struct char_config serial, serial2; /* ttyS0, ttyS1 */

@@ -61,7 +61,7 @@ static void print_option(const struct option_def *def)
 				     : printf("      --%s", def->name);
 
 	if (def->arg)
-		used += printf(" %s", def->arg);
+		used += printf("%s%s", def->arg[0] == '[' ? "" : " ", def->arg);
 	/* Too long for the column: the prose begins on the next line. */
 	if (used > DOC_COLUMN - 2) {
 		putchar('\n');

@@ -282,6 +282,11 @@ const struct option_def options[] = {
 	{ "rng", KEY_RNG, "on|off", "devices",
 	  "a source of entropy (default on)",
 	  .set = set_rng },
+	{ "balloon", KEY_BALLOON, "[=on|off]", "devices",
+	  "what the guest frees goes back to the host, and\n"
+	  "as much as minivmm ctl PATH memory.balloon says\n"
+	  "(default off)",
+	  .set = set_flag, AT(balloon) },
 
 	{ "serial", KEY_SERIAL, "KIND", "console",
 	  "the serial port ttyS0. KIND is tty (stdin and\n"

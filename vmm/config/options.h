@@ -35,7 +35,7 @@ struct origin;
 struct option_def {
 	const char *name;     /* long option, INI key, and MINIVMM_NAME */
 	int key;              /* the short option, or KEY_LONG + something */
-	const char *arg;      /* NULL: a flag */
+	const char *arg;      /* NULL: a flag; "[=...]": a flag that may have a value */
 	const char *section;  /* in a file, and the heading in --help; NULL: command line only */
 	const char *doc;      /* one line of --help, 46 columns at most; more after a newline */
 	bool no_env;          /* no single string could say it */
@@ -59,6 +59,7 @@ enum {
 	KEY_SHARE,
 	KEY_VSOCK,
 	KEY_RNG,
+	KEY_BALLOON,
 	KEY_SERIAL,
 	KEY_SERIAL2,
 	KEY_HVC,

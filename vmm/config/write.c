@@ -282,6 +282,7 @@ int config_write(const struct vm_config *c, const uint8_t (*macs)[6], const char
 		put_share(&o, &c->shares[i]);
 	fprintf(file, "\n[devices]\n");
 	put_on(&o, "rng", c->rng);
+	put_on(&o, "balloon", c->balloon);
 	if (c->vsock.path)
 		put_vsock(&o, &c->vsock);
 	fprintf(file, "\n[console]\n");

@@ -47,6 +47,8 @@ static const char help[] =
 	"                             change a limit, as --net and --disk have them; 0: none\n"
 	"  disk.resize disk=ID [size=SIZE]\n"
 	"                             tell the guest that a disk has grown; or let it grow\n"
+	"  memory.balloon target=SIZE how much of its RAM the guest is to keep; it gives what\n"
+	"                             it can (--balloon)\n"
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
 	"  log.file file=FILE         messages go into FILE from here on; it has to be there\n"

@@ -191,6 +191,13 @@ static json_t *on_disk_resize(void *ctx, const json_t *params, struct err *e)
 		       : json_pack("{s:I}", "size", (json_int_t)size);
 }
 
+static json_t *on_memory_balloon(void *ctx, const json_t *params, struct err *e)
+{
+	json_int_t target = json_integer_value(json_object_get(params, "target"));
+
+	return machine_set_balloon(of(ctx), target, e) ? NULL : nothing();
+}
+
 static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 {
 	((struct control_call *)ctx)->listens = true;
@@ -255,6 +262,7 @@ static const struct rpc_method methods[] = {
 	  {"iops_burst", RPC_INTEGER, false}},
 	 on_disk_limit},
 	{"disk.resize", {{"disk", RPC_STRING, true}, {"size", RPC_SIZE, false}}, on_disk_resize},
+	{"memory.balloon", {{"target", RPC_SIZE, true}}, on_memory_balloon},
 	{"events", {{0}}, on_events},
 	{"log.file", {{"file", RPC_FD, true}}, on_log_file},
 	{"rpc.discover", {{0}}, on_discover},

@@ -166,6 +166,33 @@ int guest_mem_pread(struct guest_mem *gm, uint64_t gpa, int fd, uint64_t off, ui
 	return ret;
 }
 
+bool guest_mem_discards(const struct guest_mem *gm)
+{
+	bool pool = gm->pages == GUEST_MEM_PAGES_2M || gm->pages == GUEST_MEM_PAGES_1G;
+
+	return !pool;
+}
+
+int guest_mem_discard(struct guest_mem *gm, uint64_t gpa, uint64_t len)
+{
+	void *p = guest_mem_hva(gm, gpa, len);
+	int ret;
+
+	if ((gpa | len) % PAGE)
+		return -EINVAL;
+	if (!p && len)
+		return -EFAULT;
+	if (!guest_mem_discards(gm))
+		return -EOPNOTSUPP;
+	if (!len)
+		return 0;
+	/* A page that others map as well stays in the memfd unless it is cut out of that. */
+	ret = madvise(p, len, gm->kind == GUEST_MEM_SHARED ? MADV_REMOVE : MADV_DONTNEED) ? -errno
+											  : 0;
+	guest_mem_mark_dirty(gm, gpa, len);
+	return ret;
+}
+
 static size_t bitmap_words(const struct guest_mem_region *r)
 {
 	return (r->len / PAGE + 63) / 64;

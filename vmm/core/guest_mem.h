@@ -108,6 +108,17 @@ int guest_mem_write(struct guest_mem *gm, uint64_t gpa, const void *buf, uint64_
  * 0, -EFAULT, -ENODATA at the end of the file, or read errors. */
 int guest_mem_pread(struct guest_mem *gm, uint64_t gpa, int fd, uint64_t off, uint64_t len);
 
+/* Give what holds [gpa, gpa+len) back to the host: whole pages, within one region, that the guest
+ * has said are free. Until they are written again they read as zeroes, or, of a file mapped
+ * privately, as the file has them: what the guest itself had there once. They are logged as
+ * written. 0; -EINVAL for parts of pages; -EFAULT for what is not RAM; errors of madvise(2), after
+ * which each page is as it was or given back; -EOPNOTSUPP, and nothing has changed, for the host's
+ * pool of huge pages: it keeps for us what is reserved, but not with every kernel what was used and
+ * given back. The guest would be killed for want of it. */
+int guest_mem_discard(struct guest_mem *gm, uint64_t gpa, uint64_t len);
+/* Does it ever do anything else than -EOPNOTSUPP? */
+bool guest_mem_discards(const struct guest_mem *gm);
+
 /* How many words the log of region `slot` has. */
 size_t guest_mem_log_words(const struct guest_mem *gm, unsigned slot);
 /* Is there a log? Then nobody may write who does not mark what he writes. */

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXTRAS_MAX = 7, DRIVERS_MAX = 5 };
+enum { EXTRAS_MAX = 8, DRIVERS_MAX = 5 };
 
 static int open_initrd(struct initrd_file *f, const char *path, struct err *e)
 {
@@ -71,6 +71,8 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 		extras[n++] = "virtio_rng";
 	if (c->hvc.kind != CHAR_OFF)
 		extras[n++] = "virtio_console";
+	if (c->balloon)
+		extras[n++] = "virtio_balloon";
 	return n;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/machine/live.h"
 
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 #include "vmm/core/clock.h"
 #include "vmm/machine/parts.h"
@@ -124,6 +125,25 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struc
 	return err_usage(e, -ENOENT, "%.80s: there is no such disk", id);
 }
 
+/* No Linux does with less. */
+#define BALLOON_LEAVES (16 * MiB)
+
+int machine_set_balloon(struct machine *m, int64_t target, struct err *e)
+{
+	uint64_t ram = m->config->memory;
+
+	if (!m->config->balloon)
+		return err_usage(e, -ENOENT,
+				 "this machine has no balloon; start it with --balloon");
+	if (target < (int64_t)BALLOON_LEAVES || (uint64_t)target > ram)
+		return err_usage(e, -ERANGE, "target has to be %lu to %lu bytes: the machine's RAM",
+				 BALLOON_LEAVES, ram);
+	virtio_balloon_set_target(&m->balloon,
+				  (uint32_t)((ram - (uint64_t)target) / VIRTIO_BALLOON_PAGE));
+	log_info("the balloon is to leave the guest %ld bytes", target);
+	return 0;
+}
+
 /* --- questions ------------------------------------------------------------------------- */
 
 /* NAME: {"size": bytes, "limit": machine_limit_json()}. */
@@ -159,6 +179,25 @@ static json_t *nets(const struct machine *m)
 	return o;
 }
 
+/* What `pages` in the balloon leave of RAM; the guest may claim any number. */
+static json_int_t left(const struct machine *m, uint32_t pages)
+{
+	uint64_t ram = m->config->memory, taken = pages * VIRTIO_BALLOON_PAGE;
+
+	return (json_int_t)(taken < ram ? ram - taken : 0);
+}
+
+/* What the guest is to have left, and has; null without a balloon. */
+static json_t *balloon(const struct machine *m)
+{
+	const struct virtio_balloon *b = &m->balloon;
+
+	return m->config->balloon
+		       ? json_pack("{s:I, s:I}", "target", left(m, virtio_balloon_target(b)),
+				   "actual", left(m, virtio_balloon_actual(b)))
+		       : json_null();
+}
+
 json_t *machine_status(const struct machine *m)
 {
 	const struct vm_config *c = m->config;
@@ -167,11 +206,12 @@ json_t *machine_status(const struct machine *m)
 
 	for (unsigned i = 0; devices && i < m->devices.n; i++)
 		json_array_append_new(devices, json_string(m->devices.items[i].name));
-	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o, s:o}", "state",
+	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o, s:o, s:o}", "state",
 			 m->paused ? "paused" : "running", "pid", (int)getpid(), "uptime_ms",
 			 (json_int_t)(uptime / 1000000), "kernel", json_text(c->kernel), "cpus",
 			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
-			 c->command.wanted, "devices", devices, "disks", disks(m), "nets", nets(m));
+			 c->command.wanted, "devices", devices, "disks", disks(m), "nets", nets(m),
+			 "balloon", balloon(m));
 }
 
 json_t *machine_stats(struct machine *m)
@@ -182,6 +222,9 @@ json_t *machine_stats(struct machine *m)
 		vcpus_park(&m->vcpus);
 	json_t *stats = stats_collect(m);
 
+	/* For who asks the next time: a guest answers when it gets to it, if ever. */
+	if (m->config->balloon)
+		virtio_balloon_ask(&m->balloon);
 	if (!stood)
 		vcpus_resume(&m->vcpus);
 	return stats;

@@ -71,9 +71,13 @@ int machine_limit_net(struct machine *m, const char *id, const struct limit_chan
  * bytes, unless that is 0. What it has then is in *size. 0, or a negative errno with *e filled and
  * all as it was: there is no such disk, it would shrink, the host refuses. */
 int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e);
+/* How many bytes of its RAM the guest is to have left: it is asked for the rest, and gives what it
+ * can, in its own time. -ENOENT without a balloon or -ERANGE, with *e filled. */
+int machine_set_balloon(struct machine *m, int64_t target, struct err *e);
 
 /* New JSON values; NULL for want of memory. {"state": "running" or "paused", ...}; what
- * stats_collect() gives; the console's last lines, or null if there is no console. */
+ * stats_collect() gives, while the guest is asked for newer figures of its memory; the console's
+ * last lines, or null if there is no console. */
 json_t *machine_status(const struct machine *m);
 json_t *machine_stats(struct machine *m);
 json_t *machine_screenshot(struct machine *m);

@@ -17,6 +17,7 @@
 #include "devices/ps2/i8042.h"
 #include "devices/rtc/cmos.h"
 #include "devices/serial/uart16550.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/fs.h"
@@ -167,6 +168,8 @@ struct machine {
 	struct virtio_slot rng_slot;
 	struct virtio_console hvc;
 	struct virtio_slot hvc_slot;
+	struct virtio_balloon balloon; /* if config->balloon */
+	struct virtio_slot balloon_slot;
 };
 
 /* files.c: open the kernel, the initrd (or pack one) and the disks, look at where the

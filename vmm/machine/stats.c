@@ -154,12 +154,40 @@ static void collect_queues(const struct machine *m, json_t *out)
 	}
 }
 
+/* What the guest has said last: of such, 0 is worth telling. */
+static void collect_balloon(struct virtio_balloon *b, json_t *out)
+{
+	static const char *const names[VIRTIO_BALLOON_S_N] = {
+		[VIRTIO_BALLOON_S_SWAP_IN] = "swap_in",
+		[VIRTIO_BALLOON_S_SWAP_OUT] = "swap_out",
+		[VIRTIO_BALLOON_S_MAJFLT] = "major_faults",
+		[VIRTIO_BALLOON_S_MINFLT] = "minor_faults",
+		[VIRTIO_BALLOON_S_MEMFREE] = "free",
+		[VIRTIO_BALLOON_S_MEMTOT] = "total",
+		[VIRTIO_BALLOON_S_AVAIL] = "available",
+		[VIRTIO_BALLOON_S_CACHES] = "caches",
+		[VIRTIO_BALLOON_S_HTLB_PGALLOC] = "hugetlb_allocated",
+		[VIRTIO_BALLOON_S_HTLB_PGFAIL] = "hugetlb_failed",
+	};
+	struct virtio_balloon_stats s;
+	uint64_t age_ms;
+
+	if (!virtio_balloon_stats(b, &s, &age_ms))
+		return;
+	json_t *o = within(out, "balloon");
+
+	json_object_set_new(o, "age_ms", json_integer((json_int_t)age_ms));
+	for (unsigned i = 0; i < VIRTIO_BALLOON_S_N; i++)
+		if (s.known & 1u << i)
+			json_object_set_new(o, names[i], json_integer((json_int_t)s.values[i]));
+}
+
 static void collect_kvm(void *ctx, const char *name, uint64_t value)
 {
 	add(within(ctx, "kvm"), name, value);
 }
 
-json_t *stats_collect(const struct machine *m)
+json_t *stats_collect(struct machine *m)
 {
 	json_t *out = json_object();
 
@@ -170,6 +198,8 @@ json_t *stats_collect(const struct machine *m)
 	/* Of a device that does not let go of its I/O, the queues are its thread's still. */
 	if (!m->stuck)
 		collect_queues(m, out);
+	if (m->config->balloon)
+		collect_balloon(&m->balloon, out);
 	for (unsigned i = 0; i < m->vcpus.n; i++)
 		kvm_counters_read(m->vcpus.vcpus[i].fd, collect_kvm, out);
 	return out;

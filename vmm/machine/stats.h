@@ -21,7 +21,7 @@ void stats_end(struct stats *s);
 /* All of it, a new object: {"exits": {REASON: n}, "devices": {NAME: {"reads": n, "writes":
  * n}}, "queues": {"DEVICE.INDEX": {...}}, "kvm": {NAME: n}}; what is 0 is left out, and so are
  * the first two if exits are not counted. NULL for want of memory. vCPUs are gone or parked. */
-json_t *stats_collect(const struct machine *m);
+json_t *stats_collect(struct machine *m);
 
 /* The same as lines for a person. */
 void stats_print(const json_t *stats);

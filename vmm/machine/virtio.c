@@ -9,6 +9,8 @@
  * wanted: a disk that stalls takes nobody along.
  */
 #include "vmm/base/bytes.h"
+#include "vmm/base/log.h"
+#include "vmm/core/clock.h"
 #include "vmm/machine/parts.h"
 
 #include <assert.h>
@@ -16,8 +18,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RNG_NAME "rng"
-#define HVC_NAME "hvc"
+#define RNG_NAME     "rng"
+#define HVC_NAME     "hvc"
+#define BALLOON_NAME "balloon"
 
 struct io_thread *machine_start_thread(const char *name, struct err *e)
 {
@@ -46,6 +49,8 @@ int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *
 		ret = board_add_virtio(b, RNG_NAME, e);
 	if (!ret && c->hvc.kind != CHAR_OFF)
 		ret = board_add_virtio(b, HVC_NAME, e);
+	if (!ret && c->balloon)
+		ret = board_add_virtio(b, BALLOON_NAME, e);
 	return ret;
 }
 
@@ -209,6 +214,22 @@ static int make_hvc(struct machine *m, struct err *e)
 	return machine_plug(m, &m->hvc_slot, &m->hvc.v, e);
 }
 
+static int make_balloon(struct machine *m, struct err *e)
+{
+	struct loop *loop = light_io(m, e);
+
+	if (!loop)
+		return e->code;
+	if (!guest_mem_discards(&m->ram))
+		log_warn("--balloon: pages of the host's pool are this machine's until it ends; "
+			 "what the guest frees stays with it");
+	int ret = virtio_balloon_init(&m->balloon, BALLOON_NAME, &m->ram, loop, &clock_host);
+
+	if (ret)
+		return err_host(e, ret, "--balloon: %s", strerror(-ret));
+	return machine_plug(m, &m->balloon_slot, &m->balloon.v, e);
+}
+
 int machine_make_virtio(struct machine *m, struct err *e)
 {
 	int ret = 0;
@@ -225,6 +246,8 @@ int machine_make_virtio(struct machine *m, struct err *e)
 		ret = make_rng(m, e);
 	if (!ret && m->config->hvc.kind != CHAR_OFF)
 		ret = make_hvc(m, e);
+	if (!ret && m->config->balloon)
+		ret = make_balloon(m, e);
 	if (ret)
 		return ret;
 	assert(m->n_plugged == m->board.n_virtio);
@@ -233,6 +256,7 @@ int machine_make_virtio(struct machine *m, struct err *e)
 
 void machine_end_virtio(struct machine *m)
 {
+	virtio_balloon_fini(&m->balloon);
 	virtio_console_fini(&m->hvc);
 	virtio_rng_fini(&m->rng);
 	io_thread_destroy(m->light_io);
