@@ -7,6 +7,7 @@
  *	start   from fork to the guest's first output; guests that are paced or instant
  *	end     from the guest's end to the process gone; guests that are paced
  *	churn   how many lives a second, one behind the other, on one of the processors
+ *	restore, clone   as start and churn, of guests that were saved
  *
  * When a guest ends nobody outside can see, as whatever it says comes a little later. So
  * a paced one (guest.S) says several times when it will end, at an agreed pace, and the one
@@ -172,6 +173,8 @@ static const struct row {
 	{"start", "exec to the guest's first output", "ms", false, start},
 	{"end", "the guest's end to the process gone", "ms", false, end},
 	{"churn", "lives a second, on one core", "1/s", true, churn},
+	{"restore", "exec to what the guest does next", "ms", false, start},
+	{"clone", "clones a second, on one core", "1/s", true, churn},
 	{0},
 };
 
@@ -184,8 +187,9 @@ int main(int argc, char **argv)
 	while (row->name && (argc < 2 || strcmp(row->name, argv[1]) != 0))
 		row++;
 	if (!row->name || argc < 5 || !rounds || rounds > ROUNDS_MAX)
-		contenders_die("usage", "bench-life start|end|churn ROUNDS NAME COMMAND... "
-					"[::: NAME COMMAND...]...");
+		contenders_die("usage",
+			       "bench-life start|end|churn|restore|clone ROUNDS NAME COMMAND... "
+			       "[::: NAME COMMAND...]...");
 	unsigned n = contenders_parse(field, argv + 3, argc - 3);
 
 	measure_wait();

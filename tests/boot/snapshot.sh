@@ -32,9 +32,9 @@ taken_out() {
 ticking() { # OPTION...
 	local host guest
 	place
-	guest 'i=0; until [ -e /stop ] || [ $i = 400 ]; do i=$((i + 1)); echo "tick $i"
-		read -t 0.1 word && [ "$word" = "time" ] && echo "time $(date +%s)" && touch /stop
-		done; cat /sys/devices/system/clocksource/clocksource0/current_clocksource; echo "@@ warnings"; warnings'
+	guest 'exec 3<&0; (read word <&3; echo "time $(date +%s)"; touch /stop) &
+		i=0; until [ -e /stop ] || [ $i = 900 ]; do i=$((i + 1)); echo "tick $i"; sleep 0.1; done
+		cat /sys/devices/system/clocksource/clocksource0/current_clocksource; echo "@@ warnings"; warnings'
 	vm_start -k "$kernel" -i "$initrd" --control "$sock" --append 'quiet watchdog_thresh=5' "$@"
 	vm_expect '^tick 5.$' 200 || fail "$vm_why"
 	put_away

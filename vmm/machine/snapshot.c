@@ -569,22 +569,41 @@ static int set_clocks(struct machine *m, uint64_t *tsc_gone, struct err *e)
 		   : 0;
 }
 
+/* Before Linux 6.8 KVM takes a TSC that is set to less than a second from what it is for an attempt
+ * to have all the same, and leaves it: a guest that was saved in its first second would go back in
+ * time. All are moved by what the first one lacks, so they stay together. */
+static void mend_tsc(struct machine *m, uint64_t want)
+{
+	const struct vcpu_group *g = &m->vcpus;
+	uint64_t now = 0;
+	int ret = regs_read_tsc(g->vcpus[0].fd, &now);
+
+	for (unsigned i = 0; i < g->n && !ret && now < want; i++)
+		ret = regs_shift_tsc(g->vcpus[i].fd, (int64_t)(want - now));
+	if (ret)
+		log_warn("the guest's TSC cannot be set: %s", strerror(-ret));
+}
+
 int saved_load_cpus(struct machine *m, struct err *e)
 {
 	char name[STATE_NAME_BYTES];
-	uint64_t tsc_gone = 0;
+	uint64_t tsc_gone = 0, first = 0;
 	int ret = set_clocks(m, &tsc_gone, e);
 
 	for (unsigned i = 0; i < m->vcpus.n && !ret; i++) {
 		int fd = m->vcpus.vcpus[i].fd;
+		uint64_t tsc = 0;
 
 		cpu_name(name, i);
 		ret = cpuid_model_apply(&m->cpuid, fd, i);
 		if (ret)
 			return err_host(e, ret, "--restore: KVM does not take the CPUID: %s",
 					strerror(-ret));
-		ret = regs_load(&m->vm, fd, name, tsc_gone, &m->saved.state, e);
+		ret = regs_load(&m->vm, fd, name, tsc_gone, &tsc, &m->saved.state, e);
+		first = i ? first : tsc;
 	}
+	if (!ret)
+		mend_tsc(m, first);
 	return ret;
 }
 

@@ -252,7 +252,7 @@ static void put_deadline_last(struct msrs *m)
 	}
 }
 
-static struct msrs *get_msrs(struct state_reader *r, uint64_t tsc_gone)
+static struct msrs *get_msrs(struct state_reader *r, uint64_t tsc_gone, uint64_t *tsc)
 {
 	uint32_t n = state_get_u32(r);
 	struct msrs *m = n <= MSRS_MAX ? calloc(1, sizeof(*m)) : NULL;
@@ -266,7 +266,7 @@ static struct msrs *get_msrs(struct state_reader *r, uint64_t tsc_gone)
 		m->entries[i].index = state_get_u32(r);
 		m->entries[i].data = state_get_u64(r);
 		if (m->entries[i].index == MSR_TSC)
-			m->entries[i].data += tsc_gone;
+			*tsc = m->entries[i].data += tsc_gone;
 	}
 	put_deadline_last(m);
 	return m;
@@ -445,7 +445,7 @@ static int apply(int fd, struct cpu *c, void *xsave, struct msrs *msrs, struct e
 	return ret ? ret : set(fd, KVM_SET_MP_STATE, &c->mp, "the state of activity", e);
 }
 
-int regs_load(const struct kvm_vm *vm, int fd, const char *name, uint64_t tsc_gone,
+int regs_load(const struct kvm_vm *vm, int fd, const char *name, uint64_t tsc_gone, uint64_t *tsc,
 	      struct state_reader *r, struct err *e)
 {
 	struct cpu c = {0};
@@ -461,7 +461,7 @@ int regs_load(const struct kvm_vm *vm, int fd, const char *name, uint64_t tsc_go
 	get_xcrs(r, &c.xcrs);
 	state_get_bytes(r, c.apic.regs, sizeof(c.apic.regs));
 	void *xsave = get_xsave(r, xsave_size(vm));
-	struct msrs *msrs = get_msrs(r, tsc_gone);
+	struct msrs *msrs = get_msrs(r, tsc_gone, tsc);
 
 	ret = state_section_close(r, e);
 	if (!ret)
@@ -469,4 +469,30 @@ int regs_load(const struct kvm_vm *vm, int fd, const char *name, uint64_t tsc_go
 	free(msrs);
 	free(xsave);
 	return ret;
+}
+
+int regs_read_tsc(int fd, uint64_t *tsc)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} one = {.head.nmsrs = 1, .entry.index = MSR_TSC};
+	int ret = kvm_ioctl(fd, KVM_GET_MSRS, &one);
+
+	*tsc = one.entry.data;
+	return ret < 0 ? ret : ret == 1 ? 0 : -EINVAL;
+}
+
+int regs_shift_tsc(int fd, int64_t by)
+{
+	uint64_t offset = 0;
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL,
+		.attr = KVM_VCPU_TSC_OFFSET,
+		.addr = (uintptr_t)&offset,
+	};
+	int ret = kvm_ioctl(fd, KVM_GET_DEVICE_ATTR, &attr);
+
+	offset += (uint64_t)by;
+	return ret ? ret : kvm_ioctl(fd, KVM_SET_DEVICE_ATTR, &attr);
 }

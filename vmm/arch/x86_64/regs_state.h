@@ -26,9 +26,14 @@ int regs_save(const struct kvm_vm *vm, int vcpu_fd, const struct msr_list *msrs,
 	      struct state_writer *w, struct err *e);
 
 /* Give a processor that has not run yet, but has its CPUID, what the section `name` holds. Its TSC
- * goes on by `tsc_gone` ticks. 0, or -EBADMSG or an errno of KVM's with *e filled: then the
- * processor is neither as before nor as saved. Main thread. */
+ * goes on by `tsc_gone` ticks, to *tsc. 0, or -EBADMSG or an errno of KVM's with *e filled: then
+ * the processor is neither as before nor as saved. Main thread. */
 int regs_load(const struct kvm_vm *vm, int vcpu_fd, const char *name, uint64_t tsc_gone,
-	      struct state_reader *r, struct err *e);
+	      uint64_t *tsc, struct state_reader *r, struct err *e);
+
+/* What the TSC of a processor says now. 0 or a negative errno. */
+int regs_read_tsc(int vcpu_fd, uint64_t *tsc);
+/* Move it by so many ticks from where it is. 0, or a negative errno: -ENXIO if KVM cannot. */
+int regs_shift_tsc(int vcpu_fd, int64_t by);
 
 #endif
