@@ -3,6 +3,7 @@
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
 #include "vmm/base/sigbus.h"
+#include "vmm/clone/clone.h"
 #include "vmm/config/config.h"
 #include "vmm/control/ctl.h"
 #include "vmm/control/list.h"
@@ -162,6 +163,8 @@ int main(int argc, char **argv)
 		return ctl_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "list"))
 		return list_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "clone"))
+		return clone_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "matrix"))
 		return matrix_main(argc - 1, argv + 1);
 	switch (config_parse(&config, argc, argv, &e)) {

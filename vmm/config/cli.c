@@ -119,9 +119,12 @@ static int take_word(struct pass *p, const char *word, unsigned nth)
 		return err_usage(p->e, -EINVAL, "ctl: comes first: minivmm ctl PATH METHOD");
 	if (strcmp(word, "list") == 0)
 		return err_usage(p->e, -EINVAL, "list: comes first: minivmm list");
+	if (strcmp(word, "clone") == 0)
+		return err_usage(p->e, -EINVAL, "clone: comes first: minivmm clone DIR");
 	if (strcmp(word, "matrix") == 0)
 		return err_usage(p->e, -EINVAL, "matrix: comes first: minivmm matrix FILE");
 	suggest_offer(&near, word, "run");
+	suggest_offer(&near, word, "clone");
 	suggest_offer(&near, word, "matrix");
 	suggest_offer(&near, word, "ctl");
 	suggest_offer(&near, word, "list");

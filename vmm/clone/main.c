@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/clone/clone.h"
+
+#include "vmm/base/bytes.h"
+#include "vmm/base/err.h"
+#include "vmm/base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_SIGNAL = 128, CLONES_MAX = 10000 };
+
+static const char help[] =
+	"usage: minivmm clone DIR [-n N] [OPTION]...\n"
+	"\n"
+	"Goes on from the snapshot in DIR with N machines (default 1) at once, and waits for all "
+	"of\n"
+	"them. They share the snapshot's memory until they write to it.\n"
+	"\n"
+	"Each OPTION is one of minivmm's, and %i in it is the machine's number, from 0: so each\n"
+	"has sockets, files and disks of its own:\n"
+	"\n"
+	"  minivmm clone snap -n 3 --control vm%i.sock --serial file=vm%i.log --disk "
+	"root%i.img,id=root\n"
+	"\n"
+	"A disk that the snapshot was written to can be had by one machine only, unless it is\n"
+	"read-only; give each a copy (cp -p --reflink). Consoles on stdout go nowhere if there "
+	"are\n"
+	"several machines. SIGTERM and SIGINT press the power button of each.\n"
+	"\n"
+	"Exit status: 0 all ended well, else that of the first one that did not; 2 usage.\n";
+
+struct words {
+	const char *dir;
+	unsigned n;
+	char **options; /* borrowed; n_options of them */
+	int n_options;
+	bool help;
+};
+
+static int read_count(unsigned *n, const char *text, struct err *e)
+{
+	char *end;
+	unsigned long v = strtoul(text ? text : "", &end, 10);
+
+	if (!text || *end || !*text || *text == '-' || !v || v > CLONES_MAX)
+		return err_usage(e, -EINVAL, "clone -n %.40s: give a number from 1 to %d",
+				 text ? text : "", CLONES_MAX);
+	*n = (unsigned)v;
+	return 0;
+}
+
+/* Our own words come first; the rest is for the machines. */
+static int read_words(struct words *w, int argc, char **argv, struct err *e)
+{
+	int i = 1;
+
+	*w = (struct words){.n = 1};
+	for (; i < argc; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			w->help = true;
+			return 0;
+		}
+		if (!strcmp(argv[i], "-n")) {
+			int ret = read_count(&w->n, argv[++i], e);
+
+			if (ret)
+				return ret;
+		} else if (!w->dir && argv[i][0] != '-') {
+			w->dir = argv[i];
+		} else {
+			break;
+		}
+	}
+	if (!w->dir)
+		return err_usage(e, -EINVAL, "clone: no DIR given; see minivmm clone --help");
+	w->options = argv + i;
+	w->n_options = argc - i;
+	return 0;
+}
+
+/* `word` with the number for each %i: the caller's; NULL for want of memory. */
+static char *numbered(const char *word, unsigned number)
+{
+	char *out = NULL;
+	size_t size;
+	FILE *f = open_memstream(&out, &size);
+
+	if (!f)
+		return NULL;
+	for (; *word; word++) {
+		if (word[0] == '%' && word[1] == 'i') {
+			fprintf(f, "%u", number);
+			word++;
+		} else {
+			fputc(*word, f);
+		}
+	}
+	return fclose(f) ? NULL : out;
+}
+
+/* In the child. */
+static _Noreturn void become(const struct words *w, unsigned number, pid_t parent)
+{
+	char **argv = calloc((size_t)w->n_options + 4, sizeof(*argv));
+	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (!argv || getppid() != parent)
+		_exit(STATUS_FAILED);
+	if (w->n > 1 && nothing >= 0) {
+		dup2(nothing, STDIN_FILENO);
+		dup2(nothing, STDOUT_FILENO);
+	}
+	argv[0] = (char *)"minivmm";
+	argv[1] = (char *)"--restore";
+	argv[2] = numbered(w->dir, number);
+	for (int i = 0; i < w->n_options; i++)
+		argv[3 + i] = numbered(w->options[i], number);
+	for (int i = 2; i < w->n_options + 3; i++)
+		if (!argv[i])
+			_exit(STATUS_FAILED);
+	execv("/proc/self/exe", argv);
+	log_error("clone: cannot start minivmm: %s", strerror(errno));
+	_exit(STATUS_FAILED);
+}
+
+/* --- all of them -------------------------------------------------------------------------------
+ */
+
+static pid_t *children;
+static unsigned n_children;
+static volatile sig_atomic_t signalled;
+
+/* The terminal signals all of us at once; they take the second of two as impatience, not an echo
+ * of the first. */
+static void hand_on(int signum)
+{
+	signalled = signum;
+	for (unsigned i = 0; i < n_children; i++)
+		if (children[i] > 0)
+			kill(children[i], SIGTERM);
+}
+
+static int start(const struct words *w, struct err *e)
+{
+	pid_t self = getpid();
+
+	for (unsigned i = 0; i < w->n && !signalled; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			return err_host(e, -errno, "clone: only %u of %u could be started: %s", i,
+					w->n, strerror(errno));
+		if (!pid)
+			become(w, i, self);
+		setpgid(pid, pid); /* Ctrl-C is ours, and we hand it on */
+		children[i] = pid;
+		n_children = i + 1;
+	}
+	return 0;
+}
+
+static int status_of(int status)
+{
+	return WIFSIGNALED(status) ? STATUS_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static unsigned number_of(pid_t pid)
+{
+	unsigned i = 0;
+
+	while (i + 1 < n_children && children[i] != pid)
+		i++;
+	return i;
+}
+
+/* Gives the first status that is not 0. */
+static int wait_for_all(void)
+{
+	int first = 0, status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR) {
+		if (pid <= 0)
+			continue;
+		unsigned i = number_of(pid);
+
+		children[i] = 0;
+		status = status_of(status);
+		if (status && !signalled)
+			log_warn("clone %u ended with status %d", i, status);
+		first = first ? first : status;
+	}
+	return first;
+}
+
+static int run(const struct words *w, struct err *e)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+	struct sigaction sa = {.sa_handler = hand_on};
+
+	children = calloc(w->n, sizeof(*children));
+	if (!children) {
+		err_host(e, -ENOMEM, "clone: out of memory");
+		return STATUS_FAILED;
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
+		sigaction(signals[i], &sa, NULL);
+	int ret = start(w, e);
+
+	if (ret)
+		hand_on(0);
+	int status = wait_for_all();
+
+	free(children);
+	if (ret)
+		return STATUS_FAILED;
+	return signalled ? STATUS_SIGNAL + signalled : status;
+}
+
+int clone_main(int argc, char **argv)
+{
+	struct words w;
+	struct err e = {0};
+	int status = STATUS_USAGE;
+
+	if (!read_words(&w, argc, argv, &e))
+		status = !w.help                                     ? run(&w, &e)
+			 : fputs(help, stdout) < 0 || fflush(stdout) ? STATUS_FAILED
+								     : 0;
+	if (e.kind)
+		log_error("%s", e.text);
+	return status;
+}
