@@ -101,3 +101,54 @@ under_fio() { # TIMES MIB
 }
 test_under_fio() { under_fio 4 4; }
 test_under_fio_100_times_long() { under_fio 100 32; }
+
+# The network and the sockets of one that was put away: as before, in another process, with another tap
+# of that name and another socket's file. A balloon keeps what it had.
+test_networks_and_sockets() {
+	local work minivmm=$vm_binary
+	place
+	kernel tuned
+	work=$(dirname "$vm_binary")/tests/boot/vsock_work
+	[ -x "$work" ] || fail "vsock_work is not built; run scripts/build dev"
+	cat >"$vm_dir/beside" <<-BESIDE
+		#!/bin/bash
+		[ "\$1" = inside ] || exec unshare -n "\$0" inside "\$@"
+		shift
+		export PATH=\$PATH:/usr/sbin:/sbin
+		ip link set lo up
+		ip tuntap add t0 mode tap; ip link set t0 address 02:00:00:00:00:01
+		ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
+		setpriv --pdeathsig KILL $work host $dir/v </dev/null >>$vm_dir/host 2>&1 &
+		exec $minivmm "\$@"
+	BESIDE
+	chmod 755 "$vm_dir/beside"
+	guest 'ip link set lo up; ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up
+		again() { n=0; until "$@"; do [ $n -lt 100 ] || return 1; sleep 0.5; n=$((n + 1)); done; }
+		work() { again ping -c 1 -W 2 10.8.0.1 >/dev/null && echo "$1 ping"; /vsock_work guest | sed "s/^/$1 /"; }
+		work before; echo waiting; read word; work after; echo "@@ warnings"; warnings'
+	(cd "$vm_dir" && cp "$work" . && echo vsock_work | cpio -o -H newc --quiet -R 0:0) >>"$initrd"
+	vm_binary=$vm_dir/beside
+	vm_start -k "$kernel" -i "$initrd" -m 128M --control "$sock" --vsock "$dir/v" --balloon \
+		-n tap=t0,mac=02:00:00:00:00:02 --append quiet
+	vm_expect '^waiting' 300 || fail "$vm_why"
+	vm_binary=$minivmm
+	ctl memory.balloon target=96M
+	sleep 2
+	put_away
+	vm_binary=$vm_dir/beside
+	vm_start --restore "$dir/snap" --control "$sock"
+	until there test -S "$sock"; do sleep 0.1; done
+	vm_send 'go
+'
+	vm_expect '^after guest: works: served the host' 300 || fail "$vm_why"
+	vm_binary=$minivmm
+	ctl status --json
+	jq -e '.balloon.target == 100663296 and .nets.net0.link == "up"' "$vm_dir/answer" >/dev/null || fail "status: $(cat "$vm_dir/answer")"
+	vm_wait 100 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	says '^after ping'
+	for word in 'there and back' 'several at once' 'nobody there' half-close 'served the host'; do
+		says "^after guest: works: $word\$"
+	done
+	clean_dmesg
+}
