@@ -33,7 +33,7 @@ enum {
 };
 
 #define KERNEL_GS_BASE 0xc0000102u
-#define MARK           0x5a17ed0ddba11ull
+#define MARK           0x17ed0ddba11ull /* a canonical address as well */
 
 static uint64_t tsc_last;
 static volatile unsigned beats[64]; /* of the other processors */
