@@ -8,6 +8,10 @@
  *	                   kernel's own default is to hang for ever
  *	reboot=a           restart by FADT's RESET_REG: on a HW-reduced machine Linux
  *	                   prefers EFI, which is not there, and then a BIOS
+ *	memhp_default_state=online memory_hotplug.online_policy=auto-movable
+ *	                   memory that virtio-mem plugs is used without a daemon to say so,
+ *	                   and most of it only for what can be moved out of it again
+ *	                   [Linux admin-guide/mm/memory-hotplug.rst]; only where there can be any
  *	root=/dev/vda rw   the first disk, or its partition that looks like a root,
  *	                   unless the user says another
  *
@@ -32,6 +36,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#define GROWS " memhp_default_state=online memory_hotplug.online_policy=auto-movable"
 
 enum { CMDLINE_ROOT_MAX = 64, CMDLINE_PCI_MAX = 32, DEVICE_MAX = 64 };
 
@@ -133,6 +139,7 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 	const char *append = c->append ? c->append : "";
 	const char *option = c->cmdline_option ? c->cmdline_option : "--cmdline";
 	char root[CMDLINE_ROOT_MAX + 16] = "", pci[CMDLINE_PCI_MAX] = "";
+	bool grows = c->grows && !has_param(append, "memhp_default_state", NULL);
 	int ret, len;
 
 	ret = cmdline_check(append, strlen(append), "--append", e);
@@ -149,10 +156,11 @@ int cmdline_build(char *buf, size_t size, const struct cmdline_config *c, size_t
 	if (c->cmdline)
 		len = snprintf(buf, size, "%s%s%s", c->cmdline, *append ? " " : "", append);
 	else
-		len = snprintf(buf, size, "%s%s%spanic=-1 reboot=a%s%s%s%s%s",
+		len = snprintf(buf, size, "%s%s%spanic=-1 reboot=a%s%s%s%s%s%s",
 			       c->serial ? "console=ttyS0 " : "",
 			       c->serial2 ? "console=ttyS1 " : "", c->hvc ? "console=hvc0 " : "",
-			       pci, c->quiet ? " quiet" : "", root, *append ? " " : "", append);
+			       pci, grows ? GROWS : "", c->quiet ? " quiet" : "", root,
+			       *append ? " " : "", append);
 	if (len < 0)
 		return err_host(e, -EINVAL, "cannot format the kernel's command line");
 	if ((size_t)len < size && c->n_devices && wants_devices(buf))

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Memory that goes back to the host, measured where it counts: in what the host holds for minivmm.
+# Memory that goes back to the host, measured where it counts: in what the host holds for minivmm; and memory that comes.
 
 socket() { sock=$(there mktemp -u /run/minivmm-memory.XXXXXX); }
 ctl() { there "$vm_binary" ctl "$sock" "$@" >"$vm_dir/answer" 2>"$vm_dir/why.ctl" || fail "ctl $*: $(cat "$vm_dir/why.ctl")"; }
@@ -9,7 +9,7 @@ rss() { rss=$(there awk '/^VmRSS:/ {print int($2 / 1024)}' "/proc/$(cat "$vm_dir
 within() {
 	local limit=$((SECONDS + $1)) why=$2; shift 2
 	until "$@"; do
-		[ "$SECONDS" -lt "$limit" ] || fail "$why; $rss MiB are resident; $(cat "$vm_dir/why.ctl" "$vm_dir/answer" 2>/dev/null | tr -d "\n")"
+		[ "$SECONDS" -lt "$limit" ] || fail "$why; ${rss-unknown} MiB are resident; $(cat "$vm_dir/why.ctl" "$vm_dir/answer" 2>/dev/null | tr -d "\n")"
 		sleep 0.3
 	done
 }
@@ -97,4 +97,92 @@ test_balloon_of_a_stock_kernel() {
 	vm_send $'\n'
 	vm_wait 60 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status"
+}
+
+# mem TEST: what jq says of what has been plugged.
+mem() { ctl status --json; jq -e ".mem | $1" "$vm_dir/answer" >/dev/null; }
+# totals WHEN: MiB that the guest's kernel has, into $REPLY, once it has said so.
+totals() { vm_expect "^total $1 [0-9]+" 100 || fail "$vm_why"; REPLY=$(console | sed -n "s/^total $1 //p"); }
+grows='total() { echo "total $1 $(awk "/^MemTotal/ {print int(\$2 / 1024)}" /proc/meminfo)"; }
+	piece() { printf %4d $1; cat /piece; }
+	fill() { mkdir -p /mnt; mount -t tmpfs -o size=220M none /mnt; head -c 10485756 /dev/urandom >/piece; i=0
+		while [ $i -lt 20 ]; do piece $i; i=$((i + 1)); done >/mnt/file; }
+	whole() { [ "$(stat -c %s /mnt/file)" = 209715200 ] || return
+		for i in 0 7 13 19; do
+			[ "$(piece $i | head -c 1048576 | md5sum)" = "$(dd if=/mnt/file bs=1M skip=${i}0 count=1 2>/dev/null | md5sum)" ] || return
+		done; echo "whole $1"; }
+	total first; read x; '
+
+# 256 MiB more are there for a program, and gone again when they are taken away: from the guest, and from what the host holds for it.
+test_grow_and_shrink() {
+	local first grown before full
+	socket
+	guest "$grows total grown; fill; whole file; read x; rm /mnt/file; echo removed; read x; total shrunk; echo '@@ warnings'; warnings"
+	vm_start -k "$kernel" -i "$initrd" -m 256M,max=1G --control "$sock" --append quiet
+	totals first; first=$REPLY
+	mem '.size == 268435456 and .plugged == 0' || fail "at the start: $(cat "$vm_dir/answer")"
+	ctl memory.set size=512M
+	within 20 "the guest does not take 256 MiB" mem '.plugged == 268435456 and .size == 536870912'
+	rss; before=$rss
+	vm_send $'\n'
+	totals grown; grown=$((REPLY - first))
+	[ "$grown" -ge 250 ] && [ "$grown" -le 257 ] || fail "MemTotal has grown by $grown MiB"
+	vm_expect '^whole file' 100 || fail "$vm_why"
+	rss; full=$rss
+	[ "$full" -ge $((before + 190)) ] || fail "$full MiB are resident with the file, and $before before"
+	vm_send $'\n'
+	vm_expect '^removed' 20 || fail "$vm_why"
+	ctl memory.set size=256M
+	within 20 "the guest does not give 256 MiB" mem '.plugged == 0 and .requested == 0'
+	within 5 "$before MiB before, $full with the file" rss_below $((before + 25))
+	echo "$before MiB, $full with a file, $rss when it had shrunk" >"$vm_dir/note"
+	vm_send $'\n'
+	totals shrunk
+	[ $((REPLY - first)) -le 1 ] && [ $((first - REPLY)) -le 5 ] || fail "MemTotal is $REPLY MiB and was $first"
+	ends
+}
+
+# What has been plugged is there in a restored machine, which can give it back. Without PCI.
+test_grown_and_restored() {
+	local first
+	place
+	guest "$grows fill; whole before; read x; whole after; rm /mnt/file; total restored; read x; total shrunk; echo '@@ warnings'; warnings"
+	vm_start -k "$kernel" -i "$initrd" -m 256M,max=1G --transport mmio --control "$sock" --append quiet
+	totals first; first=$REPLY
+	ctl memory.set size=512M
+	within 20 "the guest does not take 256 MiB" mem '.plugged == 268435456'
+	vm_send $'\n'
+	vm_expect '^whole before' 100 || fail "$vm_why"
+	put_away
+	taken_out
+	mem '.plugged == 268435456 and .requested == 268435456' || fail "restored: $(cat "$vm_dir/answer")"
+	vm_send $'\n'
+	vm_expect '^whole after' 100 || fail "$vm_why"
+	totals restored
+	[ $((REPLY - first)) -ge 250 ] || fail "MemTotal is $REPLY MiB and was $first at the start"
+	ctl memory.set size=256M
+	within 20 "the restored guest does not give 256 MiB" mem '.plugged == 0'
+	vm_send $'\n'
+	totals shrunk
+	[ $((REPLY - first)) -le 1 ] && [ $((first - REPLY)) -le 5 ] || fail "MemTotal is $REPLY MiB and was $first"
+	ends
+}
+
+# Where the driver is a module, it is packed.
+test_grow_of_a_stock_kernel() {
+	kernel cloud
+	socket
+	tiny_disk "$vm_dir/root.img"
+	# shellcheck disable=SC2016
+	encoded 'for d in /sys/bus/virtio/drivers/virtio_mem/virtio*; do echo "mem ${d##*/}"; done; read x
+		awk "/^MemTotal/ {print \"total grown \" int(\$2 / 1024)}" /proc/meminfo'
+	vm_start -k "$kernel" -m 256M,max=1G -d "$vm_dir/root.img" --control "$sock" --append "quiet $run"
+	vm_expect '^mem virtio[0-9]' 200 || fail "$vm_why"
+	ctl memory.set size=640M
+	within 20 "the guest does not take 384 MiB" mem '.plugged == 402653184'
+	vm_send $'\n'
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	totals grown
+	[ "$REPLY" -ge 560 ] || fail "MemTotal is $REPLY MiB"
 }

@@ -80,6 +80,7 @@ void fuzz_one(struct fuzz_in *in)
 		.append = how & 2 ? append : NULL,
 		.serial = how & 4,
 		.root_readonly = how & 8,
+		.grows = how & 8,
 		.root = how & 16   ? NULL
 			: how & 32 ? ""
 				   : "/dev/vda",

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -140,6 +142,65 @@ static void dma_ends_where_ram_ends(void **state)
 	}
 }
 
+/* Behind RAM, in Linux's memory blocks, below the window; RAM is where it would be without. */
+static void room_to_grow(void **state)
+{
+	static const struct {
+		uint64_t memory, max, at, len;
+	} cases[] = {
+		{256 * MiB, 512 * MiB, 4 * GiB, 256 * MiB},
+		{256 * MiB, 256 * MiB + PAGE, 4 * GiB, 128 * MiB},
+		{3 * GiB, 4 * GiB, 4 * GiB, GiB},
+		{3 * GiB + PAGE, 4 * GiB, 6 * GiB, GiB},
+		{5 * GiB, 8 * GiB, 6 * GiB, 3 * GiB},
+		{6 * GiB, 6 * GiB + 129 * MiB, 8 * GiB, 256 * MiB},
+		{32 * MiB, 64 * GiB, 4 * GiB, 64 * GiB},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct guest_mem gm;
+		struct board b, fixed;
+
+		assert_int_equal(board_init(&b, cases[i].memory, cases[i].max, 1, 1, 48, NULL), 0);
+		assert_int_equal(
+			board_init(&fixed, cases[i].memory, cases[i].memory, 1, 1, 48, NULL), 0);
+		assert_int_equal(fixed.growth_len, 0);
+		assert_true(b.ram_low == fixed.ram_low && b.ram_high == fixed.ram_high);
+		assert_true(b.growth == cases[i].at && b.growth_len == cases[i].len);
+		assert_true(b.growth_len == board_growth(cases[i].memory, cases[i].max));
+		assert_true(b.mmio64 >= b.growth + b.growth_len && b.mmio64 % GiB == 0);
+		guest_mem_init(&gm, GUEST_MEM_ANON);
+		assert_int_equal(board_map_ram(&b, &gm, NULL), 0);
+		assert_true(guest_mem_size(&gm) == cases[i].memory + cases[i].len);
+		assert_non_null(guest_mem_hva(&gm, b.growth, b.growth_len));
+		assert_null(guest_mem_hva(&gm, b.growth + b.growth_len, 1));
+		guest_mem_fini(&gm);
+	}
+}
+
+/* One behind the other in the file, in this order. */
+static void a_saved_one_is_mapped_with_its_room(void **state)
+{
+	struct board b;
+	struct guest_mem gm;
+	int fd = memfd_create("saved", MFD_CLOEXEC);
+
+	assert_int_equal(board_init(&b, 3 * GiB + 4 * MiB, 4 * GiB, 1, 1, 48, NULL), 0);
+	const uint64_t at[] = {0, b.ram_low, b.ram_low + b.ram_high};
+	const uint64_t gpa[] = {0, 4 * GiB, b.growth};
+
+	assert_int_equal(ftruncate(fd, (off_t)(at[2] + b.growth_len)), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(pwrite(fd, &(char){(char)('a' + i)}, 1, (off_t)at[i]), 1);
+	guest_mem_init(&gm, GUEST_MEM_FILE);
+	assert_int_equal(board_map_saved_ram(&b, &gm, fd, NULL), 0);
+	assert_int_equal(gm.n_regions, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(*(char *)guest_mem_hva(&gm, gpa[i], 1), 'a' + i);
+	guest_mem_fini(&gm);
+	close(fd);
+}
+
 static void room_to_grow_moves_the_window_only(void **state)
 {
 	struct board small, roomy;
@@ -197,6 +258,8 @@ int main(void)
 		cmocka_unit_test(the_map_is_the_boards),
 		cmocka_unit_test(virtio_devices_have_places),
 		cmocka_unit_test(dma_ends_where_ram_ends),
+		cmocka_unit_test(room_to_grow),
+		cmocka_unit_test(a_saved_one_is_mapped_with_its_room),
 		cmocka_unit_test(room_to_grow_moves_the_window_only),
 		cmocka_unit_test(too_few_address_bits_are_refused),
 		cmocka_unit_test(apic_ids_are_the_numbers),

@@ -46,7 +46,15 @@ static void test_defaults(void **state)
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a ro");
 	c.pci = "off";
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a pci=off ro");
+	c.grows = true;
+	assert_string_equal(build(&c),
+			    "console=ttyS0 panic=-1 reboot=a pci=off memhp_default_state=online "
+			    "memory_hotplug.online_policy=auto-movable ro");
 	/* Whoever says something of it, says all. */
+	c.append = "memhp_default_state=offline";
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a pci=off ro "
+				       "memhp_default_state=offline");
+	c.grows = false;
 	c.append = "pci=nomsi";
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a ro pci=nomsi");
 }

@@ -83,6 +83,11 @@ int machine_set_balloon(struct machine *m, int64_t target, struct err *e)
 	snprintf(did, sizeof(did), "balloon %lld", (long long)target);
 	return fault ? err_usage(e, fault, "there is no balloon") : 0;
 }
+int machine_set_memory(struct machine *m, int64_t size, struct err *e)
+{
+	snprintf(did, sizeof(did), "memory %lld", (long long)size);
+	return fault ? err_usage(e, fault, "there is no room") : 0;
+}
 int machine_nmi(struct machine *m)
 {
 	strcpy(did, "nmi");
@@ -165,6 +170,11 @@ static void buttons(void **state)
 	gives("memory.balloon", json_pack("{s:I}", "target", (json_int_t)1 << 40),
 	      "balloon 1099511627776");
 	gives("memory.balloon", json_pack("{s:i}", "target", -1), "balloon -1");
+	gives("memory.set", json_pack("{s:I}", "size", (json_int_t)1 << 40),
+	      "memory 1099511627776");
+	gives("memory.set", json_pack("{s:i}", "size", -1), "memory -1");
+	fails("memory.set", NULL, RPC_INVALID_PARAMS);
+	fails("memory.set", json_pack("{s:s}", "size", "2G"), RPC_INVALID_PARAMS);
 	fails("memory.balloon", NULL, RPC_INVALID_PARAMS);
 	fails("memory.balloon", json_pack("{s:f}", "target", 1e9), RPC_INVALID_PARAMS);
 	fails("memory.balloon", json_pack("{s:s}", "target", "1G"), RPC_INVALID_PARAMS);
@@ -186,6 +196,7 @@ static void buttons(void **state)
 	fails("nmi", NULL, RPC_FAILED);
 	fails("net.link", json_pack("{s:s, s:b}", "net", "x", "up", 1), RPC_INVALID_PARAMS);
 	fails("memory.balloon", json_pack("{s:i}", "target", 1), RPC_INVALID_PARAMS);
+	fails("memory.set", json_pack("{s:i}", "size", 1), RPC_INVALID_PARAMS);
 	fails("reset", NULL, RPC_INVALID_PARAMS);
 	fault = 0;
 }

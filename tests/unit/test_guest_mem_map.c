@@ -166,6 +166,22 @@ static void on_progress(void *ctx, uint64_t done)
 	h->last = done;
 }
 
+/* What lies behind is left alone, and not counted. */
+static void prefault_ends_where_it_is_told(void **state)
+{
+	struct heard h = {0};
+	struct guest_mem gm;
+
+	guest_mem_init(&gm, GUEST_MEM_ANON);
+	assert_int_equal(guest_mem_add(&gm, 0, 4 * MiB, -1, 0, NULL), 0);
+	assert_int_equal(guest_mem_add(&gm, GiB, 8 * MiB, -1, 0, NULL), 0);
+	assert_int_equal(guest_mem_prefault(&gm, GiB, on_progress, &h, NULL), 0);
+	assert_int_equal(resident(gm.regions[0].hva, 4 * MiB), 4 * MiB / PAGE);
+	assert_int_equal(resident(gm.regions[1].hva, 8 * MiB), 0);
+	assert_int_equal(h.last, 4 * MiB);
+	guest_mem_fini(&gm);
+}
+
 static void prefault_takes_all_of_it(void **state)
 {
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
@@ -176,7 +192,7 @@ static void prefault_takes_all_of_it(void **state)
 		make(&gm, kinds[i], GUEST_MEM_PAGES_HOST);
 		assert_int_equal(guest_mem_add(&gm, GiB, 100 * MiB + PAGE, -1, 0, &e), 0);
 		assert_int_equal(guest_mem_write(&gm, 3 * PAGE, "kept", 4), 0);
-		assert_int_equal(guest_mem_prefault(&gm, on_progress, &h, &e), 0);
+		assert_int_equal(guest_mem_prefault(&gm, UINT64_MAX, on_progress, &h, &e), 0);
 		for (unsigned r = 0; r < gm.n_regions; r++)
 			assert_int_equal(resident(gm.regions[r].hva, gm.regions[r].len),
 					 gm.regions[r].len / PAGE);
@@ -272,7 +288,8 @@ static void the_pool_gives_all_or_an_error(void **state)
 						 0);
 				assert_true(has_flag(gm.regions[0].hva, " ht"));
 				assert_int_equal((uintptr_t)gm.regions[0].hva % sizes[i].bytes, 0);
-				assert_int_equal(guest_mem_prefault(&gm, NULL, NULL, NULL), 0);
+				assert_int_equal(
+					guest_mem_prefault(&gm, UINT64_MAX, NULL, NULL, NULL), 0);
 			}
 			guest_mem_fini(&gm);
 		}
@@ -287,6 +304,7 @@ int main(void)
 		cmocka_unit_test(transparent_huge_pages_are_a_wish),
 		cmocka_unit_test(a_memfd_keeps_its_size),
 		cmocka_unit_test(prefault_takes_all_of_it),
+		cmocka_unit_test(prefault_ends_where_it_is_told),
 		cmocka_unit_test(a_limit_is_named),
 		cmocka_unit_test(the_pool_gives_all_or_an_error),
 	};

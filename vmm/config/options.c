@@ -235,7 +235,8 @@ const struct option_def options[] = {
 	  .set = set_cpus },
 	{ "memory", 'm', "SIZE[,KEY=VALUE]...", "machine",
 	  "RAM in MiB, or with K, M, G, T (default 256M).\n"
-	  "Keys: max=SIZE, room to grow;\n"
+	  "Keys: max=SIZE, what it may grow to while it\n"
+	  "runs (minivmm ctl PATH memory.set size=SIZE);\n"
 	  "hugepages=off|thp|2M|1G, else as the host does;\n"
 	  "shared=on, a memfd; prefault=on, all of it now",
 	  .set = memory_set_spec },

@@ -198,6 +198,13 @@ static json_t *on_memory_balloon(void *ctx, const json_t *params, struct err *e)
 	return machine_set_balloon(of(ctx), target, e) ? NULL : nothing();
 }
 
+static json_t *on_memory_set(void *ctx, const json_t *params, struct err *e)
+{
+	json_int_t size = json_integer_value(json_object_get(params, "size"));
+
+	return machine_set_memory(of(ctx), size, e) ? NULL : nothing();
+}
+
 static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 {
 	((struct control_call *)ctx)->listens = true;
@@ -263,6 +270,7 @@ static const struct rpc_method methods[] = {
 	 on_disk_limit},
 	{"disk.resize", {{"disk", RPC_STRING, true}, {"size", RPC_SIZE, false}}, on_disk_resize},
 	{"memory.balloon", {{"target", RPC_SIZE, true}}, on_memory_balloon},
+	{"memory.set", {{"size", RPC_SIZE, true}}, on_memory_set},
 	{"events", {{0}}, on_events},
 	{"log.file", {{"file", RPC_FD, true}}, on_log_file},
 	{"rpc.discover", {{0}}, on_discover},

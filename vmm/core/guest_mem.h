@@ -79,11 +79,11 @@ void guest_mem_use_pages(struct guest_mem *gm, enum guest_mem_pages pages);
 int guest_mem_add(struct guest_mem *gm, uint64_t gpa, uint64_t len, int fd, uint64_t fd_offset,
 		  struct err *e);
 
-/* Take all of it from the host now. `progress` (may be NULL) hears of the bytes that
- * are there, every few ms. 0, or a negative errno with *e filled, when the host had
- * less; a kernel before 5.14 cannot tell and kills instead. */
-int guest_mem_prefault(struct guest_mem *gm, void (*progress)(void *ctx, uint64_t done), void *ctx,
-		       struct err *e);
+/* Take the regions that begin below `end` from the host now, all of them. `progress` (may be NULL)
+ * hears of the bytes that are there, every few ms. 0, or a negative errno with *e filled, when the
+ * host had less; a kernel before 5.14 cannot tell and kills instead. */
+int guest_mem_prefault(struct guest_mem *gm, uint64_t end,
+		       void (*progress)(void *ctx, uint64_t done), void *ctx, struct err *e);
 
 /* Unmap all; fine on a zero-filled or half-built object. */
 void guest_mem_fini(struct guest_mem *gm);

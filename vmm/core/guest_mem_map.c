@@ -192,17 +192,19 @@ static int populate(const struct guest_mem *gm, char *p, uint64_t len)
 	return ret;
 }
 
-int guest_mem_prefault(struct guest_mem *gm, void (*progress)(void *ctx, uint64_t done), void *ctx,
-		       struct err *e)
+int guest_mem_prefault(struct guest_mem *gm, uint64_t end,
+		       void (*progress)(void *ctx, uint64_t done), void *ctx, struct err *e)
 {
 	/* Some milliseconds each; any size of page divides it or is one piece. */
 	uint64_t piece = pool_page(gm) > 64 * MiB ? pool_page(gm) : 64 * MiB;
-	uint64_t done = 0;
+	uint64_t done = 0, all = 0;
 
+	for (unsigned i = 0; i < gm->n_regions; i++)
+		all += gm->regions[i].gpa < end ? gm->regions[i].len : 0;
 	for (unsigned i = 0; i < gm->n_regions; i++) {
 		const struct guest_mem_region *r = &gm->regions[i];
 
-		for (uint64_t off = 0; off < r->len; off += piece) {
+		for (uint64_t off = 0; r->gpa < end && off < r->len; off += piece) {
 			uint64_t len = r->len - off < piece ? r->len - off : piece;
 			int ret = populate(gm, (char *)r->hva + off, len);
 
@@ -210,8 +212,7 @@ int guest_mem_prefault(struct guest_mem *gm, void (*progress)(void *ctx, uint64_
 				return err_host(e, ret,
 						"--memory: prefault: the host gave %lu of %lu MiB "
 						"and then: %s",
-						done / MiB, guest_mem_size(gm) / MiB,
-						strerror(-ret));
+						done / MiB, all / MiB, strerror(-ret));
 			done += len;
 			if (progress)
 				progress(ctx, done);

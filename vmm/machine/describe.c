@@ -57,6 +57,9 @@ static json_t *map_of(const struct board *b)
 		json_array_append_new(list,
 				      named(range(map.entries[i].gpa, map.entries[i].len), "type",
 					    map.entries[i].type == E820_RAM ? "ram" : "reserved"));
+	/* Which firmware does not tell. */
+	if (b->growth_len)
+		json_array_append_new(list, named(range(b->growth, b->growth_len), "type", "mem"));
 	return list;
 }
 

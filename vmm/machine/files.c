@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXTRAS_MAX = 8, DRIVERS_MAX = 5 };
+enum { EXTRAS_MAX = 9, DRIVERS_MAX = 5 };
 
 static int open_initrd(struct initrd_file *f, const char *path, struct err *e)
 {
@@ -73,6 +73,8 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 		extras[n++] = "virtio_console";
 	if (c->balloon)
 		extras[n++] = "virtio_balloon";
+	if (machine_can_grow(c))
+		extras[n++] = "virtio_mem";
 	return n;
 }
 

@@ -125,12 +125,18 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struc
 	return err_usage(e, -ENOENT, "%.80s: there is no such disk", id);
 }
 
+/* What the guest has by now. */
+static uint64_t ram_of(const struct machine *m)
+{
+	return m->config->memory + (machine_can_grow(m->config) ? virtio_mem_plugged(&m->mem) : 0);
+}
+
 /* No Linux does with less. */
 #define BALLOON_LEAVES (16 * MiB)
 
 int machine_set_balloon(struct machine *m, int64_t target, struct err *e)
 {
-	uint64_t ram = m->config->memory;
+	uint64_t ram = ram_of(m);
 
 	if (!m->config->balloon)
 		return err_usage(e, -ENOENT,
@@ -141,6 +147,31 @@ int machine_set_balloon(struct machine *m, int64_t target, struct err *e)
 	virtio_balloon_set_target(&m->balloon,
 				  (uint32_t)((ram - (uint64_t)target) / VIRTIO_BALLOON_PAGE));
 	log_info("the balloon is to leave the guest %ld bytes", target);
+	return 0;
+}
+
+int machine_set_memory(struct machine *m, int64_t size, struct err *e)
+{
+	const struct vm_config *c = m->config;
+	uint64_t least = c->memory;
+	uint64_t most = least + align_down(c->memory_max - least, VIRTIO_MEM_BLOCK);
+
+	if (!machine_can_grow(c))
+		return err_usage(e, -ENOENT,
+				 "this machine has no room to grow; start it with --memory "
+				 "SIZE,max=SIZE");
+	if (size < (int64_t)least || (uint64_t)size > most)
+		return err_usage(e, -ERANGE,
+				 "size has to be %lu to %lu bytes: what it started with, and max",
+				 least, most);
+	if (((uint64_t)size - least) % VIRTIO_MEM_BLOCK)
+		return err_usage(e, -EINVAL,
+				 "size has to be %lu bytes, which it started with, and a multiple "
+				 "of %llu; give %lu",
+				 least, VIRTIO_MEM_BLOCK,
+				 least + align_up((uint64_t)size - least, VIRTIO_MEM_BLOCK));
+	virtio_mem_request(&m->mem, (uint64_t)size - least);
+	log_info("the guest is to have %ld bytes of memory", size);
 	return 0;
 }
 
@@ -182,7 +213,7 @@ static json_t *nets(const struct machine *m)
 /* What `pages` in the balloon leave of RAM; the guest may claim any number. */
 static json_int_t left(const struct machine *m, uint32_t pages)
 {
-	uint64_t ram = m->config->memory, taken = pages * VIRTIO_BALLOON_PAGE;
+	uint64_t ram = ram_of(m), taken = pages * VIRTIO_BALLOON_PAGE;
 
 	return (json_int_t)(taken < ram ? ram - taken : 0);
 }
@@ -198,6 +229,17 @@ static json_t *balloon(const struct machine *m)
 		       : json_null();
 }
 
+/* Bytes: of RAM in all, of it what is plugged, and how much of that there should be; null if it
+ * cannot grow. */
+static json_t *mem(const struct machine *m)
+{
+	return machine_can_grow(m->config)
+		       ? json_pack("{s:I, s:I, s:I}", "size", (json_int_t)ram_of(m), "plugged",
+				   (json_int_t)virtio_mem_plugged(&m->mem), "requested",
+				   (json_int_t)virtio_mem_requested(&m->mem))
+		       : json_null();
+}
+
 json_t *machine_status(const struct machine *m)
 {
 	const struct vm_config *c = m->config;
@@ -206,12 +248,12 @@ json_t *machine_status(const struct machine *m)
 
 	for (unsigned i = 0; devices && i < m->devices.n; i++)
 		json_array_append_new(devices, json_string(m->devices.items[i].name));
-	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o, s:o, s:o}", "state",
+	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "state",
 			 m->paused ? "paused" : "running", "pid", (int)getpid(), "uptime_ms",
 			 (json_int_t)(uptime / 1000000), "kernel", json_text(c->kernel), "cpus",
 			 (int)c->cpus, "memory", (json_int_t)c->memory, "command",
 			 c->command.wanted, "devices", devices, "disks", disks(m), "nets", nets(m),
-			 "balloon", balloon(m));
+			 "balloon", balloon(m), "mem", mem(m));
 }
 
 json_t *machine_stats(struct machine *m)

@@ -75,6 +75,12 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struc
  * can, in its own time. -ENOENT without a balloon or -ERANGE, with *e filled. */
 int machine_set_balloon(struct machine *m, int64_t target, struct err *e);
 
+/* How many bytes of RAM the guest is to have in all: it plugs what is missing or unplugs what is
+ * too much, as far as it can, in its own time. What it starts with and a multiple of
+ * VIRTIO_MEM_BLOCK, up to --memory's max. -ENOENT without that, -ERANGE or -EINVAL, with *e filled.
+ */
+int machine_set_memory(struct machine *m, int64_t size, struct err *e);
+
 /* New JSON values; NULL for want of memory. {"state": "running" or "paused", ...}; what
  * stats_collect() gives, while the guest is asked for newer figures of its memory; the console's
  * last lines, or null if there is no console. */

@@ -37,7 +37,9 @@ static enum guest_mem_pages pages_of(const struct vm_config *c)
 static int check_pool(const struct vm_config *c, struct err *e)
 {
 	bool giant = c->memory_pages == MEMORY_PAGES_1G;
-	uint64_t page = giant ? GiB : 2 * MiB, need = c->memory / page;
+	uint64_t page = giant ? GiB : 2 * MiB;
+	/* Of the pool, what the guest may grow into is reserved as well. */
+	uint64_t need = (c->memory + board_growth(c->memory, c->memory_max)) / page;
 	const char *size = giant ? "1G" : "2M";
 	struct host_huge_pages pool;
 
@@ -114,9 +116,10 @@ static void tell(void *ctx, uint64_t done)
 static int prefault(struct machine *m, struct err *e)
 {
 	struct waiting w = {.began_ns = clock_monotonic_ns(&clock_host),
-			    .total = guest_mem_size(&m->ram)};
+			    .total = m->config->memory};
 	bool person = isatty(STDERR_FILENO) && !m->config->log_file && log_enabled(LOG_WARN);
-	int ret = guest_mem_prefault(&m->ram, person ? tell : NULL, &w, e);
+	/* Not what it may grow into. */
+	int ret = guest_mem_prefault(&m->ram, m->board.growth, person ? tell : NULL, &w, e);
 
 	if (w.told)
 		fputs("\r\033[K", stderr);

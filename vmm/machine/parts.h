@@ -21,6 +21,7 @@
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/fs.h"
+#include "devices/virtio/mem.h"
 #include "devices/virtio/mmio.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/pci.h"
@@ -170,6 +171,8 @@ struct machine {
 	struct virtio_slot hvc_slot;
 	struct virtio_balloon balloon; /* if config->balloon */
 	struct virtio_slot balloon_slot;
+	struct virtio_mem mem; /* if machine_can_grow() */
+	struct virtio_slot mem_slot;
 };
 
 /* files.c: open the kernel, the initrd (or pack one) and the disks, look at where the
@@ -177,7 +180,11 @@ struct machine {
 int machine_open_files(struct machine *m, struct err *e);
 void machine_close_files(struct machine *m);
 
-/* memory.c: the guest's RAM, as --memory wants it held. */
+/* memory.c: the guest's RAM, as --memory wants it held, and the room that it has to grow. */
+static inline bool machine_can_grow(const struct vm_config *c)
+{
+	return c->memory_max > c->memory;
+}
 int machine_map_ram(struct machine *m, struct err *e);
 
 /* consoles.c: could what they need be opened? Open all of them; start them once the devices are

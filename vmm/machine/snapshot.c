@@ -33,7 +33,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MACHINE_VERSION = 1, DISKS_VERSION = 1, RAM_VERSION = 1 };
+enum { MACHINE_VERSION = 2, DISKS_VERSION = 1, RAM_VERSION = 1 };
 
 /* More than machine.ini, or a kernel's command line, can have. */
 enum { CONFIG_MAX = 256 << 10 };
@@ -60,6 +60,7 @@ static void put_machine(const struct machine *m, uint64_t config_sum, uint64_t k
 	state_section_begin(w, "machine", MACHINE_VERSION);
 	state_put_u64(w, m->board.ram_low);
 	state_put_u64(w, m->board.ram_high);
+	state_put_u64(w, m->board.growth_len);
 	state_put_u32(w, m->board.cpus);
 	state_put_u32(w, m->board.cpus_max);
 	state_put_bool(w, m->board.virtio_mmio);
@@ -336,16 +337,28 @@ static int differs(const char *what, uint64_t saved, uint64_t now, struct err *e
 			 what, saved, now);
 }
 
+/* Its RAM and what it may grow into: as long as the file is. */
+static uint64_t whole_memory(const struct vm_config *c)
+{
+	return c->memory + board_growth(c->memory, c->memory_max);
+}
+
 static int load_machine(struct machine *m, struct err *e)
 {
 	struct saved_machine *s = &m->saved;
 	struct state_reader *r = &s->state;
 	const struct vm_config *c = m->config;
-	int ret = state_section_expect(r, "machine", MACHINE_VERSION, e);
+	int version = state_section_open(r, "machine", e);
 
-	if (ret)
-		return ret;
+	if (version < 0)
+		return version;
+	if (version > MACHINE_VERSION)
+		return err_host(e, -EBADMSG,
+				"saved state: machine: of version %d; up to %d is known", version,
+				MACHINE_VERSION);
 	uint64_t low = state_get_u64(r), high = state_get_u64(r);
+	/* Before version 2 none could grow. */
+	uint64_t growth = version < 2 ? 0 : state_get_u64(r);
 	uint32_t cpus = state_get_u32(r), cpus_max = state_get_u32(r);
 	bool mmio = state_get_bool(r);
 
@@ -353,11 +366,15 @@ static int load_machine(struct machine *m, struct err *e)
 	s->wall_ns = (int64_t)state_get_u64(r);
 	s->kvmclock_ns = state_get_u64(r);
 	s->config_sum = state_get_u64(r);
-	ret = state_section_close(r, e);
+	int ret = state_section_close(r, e);
+
 	if (ret)
 		return ret;
 	if (low + high != c->memory)
 		return differs("a memory in bytes of", low + high, c->memory, e);
+	if (growth != board_growth(c->memory, c->memory_max))
+		return differs("room to grow (--memory max) in bytes of", growth,
+			       board_growth(c->memory, c->memory_max), e);
 	if (cpus != c->cpus)
 		return differs("a number of CPUs of", cpus, c->cpus, e);
 	if (cpus_max != c->cpus_max)
@@ -429,12 +446,12 @@ static int open_memory(struct machine *m, int dir, struct err *e)
 	if (fstat(m->saved.memory, &st))
 		return err_host(e, -errno, "--restore %.200s: " SNAPSHOT_MEMORY ": %s", path,
 				strerror(errno));
-	if ((uint64_t)st.st_size != m->config->memory)
+	if ((uint64_t)st.st_size != whole_memory(m->config))
 		return err_host(e, -EBADMSG,
 				"--restore %.200s: " SNAPSHOT_MEMORY
 				" has %ld bytes and not the machine's %lu: it was cut short, or is "
 				"another's",
-				path, st.st_size, m->config->memory);
+				path, st.st_size, whole_memory(m->config));
 	return 0;
 }
 
@@ -450,7 +467,7 @@ static int verify_memory(struct machine *m, struct err *e)
 		return ret;
 	uint32_t n = state_get_u32(&r);
 
-	if (n != ram_chunks(m->config->memory))
+	if (n != ram_chunks(whole_memory(m->config)))
 		return err_host(e, -EBADMSG, "--restore %.200s: its sums are not of this memory",
 				path);
 	sums = calloc(n, sizeof(*sums));
@@ -458,7 +475,7 @@ static int verify_memory(struct machine *m, struct err *e)
 		return err_host(e, -ENOMEM, "--restore: out of memory");
 	for (uint32_t i = 0; i < n; i++)
 		sums[i] = state_get_u64(&r);
-	ret = r.error ? r.error : ram_verify(m->saved.memory, m->config->memory, sums, &at);
+	ret = r.error ? r.error : ram_verify(m->saved.memory, whole_memory(m->config), sums, &at);
 	free(sums);
 	if (ret == -EBADMSG)
 		return err_host(e, ret,

@@ -21,6 +21,7 @@
 #define RNG_NAME     "rng"
 #define HVC_NAME     "hvc"
 #define BALLOON_NAME "balloon"
+#define MEM_NAME     "mem"
 
 struct io_thread *machine_start_thread(const char *name, struct err *e)
 {
@@ -51,6 +52,8 @@ int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *
 		ret = board_add_virtio(b, HVC_NAME, e);
 	if (!ret && c->balloon)
 		ret = board_add_virtio(b, BALLOON_NAME, e);
+	if (!ret && machine_can_grow(c))
+		ret = board_add_virtio(b, MEM_NAME, e);
 	return ret;
 }
 
@@ -230,6 +233,23 @@ static int make_balloon(struct machine *m, struct err *e)
 	return machine_plug(m, &m->balloon_slot, &m->balloon.v, e);
 }
 
+static int make_mem(struct machine *m, struct err *e)
+{
+	struct loop *loop = light_io(m, e);
+
+	if (!loop)
+		return e->code;
+	if (!guest_mem_discards(&m->ram))
+		log_warn("--memory max: pages of the host's pool are this machine's until it ends: "
+			 "all that it may grow into is taken");
+	int ret = virtio_mem_init(&m->mem, MEM_NAME, &m->ram, loop, m->board.growth,
+				  m->board.growth_len);
+
+	if (ret)
+		return err_host(e, ret, "--memory max: %s", strerror(-ret));
+	return machine_plug(m, &m->mem_slot, &m->mem.v, e);
+}
+
 int machine_make_virtio(struct machine *m, struct err *e)
 {
 	int ret = 0;
@@ -248,6 +268,8 @@ int machine_make_virtio(struct machine *m, struct err *e)
 		ret = make_hvc(m, e);
 	if (!ret && m->config->balloon)
 		ret = make_balloon(m, e);
+	if (!ret && machine_can_grow(m->config))
+		ret = make_mem(m, e);
 	if (ret)
 		return ret;
 	assert(m->n_plugged == m->board.n_virtio);
@@ -256,6 +278,7 @@ int machine_make_virtio(struct machine *m, struct err *e)
 
 void machine_end_virtio(struct machine *m)
 {
+	virtio_mem_fini(&m->mem);
 	virtio_balloon_fini(&m->balloon);
 	virtio_console_fini(&m->hvc);
 	virtio_rng_fini(&m->rng);

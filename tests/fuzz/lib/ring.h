@@ -10,7 +10,7 @@
  * writable descriptors, the used ring) is noted; after a step of the device all
  * other bytes must be as they were. A driver that lets the device write into its
  * own tables has lost every right to that: the check is off from then on, and only
- * the sanitizers watch.
+ * the sanitizers watch. What a target adds beyond RING_END is its own affair.
  */
 #ifndef TESTS_FUZZ_LIB_RING_H
 #define TESTS_FUZZ_LIB_RING_H

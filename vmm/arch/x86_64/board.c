@@ -5,17 +5,25 @@
 #include <fcntl.h>
 #include <string.h>
 
+uint64_t board_growth(uint64_t memory, uint64_t memory_max)
+{
+	return align_up(memory_max - memory, LAYOUT_GROWTH_STEP);
+}
+
 int board_init(struct board *b, uint64_t memory, uint64_t memory_max, unsigned cpus,
 	       unsigned cpus_max, unsigned address_bits, struct err *e)
 {
 	uint64_t limit = address_bits < 64 ? 1ull << address_bits : UINT64_MAX;
-	uint64_t high_max = memory_max > LAYOUT_HOLE ? memory_max - LAYOUT_HOLE : 0;
 
 	*b = (struct board){.cpus = cpus, .cpus_max = cpus_max, .serial = true};
 	b->ram_low = memory < LAYOUT_HOLE ? memory : LAYOUT_HOLE;
 	b->ram_high = memory - b->ram_low;
+	b->growth_len = board_growth(memory, memory_max);
+	b->growth = LAYOUT_HOLE_END + b->ram_high;
+	if (b->growth_len)
+		b->growth = align_up(b->growth, LAYOUT_GROWTH_ALIGN);
 	/* BARs of up to 1 GiB stay naturally aligned from here. */
-	b->mmio64 = align_up(LAYOUT_HOLE_END + high_max, GiB);
+	b->mmio64 = align_up(b->growth + b->growth_len, GiB);
 	if (b->mmio64 >= limit)
 		return err_usage(e, -EINVAL,
 				 "--memory %lu MiB: more than this host's guests can address "
@@ -67,8 +75,11 @@ int board_map_saved_ram(const struct board *b, struct guest_mem *gm, int fd, str
 {
 	int ret = map_part(gm, 0, b->ram_low, fd, 0, e);
 
-	return ret || !b->ram_high ? ret
-				   : map_part(gm, LAYOUT_HOLE_END, b->ram_high, fd, b->ram_low, e);
+	if (!ret && b->ram_high)
+		ret = map_part(gm, LAYOUT_HOLE_END, b->ram_high, fd, b->ram_low, e);
+	if (!ret && b->growth_len)
+		ret = map_part(gm, b->growth, b->growth_len, fd, b->ram_low + b->ram_high, e);
+	return ret;
 }
 
 int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e)
@@ -77,5 +88,7 @@ int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e)
 
 	if (!ret && b->ram_high)
 		ret = guest_mem_add(gm, LAYOUT_HOLE_END, b->ram_high, -1, 0, e);
+	if (!ret && b->growth_len)
+		ret = guest_mem_add(gm, b->growth, b->growth_len, -1, 0, e);
 	return ret;
 }

@@ -31,6 +31,8 @@ struct board_virtio {
 struct board {
 	uint64_t ram_low;  /* bytes from 0, at most LAYOUT_HOLE */
 	uint64_t ram_high; /* bytes from 4 GiB */
+	/* Room for virtio-mem behind RAM, which is RAM that e820 does not have; 0 bytes: none. */
+	uint64_t growth, growth_len;
 	uint64_t mmio64, mmio64_len;
 	unsigned cpus, cpus_max; /* APIC ids are 0 to cpus_max - 1 */
 	bool serial, serial2;    /* COM1, COM2 are there */
@@ -39,9 +41,14 @@ struct board {
 	struct board_virtio virtio[BOARD_VIRTIO_MAX]; /* in the order of discovery */
 };
 
-/* `memory` bytes of RAM around the hole; `memory_max` (>= memory) only moves the
- * MMIO64 window up. `address_bits`: the guest's physical address width. -EINVAL
- * and *e when the map does not fit into it. */
+/* The room that virtio-mem has behind RAM, in bytes: what is missing to `memory_max` (>= memory),
+ * in whole memory blocks of Linux, which does not use parts of them [Linux
+ * drivers/virtio/virtio_mem.c]. */
+uint64_t board_growth(uint64_t memory, uint64_t memory_max);
+
+/* `memory` bytes of RAM around the hole, room behind it for what is missing to `memory_max`
+ * (>= memory), and the MMIO64 window above. `address_bits`: the guest's physical address
+ * width. -EINVAL and *e when the map does not fit into it. */
 int board_init(struct board *b, uint64_t memory, uint64_t memory_max, unsigned cpus,
 	       unsigned cpus_max, unsigned address_bits, struct err *e);
 
@@ -53,7 +60,7 @@ int board_add_virtio(struct board *b, const char *name, struct err *e);
  * Linux programs each at every boot. */
 unsigned board_ioapic_pins(const struct board *b);
 
-/* Map the board's RAM. */
+/* Map the board's RAM, the room that it has to grow included. */
 int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e);
 /* The same of a *gm of GUEST_MEM_FILE, from `fd` (the caller's), one region behind the other. */
 int board_map_saved_ram(const struct board *b, struct guest_mem *gm, int fd, struct err *e);

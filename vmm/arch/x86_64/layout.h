@@ -10,6 +10,7 @@
  *	  0xfec00000      I/O APIC
  *	  0xfee00000      local APICs
  *	4 GiB             RAM again
+ *	above             what virtio-mem may plug
  *	above             MMIO64 window
  *
  * Linux, kvmtool, QEMU microvm and Firecracker agree on nearly all of these.
@@ -55,6 +56,12 @@
 /* VMX without unrestricted guest needs these four pages [KVM api 4.4x]. */
 #define LAYOUT_IDENTITY_MAP    0xfffbc000ull
 #define LAYOUT_TSS             0xfffbd000ull
+
+/* --- above RAM --------------------------------------------------------------- */
+/* Linux adds memory in blocks of 128 MiB, in guests that start with 64 GiB or more of up to 2 GiB
+ * [Linux arch/x86/mm/init_64.c, probe_memory_block_size()]. */
+#define LAYOUT_GROWTH_STEP  (128 * MiB)
+#define LAYOUT_GROWTH_ALIGN (2 * GiB)
 
 /* --- port I/O ---------------------------------------------------------------- */
 #define LAYOUT_COM1          0x3f8
