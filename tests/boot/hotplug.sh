@@ -102,3 +102,46 @@ test_disk_ejected_by_the_guest() {
 	vm_wait 60 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status"
 }
+
+# A tap, five times: the guest reaches who is behind it. What minivmm has open is the same as before.
+test_net() {
+	# shellcheck disable=SC2016
+	hotplug_root 'echo ready
+		for n in 1 2 3 4 5; do
+			there /sys/class/net/eth0
+			ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up
+			until ping -c 1 -W 2 10.8.0.1 >/dev/null; do :; done
+			echo "reached $n"
+			gone /sys/class/net/eth0
+			echo "gone $n"
+		done
+		read -r _'
+	cat >"$vm_dir/rounds" <<-ROUNDS
+		cd $vm_dir; pid=\$1
+		ctl() { $vm_binary ctl $sock "\$@" >answer || { echo "ctl \$*"; exit 1; }; }
+		until_says() { until grep -qa "^\$1" out; do sleep 0.1; done; }
+		held() { ls "/proc/\$pid/fd" | wc -l; ls "/proc/\$pid/task" | wc -l; }
+		until_says ready
+		before=\$(held)
+		for n in 1 2 3 4 5; do
+			ctl net.add tap=t0
+			until_says "reached \$n"
+			ctl net.remove net=net0
+			until_says "gone \$n"
+			while ctl status --json; grep -q '"net0"' answer; do sleep 0.1; done
+		done
+		[ "\$(held)" = "\$before" ] && echo all is well || echo descriptors and threads: \$before before, \$(held) now
+	ROUNDS
+	# shellcheck disable=SC2016
+	in_namespace 'ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
+		with sh $vm_dir/rounds $$'
+	vm_start -k "$kernel" -d "$vm_dir/root.img" --hotplug 1 --control "$sock" --append "quiet $run"
+	vm_expect '^gone 5' 300 || fail "$vm_why; $(cat "$vm_dir/with.log")"
+	local limit=$((SECONDS + 30))
+	until [ -s "$vm_dir/with.log" ] || [ "$SECONDS" -ge "$limit" ]; do sleep 0.2; done
+	[ "$(cat "$vm_dir/with.log")" = 'all is well' ] || fail "$(cat "$vm_dir/with.log")"
+	vm_send $'\n'
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	clean_dmesg
+}
