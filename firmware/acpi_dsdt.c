@@ -5,14 +5,15 @@
  *	Name (\_S5, ...)                    how to power off
  *	Scope (\_SB) {
  *	  Device (MRES) PNP0C02             ECAM and our ports are taken
- *	  Device (PCI0) PNP0A08             the host bridge and its windows, or without PCI
+ *	  Device (PCI0) PNP0A08             the host bridge and its windows, with
+ *	    Device (Snn)                    each slot for what comes later; or without PCI
  *	  Device (VMnn) LNRO0005            each virtio-mmio device
  *	  Device (RTC)  PNP0B00
  *	  Device (COM1) PNP0501             the serial ports, if there are any:
  *	  Device (COM2) PNP0501             _UID 1 and 2
  *	  Device (PEVT) QEMU0001            pvpanic
  *	  Device (PWRB) PNP0C0C             the power button, and
- *	  Device (GED)  ACPI0013            the interrupt that tells of a press
+ *	  Device (GED)  ACPI0013            the interrupt that tells of a press, and of the slots
  *	}
  *
  * Processors are in the MADT only: an ACPI0007 device adds nothing until one can
@@ -32,6 +33,9 @@ enum {
 	SLP_TYP_S5 = 5,    /* what the guest writes to SLEEP_CONTROL to power off */
 	GED_EVENT_PORT = LAYOUT_ACPI_SLEEP + 2,
 	GED_POWER_BUTTON = 1 << 0,
+	GED_HOTPLUG = 1 << 1,
+	NOTIFY_DEVICE_CHECK = 1, /* [ACPI 6.5 table 5.168] */
+	NOTIFY_EJECT_REQUEST = 3,
 	NOTIFY_PRESSED = 0x80, /* [ACPI 6.5 table 5.169] */
 	STA_ALL = 0x0f,        /* present, enabled, shown, working [ACPI 6.5 6.3.7] */
 };
@@ -82,6 +86,8 @@ static void put_motherboard(struct aml *a, const struct board *b)
 	if (!b->virtio_mmio)
 		aml_memory32_fixed(a, LAYOUT_ECAM, LAYOUT_ECAM_LEN);
 	aml_io(a, LAYOUT_ACPI_SLEEP, LAYOUT_ACPI_PORT_LEN);
+	if (b->n_hotplug)
+		aml_io(a, LAYOUT_HOTPLUG, LAYOUT_HOTPLUG_LEN);
 	aml_end(a);
 	aml_end(a);
 }
@@ -151,6 +157,85 @@ static void put_osc(struct aml *a)
 	aml_end(a);
 }
 
+static void slot_name(char name[5], unsigned slot)
+{
+	memcpy(name, "S00_", 5);
+	name[1] = (char)('0' + slot / 10);
+	name[2] = (char)('0' + slot % 10);
+}
+
+/* If (local & 1 << slot) { Notify (Snn, what) } */
+static void notify_slot(struct aml *a, unsigned local, unsigned slot, unsigned what)
+{
+	char name[5];
+
+	slot_name(name, slot);
+	aml_if(a);
+	aml_and(a);
+	aml_local(a, local);
+	aml_integer(a, 1u << slot);
+	aml_integer(a, 0); /* no target */
+	aml_notify(a);
+	aml_ref(a, name);
+	aml_integer(a, what);
+	aml_end(a);
+}
+
+/*
+ * The slots in which devices come and go (devices/pci/hotplug.h), and who tells of them:
+ *
+ *	OperationRegion (HPRG, SystemIO, 0x610, 12)
+ *	Field (HPRG, ...) { HPUP, 32, HPDN, 32, HPEJ, 32 }
+ *	Device (S05) {
+ *	  Name (_ADR, 0x50000)
+ *	  Name (_SUN, 5)
+ *	  Method (_EJ0, 1) { HPEJ = 0x20 }
+ *	}
+ *	Method (HPEV, 0) {
+ *	  Local0 = HPUP
+ *	  Local1 = HPDN
+ *	  If (Local0 & 0x20) { Notify (S05, 1) }
+ *	  If (Local1 & 0x20) { Notify (S05, 3) }
+ *	}
+ */
+static void put_hotplug(struct aml *a, const struct board *b)
+{
+	unsigned first = board_hotplug_slot(b);
+
+	aml_io_region(a, "HPRG", LAYOUT_HOTPLUG, LAYOUT_HOTPLUG_LEN);
+	aml_field(a, "HPRG");
+	aml_field_unit(a, "HPUP", 32);
+	aml_field_unit(a, "HPDN", 32);
+	aml_field_unit(a, "HPEJ", 32);
+	aml_end(a);
+	for (unsigned slot = first; slot < first + b->n_hotplug; slot++) {
+		char name[5];
+
+		slot_name(name, slot);
+		aml_device(a, name);
+		name_integer(a, "_ADR", (uint64_t)slot << 16);
+		name_integer(a, "_SUN", slot);
+		aml_method(a, "_EJ0", 1);
+		aml_store(a);
+		aml_integer(a, 1u << slot);
+		aml_ref(a, "HPEJ");
+		aml_end(a);
+		aml_end(a);
+	}
+	aml_method(a, "HPEV", 0);
+	aml_store(a);
+	aml_ref(a, "HPUP");
+	aml_local(a, 0);
+	aml_store(a);
+	aml_ref(a, "HPDN");
+	aml_local(a, 1);
+	for (unsigned slot = first; slot < first + b->n_hotplug; slot++) {
+		notify_slot(a, 0, slot, NOTIFY_DEVICE_CHECK);
+		notify_slot(a, 1, slot, NOTIFY_EJECT_REQUEST);
+	}
+	aml_end(a);
+}
+
 static void put_pci(struct aml *a, const struct board *b)
 {
 	aml_device(a, "PCI0");
@@ -168,6 +253,8 @@ static void put_pci(struct aml *a, const struct board *b)
 		aml_memory64_window(a, b->mmio64, b->mmio64_len);
 	aml_end(a);
 	put_osc(a);
+	if (b->n_hotplug)
+		put_hotplug(a, b);
 	aml_end(a);
 }
 
@@ -261,7 +348,7 @@ static void put_power_button(struct aml *a)
 
 /* An edge on the GED's interrupt says that the event byte has news; reading the
  * byte clears it. [ACPI 6.5 5.6.9] */
-static void put_ged(struct aml *a)
+static void put_ged(struct aml *a, const struct board *b)
 {
 	aml_device(a, "GED_");
 	aml_name(a, "_HID");
@@ -289,6 +376,15 @@ static void put_ged(struct aml *a)
 	aml_ref(a, "PWRB");
 	aml_integer(a, NOTIFY_PRESSED);
 	aml_end(a);
+	if (b->n_hotplug) {
+		aml_if(a);
+		aml_and(a);
+		aml_local(a, 0);
+		aml_integer(a, GED_HOTPLUG);
+		aml_integer(a, 0);
+		aml_ref(a, "\\_SB_.PCI0.HPEV");
+		aml_end(a);
+	}
 	aml_end(a);
 	aml_end(a);
 }
@@ -317,7 +413,7 @@ int acpi_build_dsdt(const struct board *b, uint8_t *buf, size_t cap)
 		put_com(&a, "COM2", 2, LAYOUT_COM2, LAYOUT_GSI_COM2);
 	put_pvpanic(&a);
 	put_power_button(&a);
-	put_ged(&a);
+	put_ged(&a, b);
 	aml_end(&a);
 
 	len = aml_finish(&a);

@@ -29,6 +29,7 @@ enum {
 	OP_PACKAGE = 0x12,
 	OP_METHOD = 0x14,
 	OP_DUAL_NAME_PREFIX = 0x2e,
+	OP_MULTI_NAME_PREFIX = 0x2f,
 	OP_EXT_PREFIX = 0x5b,
 	OP_LOCAL0 = 0x60,
 	OP_ARG0 = 0x68,
@@ -131,20 +132,23 @@ static void put_ext(struct aml *a, uint8_t op)
 	put8(a, op);
 }
 
-/* NameString [ACPI 6.5 20.2.2]: one or two segments are all that we need. */
+/* NameString [ACPI 6.5 20.2.2]. */
 static void put_name(struct aml *a, const char *name)
 {
-	size_t len;
+	size_t segments;
 
 	if (*name == '\\')
 		put8(a, *name++);
-	len = strlen(name);
-	assert(len == 4 || (len == 9 && name[4] == '.'));
-	if (len == 9)
+	segments = (strlen(name) + 1) / 5;
+	assert(segments && strlen(name) == 5 * segments - 1);
+	if (segments == 2)
 		put8(a, OP_DUAL_NAME_PREFIX);
-	put(a, name, 4);
-	if (len == 9)
-		put(a, name + 5, 4);
+	if (segments > 2) {
+		put8(a, OP_MULTI_NAME_PREFIX);
+		put8(a, (uint8_t)segments);
+	}
+	for (size_t i = 0; i < segments; i++)
+		put(a, name + 5 * i, 4);
 }
 
 /* Put `len` bytes in at `at`, before what is there. */

@@ -123,6 +123,11 @@ static inline void block_destroy(struct block *b)
  * "--disk PATH: ". On success *out is owned by the caller. */
 int block_raw_open(struct block **out, const char *path, bool read_only, bool direct,
 		   struct err *e);
+/* The same with a file that somebody else has opened, for reading and writing unless `read_only`,
+ * and not for appending. `fd` is taken over, also on failure. O_DIRECT stays as it is. The lock is
+ * the open file description's, which whoever sent it may keep: until they let go of it as well, the
+ * file is locked. Errors begin with "--disk NAME: ". */
+int block_raw_adopt(struct block **out, int fd, const char *name, bool read_only, struct err *e);
 /* Another way to a disk that block_raw_open() opened and holds, so that another thread can
  * serve it as well: each way is told of every write that the host could not keep, when it
  * syncs. `path` is for errors, which begin as above. On success *out is owned by the caller,

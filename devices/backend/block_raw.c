@@ -397,38 +397,67 @@ static int make_direct(struct block_raw *b, const char *path, struct err *e)
 	return find_align(b, path, e);
 }
 
-int block_raw_open_sys(struct block **out, const char *path, bool read_only, bool direct,
-		       const struct block_raw_sys *sys, struct err *e)
+/* Of the open file `fd`, which is taken over, also on failure. */
+static int make_raw(struct block **out, int fd, const struct stat *st, const char *path,
+		    bool read_only, bool direct, const struct block_raw_sys *sys, struct err *e)
 {
 	struct block_raw *b = calloc(1, sizeof(*b));
-	struct stat st;
 	int ret;
 
-	if (!b)
+	if (!b) {
+		fd_close(&fd);
 		return err_host(e, -ENOMEM, "--disk %s: out of memory", path);
+	}
 	b->block.ops = &raw_ops;
 	b->block.read_only = read_only;
 	b->block.can_write_zeroes = !read_only;
 	b->sys = sys;
+	b->fd = fd;
 	take_batch(b);
-	ret = b->fd = open_checked(path, read_only, &st, e);
-	if (ret < 0)
-		goto fail;
-	ret = measure(b, &st, path, e);
-	if (ret)
-		goto fail;
-	ret = lock_disk(b->fd, path, read_only, e);
+	ret = measure(b, st, path, e);
+	if (!ret)
+		ret = lock_disk(b->fd, path, read_only, e);
 	if (!ret && direct)
 		ret = make_direct(b, path, e);
-	if (ret)
-		goto fail;
+	if (ret) {
+		raw_destroy(&b->block);
+		return ret;
+	}
 	if (read_only)
 		b->block.discard_align = 0;
 	*out = &b->block;
 	return 0;
-fail:
-	raw_destroy(&b->block);
-	return ret;
+}
+
+int block_raw_open_sys(struct block **out, const char *path, bool read_only, bool direct,
+		       const struct block_raw_sys *sys, struct err *e)
+{
+	struct stat st;
+	int fd = open_checked(path, read_only, &st, e);
+
+	return fd < 0 ? fd : make_raw(out, fd, &st, path, read_only, direct, sys, e);
+}
+
+int block_raw_adopt(struct block **out, int fd, const char *name, bool read_only, struct err *e)
+{
+	_cleanup_fd_ int own = fd;
+	int flags = fcntl(own, F_GETFL), mode = flags & O_ACCMODE;
+	struct stat st;
+
+	if (flags < 0 || fstat(own, &st))
+		return err_host(e, -errno, "--disk %s: %s", name, strerror(errno));
+	int ret = check_kind(name, st.st_mode, e);
+
+	if (ret)
+		return ret;
+	if (flags & O_PATH || (mode != O_RDWR && (mode != O_RDONLY || !read_only)))
+		return err_usage(e, -EBADF, "--disk %s: its file was not opened for reading%s",
+				 name,
+				 read_only ? "" : " and writing; give readonly=on, or open it so");
+	/* There pwrite(2) writes at the end, wherever it is told to. */
+	if (flags & O_APPEND)
+		return err_usage(e, -EINVAL, "--disk %s: its file was opened for appending", name);
+	return make_raw(out, fd_take(&own), &st, name, read_only, flags & O_DIRECT, &host_sys, e);
 }
 
 /* Not dup(2): the kernel tells each open file once of a write that failed later. */

@@ -13,8 +13,8 @@
  *
  * Power button: sets a bit in the event byte and gives the GED's line an edge.
  * The AML behind that interrupt reads the byte, which clears it, and notifies
- * PWRB. The bit outlives an edge that finds no listener: whichever edge comes
- * next delivers both.
+ * PWRB. Hot-plug has the bit beside it, and what it is about in registers of its own. The bit
+ * outlives an edge that finds no listener: whichever edge comes next delivers both.
  */
 #include "devices/power/power.h"
 
@@ -26,7 +26,7 @@
 enum { SLEEP_CONTROL = 0, SLEEP_STATUS = 1, GED_EVENTS = 2 };
 enum { SLP_TYP_SHIFT = 2, SLP_TYP = 0x1c, SLP_EN = 0x20 };
 enum { RST_SYS = 0x02, RST_CPU = 0x04, RST_FULL = 0x08, RST_BITS = RST_SYS | RST_CPU | RST_FULL };
-enum { EVENT_BITS = POWER_EVENT_BUTTON };
+enum { EVENT_BITS = POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG };
 
 /* --- ACPI -------------------------------------------------------------------- */
 
@@ -79,12 +79,22 @@ static void acpi_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 
 const struct io_ops power_acpi_io_ops = {acpi_read, acpi_write};
 
-void power_button_press(struct power *p)
+static void tell(struct power *p, uint8_t event)
 {
 	pthread_mutex_lock(&p->lock);
-	p->events |= POWER_EVENT_BUTTON;
+	p->events |= event;
 	irq_line_pulse(&p->ged);
 	pthread_mutex_unlock(&p->lock);
+}
+
+void power_button_press(struct power *p)
+{
+	tell(p, POWER_EVENT_BUTTON);
+}
+
+void power_hotplug_event(struct power *p)
+{
+	tell(p, POWER_EVENT_HOTPLUG);
 }
 
 /* --- 0xcf9 ------------------------------------------------------------------- */

@@ -27,7 +27,8 @@ enum {
 	POWER_RESET_PORTS = 1,
 	POWER_SLP_TYP_S5 = 5,
 	POWER_RESET_VALUE = 0x06,
-	POWER_EVENT_BUTTON = 0x01, /* bit in the event byte */
+	POWER_EVENT_BUTTON = 0x01,  /* bits in the event byte */
+	POWER_EVENT_HOTPLUG = 0x02, /* devices/pci/hotplug.h has news */
 };
 
 struct power {
@@ -47,6 +48,9 @@ void power_init(struct power *p, const struct irq_line *ged, const struct stop_s
 /* Press the power button: the guest's operating system gets an event and may do
  * as it likes. Any thread. */
 void power_button_press(struct power *p);
+
+/* Tell the guest's ACPI code to look at the hot-plug registers. Any thread; it never waits. */
+void power_hotplug_event(struct power *p);
 
 /* POWER_ACPI_PORTS ports; `dev` is the struct power. */
 extern const struct io_ops power_acpi_io_ops;

@@ -114,7 +114,7 @@ disk_grows() { # OPTION...
 	[ "$new" = 'the end 32768' ] || fail "the file's last sector says: $new"
 }
 test_disk_grows() { disk_grows; }
-test_disk_grows_on_mmio() { disk_grows --transport mmio; }
+test_disk_grows_on_mmio_long() { disk_grows --transport mmio; }
 
 # Linux hears the power button, and systemd what it means.
 test_shutdown_of_debian_long() {

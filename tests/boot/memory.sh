@@ -47,7 +47,7 @@ freed() { # freed MIB MEMORY
 }
 test_freed_memory_goes_back() { freed 512 768M; }
 # Less, as a memfd is taken from the host in small pages, each a fault of the guest's.
-test_freed_shared_memory_goes_back() { freed 96 256M,shared=on; }
+test_freed_shared_memory_goes_back_long() { freed 96 256M,shared=on; }
 
 # The guest has cached a disk, which it has open, when it is asked to do with 96 MiB; when a program needs more,
 # the balloon lets it have that, and nobody is killed.
@@ -84,7 +84,7 @@ test_balloon() {
 }
 
 # Where the driver is a module, it is packed.
-test_balloon_of_a_stock_kernel() {
+test_balloon_of_a_stock_kernel_long() {
 	kernel cloud
 	socket
 	tiny_disk "$vm_dir/root.img"
@@ -143,7 +143,7 @@ test_grow_and_shrink() {
 }
 
 # What has been plugged is there in a restored machine, which can give it back. Without PCI.
-test_grown_and_restored() {
+test_grown_and_restored_long() {
 	local first
 	place
 	guest "$grows fill; whole before; read x; whole after; rm /mnt/file; total restored; read x; total shrunk; echo '@@ warnings'; warnings"
@@ -169,7 +169,7 @@ test_grown_and_restored() {
 }
 
 # Where the driver is a module, it is packed.
-test_grow_of_a_stock_kernel() {
+test_grow_of_a_stock_kernel_long() {
 	kernel cloud
 	socket
 	tiny_disk "$vm_dir/root.img"

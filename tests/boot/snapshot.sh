@@ -56,7 +56,7 @@ ticking() { # OPTION...
 		fail "ticks are missing or come twice"
 }
 test_ticking() { kernel tuned; ticking -c 2; }
-test_ticking_mmio() { kernel tuned; ticking -c 2 --transport mmio; }
+test_ticking_mmio_long() { kernel tuned; ticking -c 2 --transport mmio; }
 test_ticking_cloud_long() { kernel cloud; ticking -c 2; }
 test_ticking_8_cpus_long() { kernel tuned; ticking -c 8; }
 

@@ -284,6 +284,54 @@ static void test_virtio_mmio(void **state)
 	assert_non_null(text_in(find(&t, "DSDT"), "PCI0"));
 }
 
+/* A device for each slot behind the virtio devices, and who tells of it; none where none is wanted.
+ */
+static void test_hotplug(void **state)
+{
+	static struct tables t;
+	struct board b = board_of(1, 1);
+	struct err e = {0};
+	uint32_t without;
+
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(board_add_virtio(&b, "x", NULL), 0);
+	assert_int_equal(board_set_hotplug(&b, 0, &e), 0);
+	build(&t, &b);
+	without = le32_get(find(&t, "DSDT") + 4);
+	assert_null(text_in(find(&t, "DSDT"), "_EJ0"));
+	assert_null(text_in(find(&t, "DSDT"), "HPEV"));
+	assert_int_equal(board_set_hotplug(&b, 27, &e), -ENOSPC);
+	assert_int_equal(board_set_hotplug(&b, 26, &e), 0);
+	build(&t, &b);
+	const uint8_t *dsdt = find(&t, "DSDT"), *at;
+
+	assert_true(le32_get(dsdt + 4) > without);
+	assert_null(text_in(dsdt, "S05_"));
+	for (unsigned slot = 6; slot < 32; slot++) {
+		char name[5];
+
+		snprintf(name, sizeof(name), "S%02u_", slot);
+		at = text_in(dsdt, name);
+		assert_non_null(at);
+		/* Name (_ADR, slot << 16), Name (_SUN, slot) */
+		assert_memory_equal(at + 4, "\x08_ADR\x0c\0\0", 8);
+		assert_int_equal(le16_get(at + 12), slot);
+		assert_memory_equal(at + 14, "\x08_SUN\x0a", 6);
+		assert_int_equal(at[20], slot);
+		/* Method (_EJ0, 1) { Store (1 << slot, HPEJ) } */
+		at = memmem(at, 64, "_EJ0", 4);
+		assert_non_null(at);
+		assert_int_equal(at[5], 0x70);
+		assert_true(slot < 8    ? at[7] == 1u << slot
+			    : slot < 16 ? le16_get(at + 7) == 1u << slot
+					: le32_get(at + 7) == 1u << slot);
+	}
+	/* On MMIO there are no slots. */
+	b = mmio_board_of(1);
+	assert_int_equal(board_set_hotplug(&b, 1, &e), -ENOTSUP);
+	assert_int_equal(board_set_hotplug(&b, 0, &e), 0);
+}
+
 static void test_load(void **state)
 {
 	const struct board b = board_of(1, 1);
@@ -454,6 +502,11 @@ static void test_iasl(void **state)
 	judge_all(&b);
 	b = mmio_board_of(BOARD_VIRTIO_MAX);
 	judge_all(&b);
+	b = board_of(1, 1);
+	b.n_hotplug = 1;
+	judge_all(&b);
+	b.n_hotplug = 31;
+	judge_all(&b);
 }
 
 /* A DSDT with the mistake that the test is for: it must be able to fail. */
@@ -481,12 +534,19 @@ static void test_iasl_sees_mistakes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rsdp),           cmocka_unit_test(test_fadt),
-		cmocka_unit_test(test_madt),           cmocka_unit_test(test_mcfg),
-		cmocka_unit_test(test_virtio_mmio),    cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_load),           cmocka_unit_test(test_aml_encodings),
-		cmocka_unit_test(test_aml_pkg_length), cmocka_unit_test(test_aml_overflow_sticks),
-		cmocka_unit_test(test_iasl),           cmocka_unit_test(test_iasl_sees_mistakes),
+		cmocka_unit_test(test_rsdp),
+		cmocka_unit_test(test_fadt),
+		cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_mcfg),
+		cmocka_unit_test(test_virtio_mmio),
+		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_aml_encodings),
+		cmocka_unit_test(test_aml_pkg_length),
+		cmocka_unit_test(test_aml_overflow_sticks),
+		cmocka_unit_test(test_hotplug),
+		cmocka_unit_test(test_iasl),
+		cmocka_unit_test(test_iasl_sees_mistakes),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

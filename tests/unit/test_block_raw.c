@@ -332,6 +332,64 @@ static void test_two_writers(void **state)
 	block_destroy(NULL);
 }
 
+/* It was taken over, so it is closed; `why` is a part of what is said. */
+static void not_adopted(int fd, bool read_only, int code, const char *why)
+{
+	struct block *b = NULL;
+	struct err e = {0};
+
+	assert_true(fd >= 0);
+	assert_int_equal(block_raw_adopt(&b, fd, "data", read_only, &e), code);
+	assert_non_null(strstr(e.text, "--disk data: "));
+	assert_non_null(strstr(e.text, why));
+	assert_null(b);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+/* What somebody else opened: judged and locked as what we open. */
+static void test_adopted(void **state)
+{
+	struct fixture *f = *state;
+	struct block *b = NULL;
+	struct err e = {0};
+	uint8_t buf[1024] = "adopted", got[1024];
+	int ends[2], fd = open(f->path, O_RDWR | O_CLOEXEC), kept;
+
+	assert_int_equal(block_raw_adopt(&b, fd, "data", false, &e), 0);
+	assert_int_equal(b->size, DISK);
+	assert_true(b->can_write_zeroes);
+	refused(f->path, false, -EBUSY, "in use");
+	not_adopted(open(f->path, O_RDWR | O_CLOEXEC), false, -EBUSY, "in use");
+	not_adopted(open(f->path, O_RDONLY | O_CLOEXEC), true, -EBUSY, "open for writing");
+	assert_int_equal(transfer(b, true, false, 4096, buf, sizeof(buf)), 0);
+	/* Whoever has the same open file keeps the lock. */
+	kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	block_destroy(b);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	assert_int_equal(pread(kept, got, sizeof(got), 4096), sizeof(got));
+	assert_memory_equal(got, buf, sizeof(buf));
+	refused(f->path, false, -EBUSY, "in use");
+	close(kept);
+	block_destroy(open_disk(f, false, NULL));
+	/* One that can be written serves a disk that cannot. */
+	assert_int_equal(block_raw_adopt(&b, open(f->path, O_RDWR | O_CLOEXEC), "data", true, &e),
+			 0);
+	assert_false(b->can_write_zeroes);
+	block_destroy(b);
+	b = NULL;
+	not_adopted(open(f->path, O_RDONLY | O_CLOEXEC), false, -EBADF, "for reading and writing");
+	not_adopted(open(f->path, O_WRONLY | O_CLOEXEC), true, -EBADF, "not opened for reading");
+	not_adopted(open(f->path, O_PATH | O_CLOEXEC), true, -EBADF, "not opened for reading");
+	not_adopted(open(f->path, O_RDWR | O_APPEND | O_CLOEXEC), false, -EINVAL, "appending");
+	not_adopted(open("/dev/null", O_RDWR | O_CLOEXEC), false, -EINVAL, "character device");
+	not_adopted(open("/tmp", O_RDONLY | O_CLOEXEC), true, -EISDIR, "directory");
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	close(ends[1]);
+	not_adopted(ends[0], true, -EINVAL, "FIFO");
+	assert_int_equal(truncate(f->path, 0), 0);
+	not_adopted(open(f->path, O_RDWR | O_CLOEXEC), false, -EINVAL, "is empty");
+}
+
 static void test_geometry(void **state)
 {
 	struct fixture *f = *state;
@@ -711,6 +769,7 @@ int main(void)
 		T(test_not_a_disk),
 		T(test_permissions),
 		T(test_two_writers),
+		T(test_adopted),
 		T(test_geometry),
 		T(test_growing),
 		T(test_format_is_never_guessed),

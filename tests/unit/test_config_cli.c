@@ -30,6 +30,7 @@ static void defaults(void **state)
 	assert_int_equal(c.n_disks, 0);
 	assert_true(c.rng);
 	assert_false(c.balloon);
+	assert_int_equal(c.hotplug, 0);
 	assert_int_equal(c.serial.kind, CHAR_TTY);
 	assert_null(c.serial.path);
 	assert_int_equal(c.timeout_s, 0);

@@ -159,6 +159,9 @@ static void seconds_and_words(void **state)
 	assert_false(c.balloon);
 	vm_config_fini(&c);
 	unsetenv("MINIVMM_BALLOON");
+	refused("--hotplug 32: not a number of slots; give 0 to 31", "-kx", "--hotplug", "32");
+	refused("--hotplug -1: not a number of slots", "-kx", "--hotplug=-1");
+	refused("--hotplug on: not a number of slots", "-kx", "--hotplug", "on");
 	refused("--transport isa: give pci or mmio", "-kx", "--transport", "isa");
 	refused("--on-reboot halt: give exit or restart", "-kx", "--on-reboot", "halt");
 	refused("--boot bios: give auto, linux64, linux32 or pvh", "-kx", "--boot", "bios");

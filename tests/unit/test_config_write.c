@@ -59,8 +59,8 @@ static void everything(void **state)
 			       "pps-burst=9",
 			       "--net", "fd=7,vhost=on", "--share", "/s:/mnt,rw,tag=src,cache=none",
 			       "--share", "/t", "--vsock", "/v,,s,cid=77", "--rng", "off",
-			       "--balloon", "--serial", "socket=/x", "--serial2", "file=/y",
-			       "--hvc", "pty", "--on-reboot", "restart"),
+			       "--balloon", "--hotplug", "4", "--serial", "socket=/x", "--serial2",
+			       "file=/y", "--hvc", "pty", "--on-reboot", "restart"),
 			 CONFIG_RUN);
 	comes_back();
 	assert_string_equal(c.initrds[0], "/a,b");
@@ -86,6 +86,7 @@ static void everything(void **state)
 	assert_int_equal(c.vsock.cid, 77);
 	assert_string_equal(c.serial.path, "/x");
 	assert_true(c.balloon);
+	assert_int_equal(c.hotplug, 4);
 	assert_int_equal(c.on_reboot, ON_REBOOT_RESTART);
 }
 

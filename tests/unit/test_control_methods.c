@@ -78,6 +78,37 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struc
 	*size = 1ull << 40;
 	return fault ? err_usage(e, fault, "there is no such disk") : 0;
 }
+/* What is taken over is closed, as the machine does in the end. */
+const char *machine_add_disk(struct machine *m, int fd, const char *id, const char *serial,
+			     bool readonly, struct err *e)
+{
+	snprintf(did, sizeof(did), "disk %s %s%s", id ? id : "-", serial ? serial : "-",
+		 readonly ? " ro" : "");
+	assert_int_equal(close(fd), 0);
+	if (!fault)
+		return "disk7";
+	err_usage(e, fault, "no slot");
+	return NULL;
+}
+const char *machine_add_net(struct machine *m, int fd, const char *id, struct err *e)
+{
+	snprintf(did, sizeof(did), "net %s", id ? id : "-");
+	assert_int_equal(close(fd), 0);
+	if (!fault)
+		return "net7";
+	err_usage(e, fault, "no slot");
+	return NULL;
+}
+int machine_remove_disk(struct machine *m, const char *id, struct err *e)
+{
+	snprintf(did, sizeof(did), "no disk %s", id);
+	return fault ? err_usage(e, fault, "there is no such disk") : 0;
+}
+int machine_remove_net(struct machine *m, const char *id, struct err *e)
+{
+	snprintf(did, sizeof(did), "no net %s", id);
+	return fault ? err_usage(e, fault, "there is no such network") : 0;
+}
 int machine_set_balloon(struct machine *m, int64_t target, struct err *e)
 {
 	snprintf(did, sizeof(did), "balloon %lld", (long long)target);
@@ -277,6 +308,63 @@ static void a_disk(void **state)
 	fault = 0;
 }
 
+static void bring(void)
+{
+	call.fds = (struct rpc_fds){1, {open("/dev/null", O_RDWR | O_CLOEXEC)}};
+	assert_true(call.fds.fd[0] >= 0);
+}
+
+/* The descriptor is the machine's in every case but one: the call is no good as it stands. */
+static void added(void **state)
+{
+	json_t *answer;
+	int fd;
+
+	fault = 0;
+	bring();
+	answer = ask("disk.add", json_pack("{s:i, s:s, s:s, s:b}", "file", 0, "id", "data",
+					   "serial", "X1", "readonly", 1));
+	assert_string_equal(did, "disk data X1 ro");
+	assert_int_equal(call.fds.fd[0], -1);
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(answer, "result"), "disk")),
+		"disk7");
+	json_decref(answer);
+	bring();
+	answer = ask("net.add", json_pack("{s:i}", "tap", 0));
+	assert_string_equal(did, "net -");
+	assert_int_equal(call.fds.fd[0], -1);
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(answer, "result"), "net")),
+		"net7");
+	json_decref(answer);
+	fault = -ENOSPC;
+	bring();
+	fails("disk.add", json_pack("{s:i}", "file", 0), RPC_INVALID_PARAMS);
+	assert_string_equal(did, "disk - -");
+	assert_int_equal(call.fds.fd[0], -1);
+	bring();
+	fails("net.add", json_pack("{s:i, s:s}", "tap", 0, "id", "lan"), RPC_INVALID_PARAMS);
+	assert_int_equal(call.fds.fd[0], -1);
+	bring();
+	fd = call.fds.fd[0];
+	fails("disk.add", json_pack("{s:i}", "file", 1), RPC_INVALID_PARAMS);
+	fails("disk.add", NULL, RPC_INVALID_PARAMS);
+	fails("disk.add", json_pack("{s:i, s:i}", "file", 0, "id", 1), RPC_INVALID_PARAMS);
+	fails("net.add", json_pack("{s:i}", "file", 0), RPC_INVALID_PARAMS);
+	assert_string_equal(did, "");
+	assert_int_equal(call.fds.fd[0], fd);
+	rpc_close_fds(&call.fds);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	fails("disk.remove", json_pack("{s:s}", "disk", "x"), RPC_INVALID_PARAMS);
+	fault = 0;
+	gives("disk.remove", json_pack("{s:s}", "disk", "x"), "no disk x");
+	gives("net.remove", json_pack("{s:s}", "net", "y"), "no net y");
+	fails("disk.remove", json_pack("{s:s}", "net", "y"), RPC_INVALID_PARAMS);
+	fails("net.remove", NULL, RPC_INVALID_PARAMS);
+	assert_string_equal(did, "");
+}
+
 static void questions(void **state)
 {
 	static const char *const all[] = {"status", "stats", "screenshot"};
@@ -378,7 +466,7 @@ int main(void)
 		cmocka_unit_test(buttons),      cmocka_unit_test(snapshots),
 		cmocka_unit_test(limits),       cmocka_unit_test(questions),
 		cmocka_unit_test(a_disk),       cmocka_unit_test(the_log),
-		cmocka_unit_test(the_document),
+		cmocka_unit_test(the_document), cmocka_unit_test(added),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,6 +139,26 @@ static void creation_order_and_reverse(void **state)
 	assert_string_equal(d.text, "fcfbfa");
 }
 
+/* From each end and from the middle; the others keep their order, and it is called no more. */
+static void one_is_taken_off(void **state)
+{
+	const char *const left[] = {"rbrc", "rarc", "rarb"};
+
+	for (unsigned gone = 0; gone < 3; gone++) {
+		struct device_list l;
+		struct fake f[3];
+		struct diary d;
+
+		make(&l, f, &d);
+		device_list_remove(&l, &f[gone]);
+		device_list_remove(&l, &f[gone]);
+		device_list_remove(&l, &d);
+		assert_int_equal(l.n, 5);
+		device_list_reset(&l);
+		assert_string_equal(d.text, left[gone]);
+	}
+}
+
 static void a_failed_pause_resumes_the_former_only(void **state)
 {
 	const char *const want[] = {"pa", "papbga", "papbpcgbga"};
@@ -219,6 +239,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(creation_order_and_reverse),
+		cmocka_unit_test(one_is_taken_off),
 		cmocka_unit_test(a_failed_pause_resumes_the_former_only),
 		cmocka_unit_test(save_load_save_gives_the_same_bytes),
 		cmocka_unit_test(load_stops_at_the_first_that_refuses),

@@ -150,6 +150,19 @@ static void test_hostile_every_offset_and_size(void **state)
 	assert_int_equal(power_reset_io_ops.read(&r->p, 0, 1) & ~0x0e, 0);
 }
 
+/* Both events share the byte and the line, and neither takes the other along. */
+static void test_hotplug_event(void **state)
+{
+	struct rig *r = *state;
+
+	power_hotplug_event(&r->p);
+	assert_int_equal(acpi_in(r, 2), POWER_EVENT_HOTPLUG);
+	assert_int_equal(acpi_in(r, 2), 0);
+	power_button_press(&r->p);
+	power_hotplug_event(&r->p);
+	assert_int_equal(acpi_in(r, 2), POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG);
+}
+
 static void test_save_load_save(void **state)
 {
 	struct rig *r = *state, *s;
@@ -182,7 +195,9 @@ static void test_save_load_save(void **state)
 			b.data[i] ^= (uint8_t)(1u << bit);
 			state_reader_init(&reader, b.data, a.len);
 			if (!power_device_ops.load(&s->p, &reader, NULL))
-				assert_int_equal(acpi_in(s, 2) & ~POWER_EVENT_BUTTON, 0);
+				assert_int_equal(
+					acpi_in(s, 2) & ~(POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG),
+					0);
 		}
 	assert_int_equal(s->stops, 0);
 	state_writer_fini(&a);
@@ -197,7 +212,7 @@ int main(void)
 		T(test_s5_powers_off),  T(test_other_sleep_types_do_nothing),
 		T(test_acpi_reset),     T(test_reboot_p_in_two_steps),
 		T(test_power_button),   T(test_hostile_every_offset_and_size),
-		T(test_save_load_save),
+		T(test_save_load_save), T(test_hotplug_event),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,7 @@ enum {
 	CONFIG_FORWARDS_MAX = 32,
 	CONFIG_NET_QUEUES_MAX = 8, /* pairs */
 	CONFIG_SHARES_MAX = 16,
+	CONFIG_HOTPLUG_MAX = 31,
 };
 
 /* Below 32 MiB no Linux starts; the ceiling is what the address map leaves room for. */
@@ -185,6 +186,7 @@ struct vm_config {
 	bool memory_shared;       /* a memfd, which others can map */
 	bool memory_prefault;     /* all of it is taken from the host at the start */
 	enum transport transport; /* of the virtio devices; with MMIO there is no PCI */
+	unsigned hotplug;         /* PCI slots for what comes later, to CONFIG_HOTPLUG_MAX */
 
 	/* devices */
 	struct disk_config disks[CONFIG_DISKS_MAX];
@@ -217,6 +219,13 @@ struct vm_config {
 	enum log_level log_level;
 	char *log_file; /* NULL: stderr */
 };
+
+/* A device's name: 1 to CONFIG_ID_MAX letters, digits, '_' and '-'. A serial number: as many
+ * printable ASCII characters, none of them blank; GET_ID answers 20 bytes [virtio 1.3 5.2.6], so an
+ * id can always stand in for one. */
+enum { CONFIG_ID_MAX = 20 };
+bool config_is_id(const char *text);
+bool config_is_serial(const char *text);
 
 static inline bool config_has_control(const struct vm_config *c)
 {

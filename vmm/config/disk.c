@@ -7,10 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* GET_ID answers 20 bytes [virtio 1.3 5.2.6]. An id is no longer than that, so it can
- * always stand in for a missing serial. */
-enum { SERIAL_MAX = SPEC_ID_MAX };
-
 static int set_path(void *thing, const char *value, const struct origin *o, struct err *e)
 {
 	struct disk_config *d = thing;
@@ -25,18 +21,24 @@ static int set_id(void *thing, const char *value, const struct origin *o, struct
 	return spec_id(&d->id, value, o, e);
 }
 
+bool config_is_serial(const char *text)
+{
+	size_t len = strlen(text), good = 0;
+
+	while (text[good] > ' ' && text[good] < 0x7f)
+		good++;
+	return len >= 1 && len <= CONFIG_ID_MAX && good == len;
+}
+
 static int set_serial(void *thing, const char *value, const struct origin *o, struct err *e)
 {
 	struct disk_config *d = thing;
-	size_t len = strlen(value), good = 0;
 
-	while (value[good] > ' ' && value[good] < 0x7f)
-		good++;
-	if (len < 1 || len > SERIAL_MAX || good != len)
+	if (!config_is_serial(value))
 		return option_refuse(o, value, -EINVAL, e,
 				     "not a serial number; give 1 to %d printable ASCII characters "
 				     "without blanks",
-				     SERIAL_MAX);
+				     CONFIG_ID_MAX);
 	return spec_text(&d->serial, value, o, e);
 }
 

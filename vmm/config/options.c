@@ -89,6 +89,18 @@ static int set_transport(struct vm_config *c, const char *value, const struct or
 	return 0;
 }
 
+static int set_hotplug(struct vm_config *c, const char *value, const struct origin *o,
+		       struct err *e)
+{
+	uint64_t n = 0;
+
+	if (number_parse(value, CONFIG_HOTPLUG_MAX, &n))
+		return option_refuse(o, value, -EINVAL, e, "not a number of slots; give 0 to %d",
+				     CONFIG_HOTPLUG_MAX);
+	c->hotplug = (unsigned)n;
+	return 0;
+}
+
 /* One that is on when it is there. */
 static int set_flag(struct vm_config *c, const char *value, const struct origin *o, struct err *e)
 {
@@ -244,6 +256,12 @@ const struct option_def options[] = {
 	  "how virtio devices are attached (default pci);\n"
 	  "mmio: for a guest without PCI",
 	  .set = set_transport },
+	{ "hotplug", KEY_HOTPLUG, "N", "machine",
+	  "PCI slots for disks and networks that come and\n"
+	  "go while it runs (default 0; minivmm ctl PATH\n"
+	  "disk.add, net.add); a few, as each costs time\n"
+	  "at boot",
+	  .set = set_hotplug },
 
 	{ "disk", 'd', "PATH[,KEY=VALUE]...", "devices",
 	  "a raw disk image; repeatable. Keys:\n"

@@ -22,14 +22,19 @@ int spec_text(char **out, const char *value, const struct origin *o, struct err 
 	return 0;
 }
 
+bool config_is_id(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len >= 1 && len <= CONFIG_ID_MAX && strspn(text, id_chars) == len;
+}
+
 int spec_id(char **out, const char *value, const struct origin *o, struct err *e)
 {
-	size_t len = strlen(value);
-
-	if (len < 1 || len > SPEC_ID_MAX || strspn(value, id_chars) != len)
+	if (!config_is_id(value))
 		return option_refuse(o, value, -EINVAL, e,
 				     "not a name; give 1 to %d of letters, digits, '_' and '-'",
-				     SPEC_ID_MAX);
+				     CONFIG_ID_MAX);
 	return spec_text(out, value, o, e);
 }
 

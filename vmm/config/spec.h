@@ -37,9 +37,8 @@ int spec_set_key(const struct spec *s, void *thing, const char *key, const char 
 int spec_set_word(const struct spec *s, void *thing, const char *word, const struct origin *o,
 		  struct err *e);
 
-/* The setter for an id: a name of 1 to 20 letters, digits, '_' and '-', as a new
- * string in *out, of which the old one is freed. */
-enum { SPEC_ID_MAX = 20 };
+/* The setter for an id, as config_is_id() wants it: a new string in *out, of which the old one is
+ * freed. */
 int spec_id(char **out, const char *value, const struct origin *o, struct err *e);
 /* Any text, likewise. */
 int spec_text(char **out, const char *value, const struct origin *o, struct err *e);

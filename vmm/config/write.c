@@ -123,6 +123,8 @@ static void put_machine(struct out *o, const struct vm_config *c)
 	fprintf(o->file, "%s%s%s\n", pages[c->memory_pages], c->memory_shared ? ",shared=on" : "",
 		c->memory_prefault ? ",prefault=on" : "");
 	fprintf(o->file, "transport = %s\n", c->transport == TRANSPORT_MMIO ? "mmio" : "pci");
+	if (c->hotplug)
+		fprintf(o->file, "hotplug = %u\n", c->hotplug);
 }
 
 /* `ops` is "iops" or "pps". */

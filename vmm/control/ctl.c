@@ -11,10 +11,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,6 +50,11 @@ static const char help[] =
 	"                             change a limit, as --net and --disk have them; 0: none\n"
 	"  disk.resize disk=ID [size=SIZE]\n"
 	"                             tell the guest that a disk has grown; or let it grow\n"
+	"  disk.add file=FILE [id=ID] [serial=TEXT] [readonly=on]\n"
+	"  disk.remove disk=ID        another disk while it runs, and gone again when the guest\n"
+	"                             has given it up (--hotplug)\n"
+	"  net.add tap=NAME [id=ID]\n"
+	"  net.remove net=ID          likewise a tap of this host\n"
 	"  memory.balloon target=SIZE how much of its RAM the guest is to keep; it gives what\n"
 	"                             it can (--balloon)\n"
 	"  memory.set size=SIZE       how much RAM it is to have in all (--memory SIZE,max=SIZE)\n"
@@ -96,16 +104,42 @@ static json_t *absolute(const char *path)
 	return s;
 }
 
-/* The file is opened here, by us, as who we are: the machine may be unable to. For writing as well,
- * if it can be. */
+enum { OPEN_FLAGS = O_CLOEXEC | O_NOCTTY | O_NONBLOCK };
+
+/* For writing as well, if it can be. */
+static int open_path(const char *path)
+{
+	int fd = open(path, O_RDWR | OPEN_FLAGS);
+
+	return fd < 0 && errno != ENOENT ? open(path, O_RDONLY | OPEN_FLAGS) : fd;
+}
+
+/* Attached to an interface that is there: a typing error makes no new one. -1 and errno. */
+static int open_tap(const char *name)
+{
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	int fd = if_nametoindex(name) ? open("/dev/net/tun", O_RDWR | OPEN_FLAGS) : -1, ret;
+
+	if (fd < 0)
+		return -1;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%.15s", name);
+	ret = ioctl(fd, TUNSETIFF, &ifr);
+	if (ret && errno == EINVAL) {
+		/* One that was made for several queues takes one who says so. */
+		ifr.ifr_flags |= IFF_MULTI_QUEUE;
+		ret = ioctl(fd, TUNSETIFF, &ifr);
+	}
+	if (ret)
+		fd_close(&fd);
+	return fd;
+}
+
+/* It is opened here, by us, as who we are: the machine may be unable to. */
 static json_t *open_file(struct words *w, const struct rpc_param *p, const char *path,
 			 struct err *e)
 {
-	const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-	int fd = open(path, O_RDWR | flags);
+	int fd = strcmp(p->name, "tap") != 0 ? open_path(path) : open_tap(path);
 
-	if (fd < 0 && errno != ENOENT)
-		fd = open(path, O_RDONLY | flags);
 	if (fd < 0) {
 		err_host(e, -errno, "ctl %s=%s: %s", p->name, path, strerror(errno));
 		return NULL;

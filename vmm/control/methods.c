@@ -175,6 +175,39 @@ static json_t *on_net_limit(void *ctx, const json_t *params, struct err *e)
 		       : NULL;
 }
 
+static const char *text_of(const json_t *params, const char *name)
+{
+	return json_string_value(json_object_get(params, name));
+}
+
+static json_t *on_disk_add(void *ctx, const json_t *params, struct err *e)
+{
+	int fd = rpc_take_fd(&((struct control_call *)ctx)->fds, params, "file");
+	bool readonly = json_is_true(json_object_get(params, "readonly"));
+	const char *name = machine_add_disk(of(ctx), fd, text_of(params, "id"),
+					    text_of(params, "serial"), readonly, e);
+
+	return name ? json_pack("{s:s}", "disk", name) : NULL;
+}
+
+static json_t *on_disk_remove(void *ctx, const json_t *params, struct err *e)
+{
+	return machine_remove_disk(of(ctx), text_of(params, "disk"), e) ? NULL : nothing();
+}
+
+static json_t *on_net_add(void *ctx, const json_t *params, struct err *e)
+{
+	int fd = rpc_take_fd(&((struct control_call *)ctx)->fds, params, "tap");
+	const char *name = machine_add_net(of(ctx), fd, text_of(params, "id"), e);
+
+	return name ? json_pack("{s:s}", "net", name) : NULL;
+}
+
+static json_t *on_net_remove(void *ctx, const json_t *params, struct err *e)
+{
+	return machine_remove_net(of(ctx), text_of(params, "net"), e) ? NULL : nothing();
+}
+
 static json_t *on_disk_resize(void *ctx, const json_t *params, struct err *e)
 {
 	const char *id = json_string_value(json_object_get(params, "disk"));
@@ -269,6 +302,15 @@ static const struct rpc_method methods[] = {
 	  {"iops_burst", RPC_INTEGER, false}},
 	 on_disk_limit},
 	{"disk.resize", {{"disk", RPC_STRING, true}, {"size", RPC_SIZE, false}}, on_disk_resize},
+	{"disk.add",
+	 {{"file", RPC_FD, true},
+	  {"id", RPC_STRING, false},
+	  {"serial", RPC_STRING, false},
+	  {"readonly", RPC_BOOLEAN, false}},
+	 on_disk_add},
+	{"disk.remove", {{"disk", RPC_STRING, true}}, on_disk_remove},
+	{"net.add", {{"tap", RPC_FD, true}, {"id", RPC_STRING, false}}, on_net_add},
+	{"net.remove", {{"net", RPC_STRING, true}}, on_net_remove},
 	{"memory.balloon", {{"target", RPC_SIZE, true}}, on_memory_balloon},
 	{"memory.set", {{"size", RPC_SIZE, true}}, on_memory_set},
 	{"events", {{0}}, on_events},

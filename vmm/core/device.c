@@ -4,6 +4,7 @@
 #include "vmm/base/bytes.h"
 
 #include <errno.h>
+#include <string.h>
 
 int device_list_add(struct device_list *l, const char *name, const struct device_ops *ops,
 		    void *dev)
@@ -12,6 +13,18 @@ int device_list_add(struct device_list *l, const char *name, const struct device
 		return -ENOSPC;
 	l->items[l->n++] = (struct device){name, ops, dev};
 	return 0;
+}
+
+void device_list_remove(struct device_list *l, const void *dev)
+{
+	unsigned i = 0;
+
+	while (i < l->n && l->items[i].dev != dev)
+		i++;
+	if (i == l->n)
+		return;
+	l->n--;
+	memmove(&l->items[i], &l->items[i + 1], (l->n - i) * sizeof(l->items[0]));
 }
 
 void device_list_reset(struct device_list *l)

@@ -32,7 +32,7 @@ struct device {
 	void *dev;
 };
 
-/* The machine's devices in creation order. */
+/* The machine's devices in creation order. For the main thread. */
 struct device_list {
 	unsigned n;
 	struct device items[128];
@@ -41,6 +41,8 @@ struct device_list {
 /* 0 or -ENOSPC. */
 int device_list_add(struct device_list *l, const char *name, const struct device_ops *ops,
 		    void *dev);
+/* Take `dev` off; nothing of it is called. One that is not on the list is fine. */
+void device_list_remove(struct device_list *l, const void *dev);
 void device_list_reset(struct device_list *l);
 /* Pause in creation order; a failure resumes those that were paused. */
 int device_list_pause(struct device_list *l);

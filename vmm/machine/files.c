@@ -59,8 +59,10 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 	unsigned n = 0;
 
 	extras[n++] = "pvpanic_mmio";
-	if (c->n_nets)
+	if (c->n_nets || c->hotplug)
 		extras[n++] = "virtio_net";
+	if (c->hotplug && !c->n_disks)
+		extras[n++] = "virtio_blk";
 	if (c->n_nets && c->command.wanted) /* what our init gets addresses through */
 		extras[n++] = "af_packet";
 	if (c->n_shares)

@@ -69,50 +69,46 @@ static void tell(const char *id, const struct rate_config *r, const char *ops)
 int machine_limit_disk(struct machine *m, const char *id, const struct limit_change *to,
 		       struct err *e)
 {
-	for (unsigned i = 0; i < m->config->n_disks; i++) {
-		struct disk_config *c = &m->config->disks[i];
-		struct rate_config limit = c->limit;
+	struct disk_config *c;
+	struct disk *d = machine_find_disk(m, id, &c, e);
 
-		if (strcmp(c->id, id) != 0)
-			continue;
-		int ret = change_both(&limit, to, false, e);
+	if (!d)
+		return e->code;
+	struct rate_config limit = c->limit;
+	int ret = change_both(&limit, to, false, e);
 
-		if (ret)
-			return ret;
-		const struct rates rates = machine_rates(&limit);
+	if (ret)
+		return ret;
+	const struct rates rates = machine_rates(&limit);
 
-		c->limit = limit;
-		virtio_blk_set_limit(&m->disks[i].blk, &rates);
-		tell(id, &limit, "operations");
-		return 0;
-	}
-	return err_usage(e, -ENOENT, "%.80s: there is no such disk", id);
+	c->limit = limit;
+	virtio_blk_set_limit(&d->blk, &rates);
+	tell(id, &limit, "operations");
+	return 0;
 }
 
 int machine_limit_net(struct machine *m, const char *id, const struct limit_change *to,
 		      struct err *e)
 {
-	for (unsigned i = 0; i < m->config->n_nets; i++) {
-		struct net_config *c = &m->config->nets[i];
-		struct rate_config limit = c->limit;
+	struct net_config *c;
+	struct nic *nic = machine_find_net(m, id, &c, e);
 
-		if (strcmp(c->id, id) != 0)
-			continue;
-		int ret = change_both(&limit, to, true, e);
+	if (!nic)
+		return e->code;
+	struct rate_config limit = c->limit;
+	int ret = change_both(&limit, to, true, e);
 
-		if (ret)
-			return ret;
-		if (c->vhost == CONFIG_VHOST_ON && (limit.bps || limit.ops))
-			return err_usage(e, -EINVAL,
-					 "%s: it was given vhost=on, and the kernel's driver knows "
-					 "no limits",
-					 id);
-		const struct rates rates = machine_rates(&limit);
+	if (ret)
+		return ret;
+	if (c->vhost == CONFIG_VHOST_ON && (limit.bps || limit.ops))
+		return err_usage(e, -EINVAL,
+				 "%s: it was given vhost=on, and the kernel's driver knows "
+				 "no limits",
+				 id);
+	const struct rates rates = machine_rates(&limit);
 
-		c->limit = limit;
-		virtio_net_set_limit(&m->nics[i].net, &rates);
-		tell(id, &limit, "packets");
-		return 0;
-	}
-	return err_usage(e, -ENOENT, "%.80s: there is no such network", id);
+	c->limit = limit;
+	virtio_net_set_limit(&nic->net, &rates);
+	tell(id, &limit, "packets");
+	return 0;
 }

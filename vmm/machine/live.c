@@ -47,6 +47,8 @@ void machine_resume(struct machine *m)
 	vcpus_tell_stood(&m->vcpus);
 	vcpus_resume(&m->vcpus);
 	log_info("resumed");
+	/* What the guest gave up at the last moment had to stay as it was. */
+	machine_collect_ejected(m);
 }
 
 bool machine_paused(const struct machine *m)
@@ -94,35 +96,31 @@ int machine_nmi(struct machine *m)
 
 int machine_set_link(struct machine *m, const char *id, bool up, struct err *e)
 {
-	for (unsigned i = 0; i < m->config->n_nets; i++) {
-		struct virtio_net *n = &m->nics[i].net;
+	struct net_config *c;
+	struct nic *nic = machine_find_net(m, id, &c, e);
 
-		if (strcmp(m->config->nets[i].id, id) != 0)
-			continue;
-		if (up && virtio_net_lost(n))
-			return err_host(e, -EPIPE, "%s: its network is gone", id);
-		virtio_net_set_link(n, up);
-		log_info("%s: the link is %s", id, up ? "up" : "down");
-		return 0;
-	}
-	return err_usage(e, -ENOENT, "%.80s: there is no such network", id);
+	if (!nic)
+		return e->code;
+	if (up && virtio_net_lost(&nic->net))
+		return err_host(e, -EPIPE, "%s: its network is gone", id);
+	virtio_net_set_link(&nic->net, up);
+	log_info("%s: the link is %s", id, up ? "up" : "down");
+	return 0;
 }
 
 int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e)
 {
-	for (unsigned i = 0; i < m->config->n_disks; i++) {
-		struct virtio_blk *b = &m->disks[i].blk;
+	struct disk_config *c;
+	struct disk *d = machine_find_disk(m, id, &c, e);
 
-		if (strcmp(m->config->disks[i].id, id) != 0)
-			continue;
-		int ret = virtio_blk_resize(b, *size, e);
+	if (!d)
+		return e->code;
+	int ret = virtio_blk_resize(&d->blk, *size, e);
 
-		*size = virtio_blk_size(b);
-		if (!ret)
-			log_info("%s: has %lu bytes", id, *size);
-		return ret;
-	}
-	return err_usage(e, -ENOENT, "%.80s: there is no such disk", id);
+	*size = virtio_blk_size(&d->blk);
+	if (!ret)
+		log_info("%s: has %lu bytes", id, *size);
+	return ret;
 }
 
 /* What the guest has by now. */
@@ -177,36 +175,56 @@ int machine_set_memory(struct machine *m, int64_t size, struct err *e)
 
 /* --- questions ------------------------------------------------------------------------- */
 
-/* NAME: {"size": bytes, "limit": machine_limit_json()}. */
+/* {"size": bytes, "limit": machine_limit_json()}. */
+static json_t *a_disk(struct disk *d)
+{
+	const struct rates limit = virtio_blk_limit(&d->blk);
+
+	return json_pack("{s:I, s:o}", "size", (json_int_t)virtio_blk_size(&d->blk), "limit",
+			 machine_limit_json(&limit, false));
+}
+
+/* {"link": "up" or "down", "limit": as above}. */
+static json_t *a_net(struct nic *nic)
+{
+	const struct rates limit = virtio_net_limit(&nic->net);
+
+	return json_pack("{s:s, s:o}", "link", virtio_net_link(&nic->net) ? "up" : "down", "limit",
+			 machine_limit_json(&limit, true));
+}
+
+/* What came later: the same by their names in `o`, and "removing": was the guest asked for it? */
+static void put_added(json_t *o, const struct machine *m, bool nets)
+{
+	for (unsigned s = 0; o && s < BOARD_PCI_SLOTS; s++) {
+		struct added *a = m->added[s];
+
+		if (!a || a->is_net != nets)
+			continue;
+		json_t *its = nets ? a_net(&a->nic) : a_disk(&a->disk);
+
+		json_object_set_new(its, "removing", json_boolean(a->asked));
+		json_object_set_new(o, a->id, its);
+	}
+}
+
 static json_t *disks(const struct machine *m)
 {
 	json_t *o = json_object();
 
-	for (unsigned i = 0; o && i < m->config->n_disks; i++) {
-		const struct rates limit = virtio_blk_limit(&m->disks[i].blk);
-
-		json_object_set_new(o, m->config->disks[i].id,
-				    json_pack("{s:I, s:o}", "size",
-					      (json_int_t)virtio_blk_size(&m->disks[i].blk),
-					      "limit", machine_limit_json(&limit, false)));
-	}
+	for (unsigned i = 0; o && i < m->config->n_disks; i++)
+		json_object_set_new(o, m->config->disks[i].id, a_disk(&m->disks[i]));
+	put_added(o, m, false);
 	return o;
 }
 
-/* NAME: {"link": "up" or "down", "limit": as above}. */
 static json_t *nets(const struct machine *m)
 {
 	json_t *o = json_object();
 
-	for (unsigned i = 0; o && i < m->config->n_nets; i++) {
-		struct virtio_net *n = &m->nics[i].net;
-		const struct rates limit = virtio_net_limit(n);
-
-		json_object_set_new(o, m->config->nets[i].id,
-				    json_pack("{s:s, s:o}", "link",
-					      virtio_net_link(n) ? "up" : "down", "limit",
-					      machine_limit_json(&limit, true)));
-	}
+	for (unsigned i = 0; o && i < m->config->n_nets; i++)
+		json_object_set_new(o, m->config->nets[i].id, a_net(&m->nics[i]));
+	put_added(o, m, true);
 	return o;
 }
 

@@ -71,6 +71,19 @@ int machine_limit_net(struct machine *m, const char *id, const struct limit_chan
  * bytes, unless that is 0. What it has then is in *size. 0, or a negative errno with *e filled and
  * all as it was: there is no such disk, it would shrink, the host refuses. */
 int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e);
+/* Give the running guest a disk or a network; on PCI, in a slot that --hotplug left free. `id` and
+ * `serial` may be NULL. `fd` is taken over, also on failure: of a file that is open for reading
+ * and, unless `readonly`, for writing; of a tap that is attached to its interface. What was added
+ * is not there any more in a machine that starts anew. NULL with *e filled, or what it is called.
+ */
+const char *machine_add_disk(struct machine *m, int fd, const char *id, const char *serial,
+			     bool readonly, struct err *e);
+const char *machine_add_net(struct machine *m, int fd, const char *id, struct err *e);
+/* Ask the guest to give up what was added under that name. When it does, which may be never, the
+ * device goes and its file is closed; it may as well do so by itself. 0, -ENOENT, or -EPERM of what
+ * was there from the start, with *e filled. */
+int machine_remove_disk(struct machine *m, const char *id, struct err *e);
+int machine_remove_net(struct machine *m, const char *id, struct err *e);
 /* How many bytes of its RAM the guest is to have left: it is asked for the rest, and gives what it
  * can, in its own time. -ENOENT without a balloon or -ERANGE, with *e filled. */
 int machine_set_balloon(struct machine *m, int64_t target, struct err *e);

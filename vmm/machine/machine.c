@@ -133,6 +133,8 @@ static int make_devices(struct machine *m, struct err *e)
 
 	if (!ret)
 		ret = machine_make_pci(m, e);
+	if (!ret)
+		ret = machine_make_hotplug(m, e);
 	return ret ? ret : machine_make_virtio(m, e);
 }
 

@@ -31,7 +31,8 @@ static uint64_t hash(uint64_t h, const char *text)
  * from. Of the hash, 46 bits: locally administered, and no group's. */
 static void make_mac(const struct vm_config *c, unsigned i, const char *ifname, uint8_t mac[6])
 {
-	const char *boot = c->n_disks ? c->disks[0].path : c->kernel;
+	/* A machine that was restored may have neither. */
+	const char *boot = c->n_disks ? c->disks[0].path : c->kernel ? c->kernel : "";
 	char *path = realpath(boot, NULL), text[64] = "";
 	FILE *f = fopen("/etc/machine-id", "re");
 	uint64_t h = 0xcbf29ce484222325;
@@ -123,26 +124,31 @@ static int open_net(struct nic *nic, const struct vm_config *c, const struct net
 	}
 }
 
+int machine_open_net(struct machine *m, struct nic *nic, const struct net_config *n, unsigned i,
+		     struct err *e)
+{
+	int ret = m->dry ? open_nothing(nic, n, e) : open_net(nic, m->config, n, e);
+
+	if (ret)
+		return ret;
+	if (n->has_mac)
+		memcpy(nic->mac, n->mac, sizeof(nic->mac));
+	else
+		make_mac(m->config, i, nic->backends[0]->ifname, nic->mac);
+	return 0;
+}
+
 int machine_open_nets(struct machine *m, struct err *e)
 {
 	const struct vm_config *c = m->config;
+	int ret = 0;
 
 	m->nics = calloc(c->n_nets, sizeof(*m->nics));
 	if (!m->nics && c->n_nets)
 		return err_host(e, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < c->n_nets; i++) {
-		struct nic *nic = &m->nics[i];
-		int ret = m->dry ? open_nothing(nic, &c->nets[i], e)
-				 : open_net(nic, c, &c->nets[i], e);
-
-		if (ret)
-			return ret;
-		if (c->nets[i].has_mac)
-			memcpy(nic->mac, c->nets[i].mac, sizeof(nic->mac));
-		else
-			make_mac(c, i, nic->backends[0]->ifname, nic->mac);
-	}
-	return 0;
+	for (unsigned i = 0; i < c->n_nets && !ret; i++)
+		ret = machine_open_net(m, &m->nics[i], &c->nets[i], i, e);
+	return ret;
 }
 
 int machine_await_nets(struct machine *m, struct err *e)
@@ -167,7 +173,7 @@ _Static_assert((int)CONFIG_NET_QUEUES_MAX <= (int)VIRTIO_NET_PAIRS_MAX, "pairs o
 
 /* --- devices ------------------------------------------------------------------------------- */
 
-static int make_net(struct machine *m, struct nic *nic, const struct net_config *c, struct err *e)
+int machine_make_net(struct machine *m, struct nic *nic, const struct net_config *c, struct err *e)
 {
 	struct virtio_net_options options = {.name = c->id, .limit = machine_rates(&c->limit)};
 	struct net *backends[VIRTIO_NET_PAIRS_MAX];
@@ -185,22 +191,31 @@ static int make_net(struct machine *m, struct nic *nic, const struct net_config 
 
 	if (ret)
 		return err_host(e, ret, "--net: %s: %s", c->id, strerror(-ret));
-	return machine_plug(m, &nic->slot, &nic->net.v, e);
+	return 0;
+}
+
+void machine_end_net(struct nic *nic)
+{
+	virtio_net_fini(&nic->net);
+	io_thread_destroy(nic->thread);
 }
 
 int machine_make_nets(struct machine *m, struct err *e)
 {
 	int ret = 0;
 
-	for (unsigned i = 0; i < m->config->n_nets && !ret; i++)
-		ret = make_net(m, &m->nics[i], &m->config->nets[i], e);
+	for (unsigned i = 0; i < m->config->n_nets && !ret; i++) {
+		struct nic *nic = &m->nics[i];
+
+		ret = machine_make_net(m, nic, &m->config->nets[i], e);
+		if (!ret)
+			ret = machine_plug(m, &nic->slot, &nic->net.v, e);
+	}
 	return ret;
 }
 
 void machine_end_nets(struct machine *m)
 {
-	for (unsigned i = m->nics ? m->config->n_nets : 0; i-- > 0;) {
-		virtio_net_fini(&m->nics[i].net);
-		io_thread_destroy(m->nics[i].thread);
-	}
+	for (unsigned i = m->nics ? m->config->n_nets : 0; i-- > 0;)
+		machine_end_net(&m->nics[i]);
 }

@@ -12,6 +12,7 @@
 #include "devices/irq/ioapic.h"
 #include "devices/pci/conf1.h"
 #include "devices/pci/host.h"
+#include "devices/pci/hotplug.h"
 #include "devices/power/power.h"
 #include "devices/power/pvpanic.h"
 #include "devices/ps2/i8042.h"
@@ -92,6 +93,27 @@ struct nic {
 	struct virtio_slot slot;
 };
 
+/* A disk or a network that was added to the running machine (hotplug.c). */
+struct added {
+	const char *id; /* of the machine's names */
+	unsigned slot;
+	bool is_net;
+	bool asked;                     /* the guest, to give it up */
+	bool ejected;                   /* it did; what is left is ours */
+	struct disk_config disk_config; /* of `path` and `id` nothing is owned */
+	struct net_config net_config;   /* likewise */
+	dev_t host_dev;                 /* the disk's file */
+	ino_t host_ino;
+	struct disk disk;
+	struct nic nic;
+};
+
+/* A name that devices have had, which counters and traces may still know. */
+struct device_name {
+	struct device_name *next;
+	char text[];
+};
+
 /* A virtio-fs device and the thread that serves it. */
 struct shared_dir {
 	struct share *backend; /* owned until the device is made */
@@ -162,8 +184,12 @@ struct machine {
 	struct pvpanic pvpanic;
 	struct pci_host pci; /* not with --transport mmio */
 	struct pci_conf1 conf1;
-	unsigned n_plugged;                       /* virtio devices so far, of board.n_virtio, */
-	struct virtio *plugged[BOARD_VIRTIO_MAX]; /* which are these */
+	unsigned n_plugged; /* virtio devices so far: those of board.n_virtio, */
+	struct virtio *plugged[BOARD_VIRTIO_MAX]; /* which are these, and then what was added */
+	struct pci_hotplug hotplug;               /* if board.n_hotplug */
+	struct added *added[BOARD_PCI_SLOTS];     /* by slot; owned */
+	struct device_name *names;                /* of what was added, ever; owned */
+	struct loop_timer *hotplug_again;         /* an ejected one would not let go of its I/O */
 	struct io_thread *light_io;               /* serves the devices that are no burden */
 	struct virtio_rng rng;
 	struct virtio_slot rng_slot;
@@ -215,6 +241,26 @@ int machine_await_nets(struct machine *m, struct err *e);
 void machine_close_nets(struct machine *m);
 int machine_make_nets(struct machine *m, struct err *e);
 void machine_end_nets(struct machine *m);
+/* Open the one of *n, the `i`th that this machine has; on a failure, with *e filled, its backends
+ * are for whoever closes them. */
+int machine_open_net(struct machine *m, struct nic *nic, const struct net_config *n, unsigned i,
+		     struct err *e);
+/* One of them, of its backends, behind no transport yet. On a failure, with *e filled, what there
+ * is of it is for machine_end_net(), and for whoever closes backends. */
+int machine_make_net(struct machine *m, struct nic *nic, const struct net_config *c, struct err *e);
+void machine_end_net(struct nic *nic);
+
+/* hotplug.c: the chip, if the board has slots for it; what the guest has ejected goes for good; the
+ * end of all that was added. The last two: of the network or disk that is called `id`, from the
+ * start or since; NULL: there is none, and *e is filled. The config is `config`'s. */
+int machine_make_hotplug(struct machine *m, struct err *e);
+void machine_collect_ejected(struct machine *m);
+void machine_end_added(struct machine *m);
+bool machine_has_added(const struct machine *m);
+struct disk *machine_find_disk(struct machine *m, const char *id, struct disk_config **config,
+			       struct err *e);
+struct nic *machine_find_net(struct machine *m, const char *id, struct net_config **config,
+			     struct err *e);
 
 /* limits.c: a limit as devices take it, and as it is told: {"bps", "burst", "iops", "iops_burst"},
  * or "pps" and "pps_burst"; 0: none. */
@@ -266,6 +312,13 @@ struct io_thread *machine_start_thread(const char *name, struct err *e);
 /* Put *v (initialised; it outlives the slot) behind the transport's registers and onto
  * the list of devices, which ends the slot. 0, or a negative errno with *e filled. */
 int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, struct err *e);
+/* One disk, likewise. */
+int machine_make_disk(struct machine *m, struct disk *d, const struct disk_config *c,
+		      struct err *e);
+void machine_end_disk(struct disk *d);
+/* Put *v into that PCI slot, which is free, and onto the list of devices. 0, or a negative errno.
+ */
+int machine_plug_pci(struct machine *m, struct virtio_pci *p, struct virtio *v, unsigned slot);
 /* After the devices' fini: what is behind their slots, and their threads. */
 void machine_end_virtio(struct machine *m);
 

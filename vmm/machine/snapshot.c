@@ -176,6 +176,10 @@ static int check(const struct machine *m, struct err *e)
 		return err_usage(e, -ENOTSUP,
 				 "snapshot: a command runs in this guest, whose "
 				 "streams cannot be saved");
+	if (machine_has_added(m))
+		return err_usage(e, -ENOTSUP,
+				 "snapshot: a disk or a network was added while it runs, which "
+				 "no restored machine would find again; remove it first");
 	for (unsigned i = 0; i < m->config->n_shares; i++)
 		if (share_mounted(m->shares[i].fs.backend))
 			return err_usage(e, -ENOTSUP,

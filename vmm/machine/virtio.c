@@ -54,11 +54,10 @@ int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *
 		ret = board_add_virtio(b, BALLOON_NAME, e);
 	if (!ret && machine_can_grow(c))
 		ret = board_add_virtio(b, MEM_NAME, e);
-	return ret;
+	return ret ? ret : board_set_hotplug(b, c->hotplug, e);
 }
 
-static int plug_pci(struct machine *m, struct virtio_pci *p, struct virtio *v,
-		    const struct board_virtio *place)
+int machine_plug_pci(struct machine *m, struct virtio_pci *p, struct virtio *v, unsigned slot)
 {
 	const struct virtio_pci_env env = {
 		.msi = irqchip_msi(&m->irqchip),
@@ -67,7 +66,7 @@ static int plug_pci(struct machine *m, struct virtio_pci *p, struct virtio *v,
 	int ret = virtio_pci_init(p, v, &env);
 
 	if (!ret) {
-		ret = pci_host_add(&m->pci, (int)place->slot, &p->pci);
+		ret = pci_host_add(&m->pci, (int)slot, &p->pci);
 		ret = ret < 0 ? ret : 0;
 	}
 	if (!ret)
@@ -108,7 +107,7 @@ int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, 
 	assert(m->n_plugged < m->board.n_virtio && !strcmp(place->name, v->name));
 	m->plugged[m->n_plugged++] = v;
 	int ret = m->board.virtio_mmio ? plug_mmio(m, &slot->mmio, v, place)
-				       : plug_pci(m, &slot->pci, v, place);
+				       : machine_plug_pci(m, &slot->pci, v, place->slot);
 
 	if (ret)
 		return err_host(e, ret, "%s: %s", v->name, strerror(-ret));
@@ -147,7 +146,7 @@ static struct io_thread *start_disk_thread(const char *id, unsigned i, struct er
 	return t;
 }
 
-static int make_disk(struct machine *m, struct disk *d, const struct disk_config *c, struct err *e)
+int machine_make_disk(struct machine *m, struct disk *d, const struct disk_config *c, struct err *e)
 {
 	struct virtio_blk_options options = {
 		.name = c->id,
@@ -169,7 +168,22 @@ static int make_disk(struct machine *m, struct disk *d, const struct disk_config
 
 	if (ret)
 		return err_host(e, ret, "--disk %s: %s", c->path, strerror(-ret));
-	return machine_plug(m, &d->slot, &d->blk.v, e);
+	return 0;
+}
+
+void machine_end_disk(struct disk *d)
+{
+	virtio_blk_fini(&d->blk);
+	for (unsigned i = 0; i < d->n_threads; i++)
+		io_thread_destroy(d->threads[i]);
+}
+
+static int make_disk(struct machine *m, unsigned i, struct err *e)
+{
+	struct disk *d = &m->disks[i];
+	int ret = machine_make_disk(m, d, &m->config->disks[i], e);
+
+	return ret ? ret : machine_plug(m, &d->slot, &d->blk.v, e);
 }
 
 /* The thread of the devices that are no burden. They have nothing to wait for until a
@@ -255,7 +269,7 @@ int machine_make_virtio(struct machine *m, struct err *e)
 	int ret = 0;
 
 	for (unsigned i = 0; i < m->config->n_disks && !ret; i++)
-		ret = make_disk(m, &m->disks[i], &m->config->disks[i], e);
+		ret = make_disk(m, i, e);
 	if (!ret)
 		ret = machine_make_nets(m, e);
 	if (!ret)
@@ -279,6 +293,7 @@ int machine_make_virtio(struct machine *m, struct err *e)
 void machine_end_virtio(struct machine *m)
 {
 	virtio_mem_fini(&m->mem);
+	machine_end_added(m);
 	virtio_balloon_fini(&m->balloon);
 	virtio_console_fini(&m->hvc);
 	virtio_rng_fini(&m->rng);
@@ -286,9 +301,6 @@ void machine_end_virtio(struct machine *m)
 	machine_end_vsock(m);
 	machine_end_shares(m);
 	machine_end_nets(m);
-	for (unsigned i = m->disks ? m->config->n_disks : 0; i-- > 0;) {
-		virtio_blk_fini(&m->disks[i].blk);
-		for (unsigned j = 0; j < m->disks[i].n_threads; j++)
-			io_thread_destroy(m->disks[i].threads[j]);
-	}
+	for (unsigned i = m->disks ? m->config->n_disks : 0; i-- > 0;)
+		machine_end_disk(&m->disks[i]);
 }

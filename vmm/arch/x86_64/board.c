@@ -56,6 +56,24 @@ int board_add_virtio(struct board *b, const char *name, struct err *e)
 	return 0;
 }
 
+int board_set_hotplug(struct board *b, unsigned n, struct err *e)
+{
+	unsigned room = BOARD_PCI_SLOTS - board_hotplug_slot(b);
+
+	if (n && b->virtio_mmio)
+		return err_usage(e, -ENOTSUP,
+				 "--hotplug %u: devices come and go on PCI only; leave "
+				 "--transport mmio away",
+				 n);
+	if (!b->virtio_mmio && n > room)
+		return err_usage(e, -ENOSPC,
+				 "--hotplug %u: of the 31 PCI slots this machine's devices leave "
+				 "%u; give no more",
+				 n, room);
+	b->n_hotplug = n;
+	return 0;
+}
+
 unsigned board_ioapic_pins(const struct board *b)
 {
 	return LAYOUT_GSI_VIRTIO + (b->virtio_mmio ? b->n_virtio : 0);

@@ -37,6 +37,8 @@ struct board {
 	unsigned cpus, cpus_max; /* APIC ids are 0 to cpus_max - 1 */
 	bool serial, serial2;    /* COM1, COM2 are there */
 	bool virtio_mmio;        /* virtio devices are on MMIO, and there is no PCI */
+	unsigned n_hotplug;      /* on PCI: how many slots behind those of the virtio devices are
+				  * for what comes later */
 	unsigned n_virtio;
 	struct board_virtio virtio[BOARD_VIRTIO_MAX]; /* in the order of discovery */
 };
@@ -55,6 +57,15 @@ int board_init(struct board *b, uint64_t memory, uint64_t memory_max, unsigned c
 /* Give the next place to a virtio device: after b->virtio_mmio is final. -ENOSPC and *e
  * when the bus is full. */
 int board_add_virtio(struct board *b, const char *name, struct err *e);
+
+/* Leave `n` slots behind the last virtio device for what comes later; there are no more virtio
+ * devices after that. -ENOTSUP on MMIO, or -ENOSPC, with *e filled. */
+int board_set_hotplug(struct board *b, unsigned n, struct err *e);
+/* The first of them. */
+static inline unsigned board_hotplug_slot(const struct board *b)
+{
+	return 1 + b->n_virtio;
+}
 
 /* How many pins the I/O APIC has: the ISA's, and those of virtio-mmio devices. No more, as
  * Linux programs each at every boot. */

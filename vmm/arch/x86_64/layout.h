@@ -76,6 +76,8 @@
 #define LAYOUT_I8042_STATUS  0x64
 #define LAYOUT_ACPI_SLEEP    0x600 /* +0 SLEEP_CONTROL, +1 SLEEP_STATUS, +2 GED events */
 #define LAYOUT_ACPI_PORT_LEN 3
+#define LAYOUT_HOTPLUG       0x610 /* devices/pci/hotplug.h */
+#define LAYOUT_HOTPLUG_LEN   12
 #define LAYOUT_PCI_CONF1     0xcf8
 #define LAYOUT_RESET         0xcf9 /* inside it, byte accesses */
 #define LAYOUT_RESET_LEN     1
