@@ -259,8 +259,7 @@ const struct option_def options[] = {
 	{ "hotplug", KEY_HOTPLUG, "N", "machine",
 	  "PCI slots for disks and networks that come and\n"
 	  "go while it runs (default 0; minivmm ctl PATH\n"
-	  "disk.add, net.add); a few, as each costs time\n"
-	  "at boot",
+	  "disk.add, net.add)",
 	  .set = set_hotplug },
 
 	{ "disk", 'd', "PATH[,KEY=VALUE]...", "devices",
