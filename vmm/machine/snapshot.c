@@ -33,7 +33,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MACHINE_VERSION = 2, DISKS_VERSION = 1, RAM_VERSION = 1 };
+enum { MACHINE_VERSION = 1, DISKS_VERSION = 1, RAM_VERSION = 1 };
 
 /* More than machine.ini, or a kernel's command line, can have. */
 enum { CONFIG_MAX = 256 << 10 };
@@ -352,17 +352,11 @@ static int load_machine(struct machine *m, struct err *e)
 	struct saved_machine *s = &m->saved;
 	struct state_reader *r = &s->state;
 	const struct vm_config *c = m->config;
-	int version = state_section_open(r, "machine", e);
+	int ret = state_section_expect(r, "machine", MACHINE_VERSION, e);
 
-	if (version < 0)
-		return version;
-	if (version > MACHINE_VERSION)
-		return err_host(e, -EBADMSG,
-				"saved state: machine: of version %d; up to %d is known", version,
-				MACHINE_VERSION);
-	uint64_t low = state_get_u64(r), high = state_get_u64(r);
-	/* Before version 2 none could grow. */
-	uint64_t growth = version < 2 ? 0 : state_get_u64(r);
+	if (ret)
+		return ret;
+	uint64_t low = state_get_u64(r), high = state_get_u64(r), growth = state_get_u64(r);
 	uint32_t cpus = state_get_u32(r), cpus_max = state_get_u32(r);
 	bool mmio = state_get_bool(r);
 
@@ -370,8 +364,7 @@ static int load_machine(struct machine *m, struct err *e)
 	s->wall_ns = (int64_t)state_get_u64(r);
 	s->kvmclock_ns = state_get_u64(r);
 	s->config_sum = state_get_u64(r);
-	int ret = state_section_close(r, e);
-
+	ret = state_section_close(r, e);
 	if (ret)
 		return ret;
 	if (low + high != c->memory)
