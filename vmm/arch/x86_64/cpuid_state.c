@@ -132,6 +132,7 @@ static void get_list(struct state_reader *r, struct kvm_cpuid2 *list)
 {
 	list->nent = state_get_u32(r);
 	if (list->nent > CPUID_ENTRIES_MAX) {
+		list->nent = 0;
 		r->error = -EBADMSG;
 		return;
 	}
@@ -196,7 +197,7 @@ int cpuid_model_load(struct cpuid_model *m, bool any_cpu, struct state_reader *r
 		get_list(r, list);
 		ret = state_section_close(r, e);
 	}
-	uint32_t bits = word_of(list, &address_bits);
+	uint32_t bits = ret ? 0 : word_of(list, &address_bits);
 
 	if (!ret && bits > word_of(m->list, &address_bits))
 		ret = err_host(e, -ENOTSUP,
