@@ -294,7 +294,7 @@ static int insert(struct machine *m, struct added *a, struct err *e)
 static struct added *begin(struct machine *m, const char *id, bool net, struct err *e)
 {
 	struct added *a = NULL;
-	unsigned slot;
+	unsigned slot = 0;
 
 	if (find_slot(m, &slot, e))
 		return NULL;
