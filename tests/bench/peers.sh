@@ -71,8 +71,8 @@ container() {
 	crun=(crun --root "$dir/crun" --cgroup-manager=disabled run -b "$dir/bundle" "@")
 	bwrap=(bwrap --unshare-pid --unshare-ipc --unshare-uts --unshare-net --die-with-parent
 		--ro-bind "$dir/bundle/rootfs" / --proc /proc --dev /dev /peer "$1")
-	sed 's/"idle"/"instant"/' "$dir/bundle/config.json" >"$dir/probe" && mkdir "$dir/probed" &&
-		mv "$dir/probe" "$dir/probed/config.json" && ln -s ../bundle/rootfs "$dir/probed/rootfs"
+	mkdir -p "$dir/probed" && sed 's/"idle"/"instant"/' "$dir/bundle/config.json" >"$dir/probed/config.json" &&
+		ln -sfn ../bundle/rootfs "$dir/probed/rootfs"
 	if ! command -v crun >/dev/null; then
 		why="not on PATH"
 	elif why=$(timeout 10 crun --root "$dir/crun" --cgroup-manager=disabled run -b "$dir/probed" probe 2>&1 >/dev/null); then

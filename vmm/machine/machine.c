@@ -104,7 +104,7 @@ static struct machine *begin(struct vm_config *config, bool dry, struct err *e)
 	m->config = config;
 	m->dry = dry;
 	m->vm.kvm_fd = m->vm.vm_fd = -1;
-	m->saved.memory = -1;
+	m->files.kernel.fd = m->saved.memory = -1;
 	m->stop = (struct stop_sink){on_stop, m};
 	m->exits = (struct exit_env){
 		.pio = &m->pio, .mmio = &m->mmio, .ram = &m->ram, .stop = m->stop};
