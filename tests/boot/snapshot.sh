@@ -138,12 +138,12 @@ test_networks_and_sockets() {
 	vm_binary=$vm_dir/beside
 	vm_start --restore "$dir/snap" --control "$sock"
 	until there test -S "$sock"; do sleep 0.1; done
-	vm_send 'go
-'
-	vm_expect '^after guest: works: served the host' 300 || fail "$vm_why"
 	vm_binary=$minivmm
 	ctl status --json
 	jq -e '.balloon.target == 100663296 and .nets.net0.link == "up"' "$vm_dir/answer" >/dev/null || fail "status: $(cat "$vm_dir/answer")"
+	vm_send 'go
+'
+	vm_expect '^after guest: works: served the host' 300 || fail "$vm_why"
 	vm_wait 100 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status"
 	says '^after ping'

@@ -161,14 +161,15 @@ int snapshot_dir_commit(struct snapshot_dir *d, struct err *e)
 	bool replaced = false;
 	int ret = fsync(d->fd) ? -errno : put_in_place(d, &replaced);
 
-	if (!ret && fsync(d->above))
-		ret = -errno;
 	if (ret) {
 		fail(d, ret, e);
 		snapshot_dir_abandon(d);
 		return ret;
 	}
-	if (replaced) {
+	/* It is in its place, and stays there also if the disk does not say that it knows. */
+	if (fsync(d->above))
+		ret = fail(d, -errno, e);
+	if (replaced && !ret) {
 		_cleanup_fd_ int old = openat(d->above, d->partial,
 					      O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
@@ -177,7 +178,7 @@ int snapshot_dir_commit(struct snapshot_dir *d, struct err *e)
 		unlinkat(d->above, d->partial, AT_REMOVEDIR);
 	}
 	forget(d);
-	return 0;
+	return ret;
 }
 
 void snapshot_dir_abandon(struct snapshot_dir *d)

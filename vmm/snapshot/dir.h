@@ -39,7 +39,8 @@ int snapshot_dir_file(const struct snapshot_dir *d, const char *name, struct err
 /* On disk with `fd`, which is one of its files: 0, or a negative errno with *e filled. */
 int snapshot_dir_sync(const struct snapshot_dir *d, int fd, const char *name, struct err *e);
 
-/* Give it its place. 0, or a negative errno with *e filled: then it is abandoned. */
+/* Give it its place. 0, or a negative errno with *e filled: then it is abandoned, or if only the
+ * disk failed to confirm it, there. */
 int snapshot_dir_commit(struct snapshot_dir *d, struct err *e);
 
 /* Leave no trace of it. Fine after a failed begin, and on zeroes whose descriptors are -1. */
