@@ -177,7 +177,7 @@ test_terminal() {
 	# shellcheck disable=SC2016
 	there sh -c 'exec "$@"' sh "$(dirname "$vm_binary")/tests/cli/pty" -o "$vm_dir/out" -r "$vm_dir/ended" \
 		limit=150 size=100x40 'expect=size 40 100' 'send=a word\r' 'expect=got a word' size=90x30 'send=\r' \
-		'expect=size 30 90' 'send=\x03' 'expect=interrupted' -- \
+		'expect=size 30 90' expect=/dev/pts/0 'send=\x03' 'expect=interrupted' -- \
 		"$vm_binary" run -k "$kernel" -- sh -c 'trap "echo interrupted; exit 9" INT; echo "size $(stty size)"; read x
 echo "got $x"; read x; echo "size $(stty size)"; tty; [ -t 2 ] && sleep 100' 2>"$vm_dir/pty.err" </dev/null ||
 		fail "$(cat "$vm_dir/pty.err")"
