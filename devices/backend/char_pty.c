@@ -85,6 +85,10 @@ static size_t drain(struct char_pty *p)
 	int unread = 0, before = -1;
 
 	for (unsigned waited = 0; !left && waited < DRAIN_MS; waited += LOOK_MS) {
+		/* To look for input has the kernel hand over what is still on its way. */
+		struct pollfd look = {.fd = p->slave, .events = POLLIN};
+
+		poll(&look, 1, 0);
 		if (ioctl(p->slave, FIONREAD, &unread) || !unread)
 			break;
 		if (unread != before)
