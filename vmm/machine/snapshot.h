@@ -13,8 +13,18 @@
 #include "vmm/core/state.h"
 
 #include <stdint.h>
+#include <stdio.h>
 
 struct machine;
+
+/* Of the sections that are nobody's else: vmm/snapshot/README.md. */
+enum { SAVED_MACHINE_VERSION = 1, SAVED_DISKS_VERSION = 1, SAVED_RAM_VERSION = 1 };
+
+/* What the section of a processor is called. */
+static inline void saved_cpu_name(char name[STATE_NAME_BYTES], unsigned cpu)
+{
+	snprintf(name, STATE_NAME_BYTES, "cpu%u", cpu);
+}
 
 /* A snapshot that is being restored; all zeroes but `memory`, which is -1: none is. */
 struct saved_machine {
