@@ -176,7 +176,7 @@ stream_host() {
 	NEAR
 	chmod 755 "$vm_dir/host.sh" "$vm_dir/near"
 	vm_binary=$vm_dir/near
-	there "$vm_dir/host.sh" </dev/null >"$vm_dir/host" 2>&1 &
+	"${vm_on[@]}" "$vm_dir/host.sh" </dev/null >"$vm_dir/host" 2>&1 &
 	on_exit vm_kill $!
 	until grep -q '^echo: listens' "$vm_dir/host"; do
 		[ "$SECONDS" -lt "$limit" ] || fail "the host: $(cat "$vm_dir/host")"
