@@ -26,6 +26,7 @@
 #ifndef DEVICES_BACKEND_NET_H
 #define DEVICES_BACKEND_NET_H
 
+#include "devices/backend/vhost.h"
 #include "vmm/base/err.h"
 #include "vmm/core/guest_mem.h"
 #include "vmm/core/loop.h"
@@ -70,15 +71,8 @@ struct net_hdr {
 	uint16_t hdr_len, gso_size, csum_start, csum_offset;
 };
 
-/* A ring in the guest's RAM, checked to lie there [virtio 1.3 2.7]: that of what the guest
- * receives, or that of what it sends. */
+/* The rings of a pair: that of what the guest receives, and that of what it sends. */
 enum { NET_RING_RX, NET_RING_TX, NET_RINGS };
-struct net_ring {
-	uint16_t size;
-	uint16_t next; /* index of the first avail entry that was not taken yet */
-	void *desc, *avail, *used;
-	int kick, call; /* eventfds, borrowed: the guest has offered; interrupt it */
-};
 
 struct net;
 
@@ -113,10 +107,10 @@ struct net_ops {
 	 * `features` are the negotiated ones. 0, -ENOTSUP if that cannot be done, or another
 	 * errno. NULL: it never can. */
 	int (*take_rings)(struct net *n, const struct guest_mem *gm, uint64_t features,
-			  const struct net_ring rings[NET_RINGS]);
+			  const struct vhost_ring rings[NET_RINGS]);
 	/* When it is back, nothing more is stored into the guest's RAM, and each `next` is
 	 * set. Before detach. */
-	void (*give_rings)(struct net *n, struct net_ring rings[NET_RINGS]);
+	void (*give_rings)(struct net *n, struct vhost_ring rings[NET_RINGS]);
 
 	/* Any thread, detached. */
 	void (*destroy)(struct net *n);

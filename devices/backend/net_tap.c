@@ -52,7 +52,7 @@ struct net_tap {
 	bool wants, blocked, gone;
 	char why[64];
 
-	struct net_vhost vhost;
+	struct vhost vhost;
 	int broken; /* eventfd, owned: what vhost signals */
 	int links;  /* a netlink socket, owned; -1: nobody tells us */
 	struct loop *loop;
@@ -274,7 +274,7 @@ static void forget_vhost_watches(struct net_tap *t)
 }
 
 static int tap_take_rings(struct net *n, const struct guest_mem *gm, uint64_t features,
-			  const struct net_ring rings[NET_RINGS])
+			  const struct vhost_ring rings[NET_RINGS])
 {
 	struct net_tap *t = of(n);
 	int ret;
@@ -293,7 +293,7 @@ static int tap_take_rings(struct net *n, const struct guest_mem *gm, uint64_t fe
 	return ret;
 }
 
-static void tap_give_rings(struct net *n, struct net_ring rings[NET_RINGS])
+static void tap_give_rings(struct net *n, struct vhost_ring rings[NET_RINGS])
 {
 	struct net_tap *t = of(n);
 	uint64_t count;
@@ -354,7 +354,7 @@ static void tap_destroy(struct net *n)
 {
 	struct net_tap *t = of(n);
 
-	net_vhost_close(&t->vhost);
+	vhost_close(&t->vhost);
 	fd_close(&t->broken);
 	fd_close(&t->links);
 	fd_close(&t->fd);

@@ -17,13 +17,24 @@
  *
  * vsock_unix is one, which has a path; another may be made of the ends of socket pairs
  * whose other ends somebody in the process holds.
+ *
+ * Or it is the host's kernel that has the sockets (vsock_vhost): it takes the packets from the
+ * guest's rings and puts them there, and the device has nothing to do with connections.
+ *
+ *	attach, take_rings()   --------------------> it serves them
+ *	                       <-------------------- broken(), if it cannot make sense of them
+ *	give_rings(), detach   --------------------> and serves them no more
  */
 #ifndef DEVICES_BACKEND_VSOCK_H
 #define DEVICES_BACKEND_VSOCK_H
 
+#include "devices/backend/vhost.h"
 #include "vmm/core/loop.h"
 
 #include <stdint.h>
+
+/* The rings of packets: those that the guest receives, and those that it sends. */
+enum { VSOCK_RING_RX, VSOCK_RING_TX, VSOCK_RINGS };
 
 struct vsock_backend;
 
@@ -45,6 +56,15 @@ struct vsock_backend_ops {
 	 * reset before; then `fd` is closed. May be NULL. */
 	void (*answered)(struct vsock_backend *b, void *who, int fd, uint32_t host_port);
 
+	/* Not NULL: connections are its affair, and open(), connect() and answered() are not
+	 * called. Serve the rings until give_rings(), for a guest that has negotiated
+	 * `features`, while attached: 0, or a negative errno and none is served. */
+	int (*take_rings)(struct vsock_backend *b, const struct guest_mem *gm, uint64_t features,
+			  const struct vhost_ring rings[VSOCK_RINGS]);
+	/* When it is back, nothing more is stored into the guest's RAM, and each `next` is
+	 * set. Before detach. */
+	void (*give_rings)(struct vsock_backend *b, struct vhost_ring rings[VSOCK_RINGS]);
+
 	/* Any thread, detached. */
 	void (*destroy)(struct vsock_backend *b);
 };
@@ -57,6 +77,8 @@ struct vsock_backend {
 	 * device's, which will call answered() with `who`; or -ENOBUFS, -ENOMEM: there are too
 	 * many connections, and the caller still has it. Loop thread, attached. */
 	int (*open)(void *ctx, uint32_t port, int fd, void *who);
+	/* The rings that it was given make no sense; they are still its. Loop thread. */
+	void (*broken)(void *ctx);
 	void *ctx;
 };
 

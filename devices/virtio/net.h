@@ -101,7 +101,7 @@ struct virtio_net_pair {
 	bool wants;    /* the backend was asked for frames */
 	bool tx_waits; /* tx_chain was not taken by the backend yet */
 	bool lent;     /* the backend has the rings */
-	struct net_ring rings[NET_RINGS];
+	struct vhost_ring rings[NET_RINGS];
 	struct virtio_net_rx rx;
 	struct virtq_chain chain, tx_chain;
 	struct iovec tx_iov[VIRTQ_SEGS_MAX + 1];

@@ -30,7 +30,7 @@ static int lend(struct virtio_net_pair *p)
 			reclaim(p, i);
 			return ret;
 		}
-		p->rings[i] = (struct net_ring){
+		p->rings[i] = (struct vhost_ring){
 			.size = loan.size,
 			.next = loan.next,
 			.desc = loan.desc,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vsock: configuration, events and the device's life. Connections are the business of
- * vsock_conn.c, packets that of vsock_rx.c and vsock_tx.c. */
+ * vsock_conn.c, packets that of vsock_rx.c and vsock_tx.c, or of whoever vsock_rings.c lends
+ * the rings to. */
 #include "devices/virtio/vsock_priv.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/le.h"
@@ -70,15 +71,29 @@ static int open_conn(void *ctx, uint32_t port, int fd, void *who)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
+/* The backend's broken(). */
+static void on_broken(void *ctx)
+{
+	struct virtio_vsock *s = ctx;
+
+	vsock_rings_reclaim(s);
+	virtio_fail(&s->v, "a descriptor chain or ring index breaks the rules");
+}
+
 static void started(void *dev, unsigned lane)
 {
 	struct virtio_vsock *s = dev;
 	const struct vsock_backend_ops *b = s->backend->ops;
+	const char *why = NULL;
 
 	s->attached = vsock_conns_watch(s) &&
 		      !(b->attach && b->attach(s->backend, virtio_loop(&s->v, 0)));
 	if (!s->attached)
-		virtio_fail(&s->v, "the host has no resources for its sockets");
+		why = "the host has no resources for its sockets";
+	else if (b->take_rings)
+		why = vsock_rings_lend(s);
+	if (why)
+		virtio_fail(&s->v, why);
 }
 
 static void queue_ready(void *dev, unsigned index)
@@ -98,7 +113,10 @@ static void quiesce(void *dev, unsigned lane)
 {
 	struct virtio_vsock *s = dev;
 
-	vsock_tx_finish(s);
+	if (s->backend->ops->take_rings)
+		vsock_rings_reclaim(s);
+	else
+		vsock_tx_finish(s);
 	if (s->attached && s->backend->ops->detach)
 		s->backend->ops->detach(s->backend);
 	s->attached = false;
@@ -163,6 +181,7 @@ int virtio_vsock_init(struct virtio_vsock *s, struct vsock_backend *backend,
 	s->conns_max = options->conns_max;
 	s->backend = backend;
 	backend->open = open_conn;
+	backend->broken = on_broken;
 	backend->ctx = s;
 	/* Streams are implied where nothing is negotiated; this says that there is nothing
 	 * else, SEQPACKET for one. */

@@ -9,8 +9,12 @@
  * without a copy; what a slow reader on the host does not take waits in a buffer that the
  * guest's credit bounds.
  *
+ * Or the backend has the rings of packets themselves (vsock_rings.c), and with them the
+ * connections; events stay here.
+ *
  * Saved state: sockets live in this process, so connections are not saved. The driver of a
- * restored device gets TRANSPORT_RESET, and its connections end [virtio 1.3 5.10.6.7].
+ * restored device gets TRANSPORT_RESET, and its connections end [virtio 1.3 5.10.6.7]. It is
+ * the same state whoever has the rings.
  */
 #ifndef DEVICES_VIRTIO_VSOCK_H
 #define DEVICES_VIRTIO_VSOCK_H
@@ -60,6 +64,8 @@ struct virtio_vsock {
 
 	/* The loop's; nobody's while the device is idle or paused. */
 	bool attached;
+	bool lent; /* the backend has the rings */
+	struct vhost_ring rings[VSOCK_RINGS];
 	bool restored;                                    /* TRANSPORT_RESET is owed */
 	struct vsock_conns buckets[VIRTIO_VSOCK_BUCKETS]; /* by the ports */
 	struct vsock_conns orphans;                       /* that the guest is through with */

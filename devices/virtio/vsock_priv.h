@@ -129,4 +129,11 @@ void vsock_rx_owe_rst(struct virtio_vsock *s, const struct virtio_vsock_stray *s
 void vsock_tx_run(struct virtio_vsock *s);
 void vsock_tx_finish(struct virtio_vsock *s);
 
+/* --- vsock_rings.c: the rings, when the backend serves them ------------------------------- */
+
+/* It has them from here on. Gives NULL, or why it cannot. */
+const char *vsock_rings_lend(struct virtio_vsock *s);
+/* Fine if it has none. */
+void vsock_rings_reclaim(struct virtio_vsock *s);
+
 #endif

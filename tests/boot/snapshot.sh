@@ -152,3 +152,147 @@ test_networks_and_sockets() {
 	done
 	clean_dmesg
 }
+
+# --- under a stream ------------------------------------------------------------------------------
+
+# stream_host SETUP WORD...: what outlives the machines, that run near it from here on: a network
+# namespace in which SETUP was run, and `stream_work echo WORD...`, whose words are in $vm_dir/host.
+stream_host() {
+	local setup=$1 limit=$((SECONDS + 60)); shift
+	work=$(dirname "$vm_binary")/tests/boot/stream_work
+	[ -x "$work" ] || fail "stream_work is not built; run scripts/build dev"
+	cat >"$vm_dir/host.sh" <<-HOST
+		#!/bin/sh
+		[ "\$1" = inside ] || exec unshare -n "\$0" inside
+		export PATH=\$PATH:/usr/sbin:/sbin
+		ip link set lo up
+		$setup
+		echo \$\$ >$vm_dir/host.pid
+		exec $work echo $*
+	HOST
+	cat >"$vm_dir/near" <<-NEAR
+		#!/bin/sh
+		exec nsenter --net=/proc/\$(cat $vm_dir/host.pid)/ns/net $vm_binary "\$@"
+	NEAR
+	chmod 755 "$vm_dir/host.sh" "$vm_dir/near"
+	vm_binary=$vm_dir/near
+	"${vm_on[@]}" "$vm_dir/host.sh" </dev/null >"$vm_dir/host" 2>&1 &
+	on_exit vm_kill $!
+	until grep -q '^echo: listens' "$vm_dir/host"; do
+		[ "$SECONDS" -lt "$limit" ] || fail "the host: $(cat "$vm_dir/host")"
+		sleep 0.1
+	done
+}
+
+# stream_guest SETUP WORD...: one that sends until it hears a word, again and again where streams
+# are cut, and says so.
+stream_guest() {
+	local setup=$1; shift
+	guest "$setup
+		exec 3<&0; (read word <&3; touch /stop) &
+		until [ -e /stop ]; do /stream_work send $*; done
+		wait; echo '@@ warnings'; warnings"
+	(cd "$vm_dir" && cp "$work" . && echo stream_work | cpio -o -H newc --quiet -R 0:0) >>"$initrd"
+}
+
+# stream_told TIMES: so often the stream was cut, and once it was whole. What came back was given,
+# what was given was had, and what was had was sent: of a whole one all of it.
+stream_told() {
+	local limit=$((SECONDS + 60)) n=$(($1 + 1))
+	until [ "$(grep -c '^echo: end' "$vm_dir/host")" -ge "$n" ]; do
+		[ "$SECONDS" -lt "$limit" ] || fail "the host's side has not ended: $(tail -n 3 "$vm_dir/host")"
+		sleep 0.1
+	done
+	cat "$vm_dir/before" "$vm_dir/out" | tr -d '\r' >"$vm_dir/all"
+	if grep -q '^failed' "$vm_dir/all" "$vm_dir/host"; then fail "$(grep -h -m1 '^failed' "$vm_dir/all" "$vm_dir/host")"; fi
+	sed -n -e 's/^send: cut: sent \([0-9]*\), back \([0-9]*\): .*/cut \1 \2/p' \
+		-e 's/^send: whole: \([0-9]*\)/whole \1 \1/p' "$vm_dir/all" >"$vm_dir/sent"
+	sed -n 's/^echo: end: had \([0-9]*\), gave \([0-9]*\): .*/\1 \2/p' "$vm_dir/host" >"$vm_dir/had"
+	paste -d ' ' "$vm_dir/sent" "$vm_dir/had" >"$vm_dir/both"
+	awk -v n="$n" 'NF != 5 || ($1 == "whole") != (NR == n) || $3 > $5 || $5 > $4 || $4 > $2 { exit 1 }
+		END { if (NR != n) exit 1 }' "$vm_dir/both" || fail "sent, back, had, given: $(tr '\n' ';' <"$vm_dir/both")"
+}
+
+# under_a_stream TIMES CUT OPTION...: put away and taken out while the stream moves, which it does again
+# each time, CUT by each or not (1, 0). One that goes on after its snapshot has all that it had.
+under_a_stream() {
+	local times=$1 cuts=$2 n; shift 2
+	: >"$vm_dir/before"
+	vm_start -k "$kernel" -i "$initrd" -m 128M -c 2 --control "$sock" --append quiet "$@"
+	vm_expect '^send: at' 200 || fail "$vm_why"
+	ctl snapshot dir="$dir/snap"
+	vm_expect '^send: at' 100 || fail "$vm_why"
+	says_not '^send: cut'
+	for n in $(seq "$times"); do
+		put_away
+		taken_out
+		[ "$cuts" = 0 ] || vm_expect '^send: cut' 100 || fail "$vm_why, the ${n}th time"
+		vm_expect '^send: at' 100 || fail "$vm_why, the ${n}th time"
+	done
+	vm_send 'stop
+'
+	vm_expect '^send: whole' 100 || fail "$vm_why"
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	clean_dmesg
+	stream_told $((times * cuts))
+	echo "$times times; MiB back: $(awk '{ n += $3 } END { print int(n / 1048576) }' "$vm_dir/both")" >"$vm_dir/note"
+}
+
+# Over a tap that stays: the stream does not notice.
+under_tcp() { # TIMES on|off
+	place
+	kernel tuned
+	[ "$2" = off ] || there test -c /dev/vhost-net || skip "no /dev/vhost-net"
+	stream_host 'ip tuntap add t0 mode tap; ip link set t0 address 02:00:00:00:00:01
+		ip addr add 10.8.0.1/24 dev t0; ip link set t0 up' tcp 5000
+	stream_guest 'ip link set lo up; ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up' tcp 10.8.0.1 5000
+	under_a_stream "$1" 0 -n "tap=t0,vhost=$2"
+}
+test_under_tcp() { under_tcp 4 off; }
+test_under_tcp_by_vhost() { under_tcp 4 on; }
+test_under_tcp_100_times_long() { under_tcp 100 off; }
+
+# Over vsock: both ends hear that it is cut, and the next one comes about.
+under_vsock() { # TIMES
+	place
+	kernel tuned
+	stream_host : unix "$dir/v_60"
+	stream_guest : vsock 60
+	under_a_stream "$1" 1 --vsock "$dir/v"
+}
+test_under_vsock() { under_vsock 4; }
+test_under_vsock_100_times_long() { under_vsock 100; }
+
+under_vhost_vsock() { # TIMES CID
+	place
+	kernel tuned
+	there test -c /dev/vhost-vsock || skip "no /dev/vhost-vsock"
+	stream_host : vsock "$2"
+	stream_guest : vsock "$2"
+	under_a_stream "$1" 1 --vsock "vhost,cid=$2"
+}
+test_under_vhost_vsock() { under_vhost_vsock 4 4211; }
+test_under_vhost_vsock_100_times_long() { under_vhost_vsock 100 4212; }
+
+# What vhost writes for a vsock is not noted, so nothing is left out for what was noted.
+test_vhost_vsock_is_not_tracked() {
+	local word
+	place
+	kernel tuned
+	there test -c /dev/vhost-vsock || skip "no /dev/vhost-vsock"
+	guest 'echo up; read word'
+	vm_start -k "$kernel" -i "$initrd" --control "$sock" --vsock vhost,cid=4213 --append quiet
+	vm_expect '^up' 100 || fail "$vm_why"
+	ctl status --json
+	jq -e '.vsock == {cid: 4213, vhost: true}' "$vm_dir/answer" >/dev/null || fail "status: $(cat "$vm_dir/answer")"
+	for word in track=on base="$dir/snap"; do
+		if there "$vm_binary" ctl "$sock" snapshot dir="$dir/snap" "$word" >/dev/null 2>"$vm_dir/no"; then fail "it was taken with $word"; fi
+		grep -q 'snapshot: --vsock vhost: what the host.s kernel writes for it is not noted' "$vm_dir/no" || fail "it says: $(cat "$vm_dir/no")"
+	done
+	if there test -e "$dir/snap"; then fail "something is left behind"; fi
+	vm_send 'end
+'
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+}

@@ -29,6 +29,20 @@ sock_host() {
 	vm_binary=$vm_dir/beside
 }
 
+# vhost_host CID: the same beside the host's kernel, with AF_VSOCK on both sides.
+vhost_host() {
+	work=$(dirname "$vm_binary")/tests/boot/vsock_work
+	[ -x "$work" ] || fail "vsock_work is not built; run scripts/build dev"
+	there test -c /dev/vhost-vsock || skip "no /dev/vhost-vsock"
+	cat >"$vm_dir/beside" <<-BESIDE
+		#!/bin/sh
+		setpriv --pdeathsig KILL $work vhost $1 ${1}00 </dev/null >>$vm_dir/host 2>&1 &
+		exec $vm_binary "\$@"
+	BESIDE
+	chmod 755 "$vm_dir/beside"
+	vm_binary=$vm_dir/beside
+}
+
 # sock_boot CID ARGUMENT...: boots to the end and looks at what both have said.
 sock_boot() {
 	local cid=$1 word limit; shift
@@ -84,4 +98,71 @@ test_with_a_command() {
 	for word in 'there and back' 'several at once' 'nobody there' half-close 'served the host'; do
 		says "^guest: works: $word\$"
 	done
+}
+
+# --- by vhost ------------------------------------------------------------------------------------
+
+# What the host's program has asked for, it has: it ends before the guest does.
+await_host() {
+	local limit=$((SECONDS + 60)) word
+	until grep -qE '^vhost: (works: several at once|failed)' "$vm_dir/host" || [ "$SECONDS" -ge "$limit" ]; do sleep 0.1; done
+	for word in connected 'nobody there' 'several at once'; do
+		grep -q "^vhost: works: $word\$" "$vm_dir/host" || fail "the host: $(tail -n 3 "$vm_dir/host")"
+	done
+}
+
+by_vhost() { # CID OPTION...
+	local cid=$1 word minivmm=$vm_binary; shift
+	kernel tuned
+	vhost_host "$cid"
+	guest "/vsock_work guest ${cid}00"'
+cd /sys/bus/virtio/drivers/vmw_vsock_virtio_transport && d=$(ls -d virtio*) && echo $d >unbind && echo $d >bind &&
+	/vsock_work again '"${cid}00"'
+echo "@@ warnings"; warnings; echo ready; read word'
+	(cd "$vm_dir" && cp "$work" . && echo vsock_work | cpio -o -H newc --quiet -R 0:0) >>"$initrd"
+	vm_start -k "$kernel" -i "$initrd" --vsock "vhost,cid=$cid" --append quiet "$@"
+	vm_expect '^ready' 240 || fail "$vm_why"
+	await_host
+	# Its address is its own as long as it runs.
+	vm_binary=$minivmm
+	if there "$vm_binary" -k "$kernel" --vsock "vhost,cid=$cid" </dev/null >/dev/null 2>"$vm_dir/second"; then fail "there are two of cid $cid"; fi
+	grep -qx "minivmm: --vsock vhost: cid=$cid: another machine of this host has it, or the host itself; give another" "$vm_dir/second" ||
+		fail "a second one says: $(cat "$vm_dir/second")"
+	vm_send 'go
+'
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	says "^guest: cid $cid\$"
+	says_not '^(guest|again): failed'
+	for word in 'there and back' 'several at once' 'nobody there' half-close 'served the host'; do
+		says "^guest: works: $word\$"
+	done
+	says '^again: works: there and back'
+	clean_dmesg
+}
+test_vhost() { by_vhost 4201 -c 2; }
+test_vhost_mmio() { by_vhost 4202 -c 2 --transport mmio; }
+
+# Where the host's kernel has none, or not for us, it is said what to do.
+test_vhost_is_not_there() {
+	there test -c /dev/vhost-vsock || skip "no /dev/vhost-vsock"
+	kernel tuned
+	cat >"$vm_dir/elsewhere" <<-ELSEWHERE
+		#!/bin/sh
+		[ "\$1" = inside ] || exec unshare -m "\$0" inside "\$@"
+		shift
+		mkdir $vm_dir/dev && mount -t tmpfs -o mode=755 none $vm_dir/dev && cd $vm_dir/dev || exit 9
+		mknod -m 666 kvm c 10 232 && mknod -m 666 null c 1 3 && cp $kernel vmlinux || exit 9
+		[ ! -e ../not_ours ] || cp -a /dev/vhost-vsock . || exit 9
+		mount --bind . /dev && cd / || exit 9
+		exec setpriv --reuid 4321 --regid 50 --clear-groups $vm_binary "\$@"
+	ELSEWHERE
+	chmod 755 "$vm_dir/elsewhere"
+	vm_binary=$vm_dir/elsewhere
+	boots 2 60 -k /dev/vmlinux --vsock vhost,cid=4203
+	told '^minivmm: --vsock vhost: /dev/vhost-vsock: No such file or directory; modprobe vhost_vsock, or give a path instead$'
+	touch "$vm_dir/not_ours"
+	rmdir "$vm_dir/dev"
+	boots 2 60 -k /dev/vmlinux --vsock vhost,cid=4203
+	told '^minivmm: --vsock vhost: /dev/vhost-vsock: Permission denied; have the device given to this user, or give a path instead$'
 }

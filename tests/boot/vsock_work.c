@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vsock_work guest | host PATH | slow: both ends of what tests/boot/vsock.sh looks at. One
- * static program, for the guest and for where minivmm runs. A line for each thing that
- * worked, "failed:" and status 1 for the first that did not.
+ * vsock_work guest [ABOVE] | again [ABOVE] | host PATH | vhost CID ABOVE | slow: both ends of what
+ * tests/boot/vsock.sh looks at. One static program, for the guest and for where minivmm runs. A
+ * line for each thing that worked, "failed:" and status 1 for the first that did not.
  *
  *	guest  asks the host's servers and serves port 1234 to its clients
+ *	again  asks one of them once more
  *	host   the servers at PATH_52, _54 and _55, and clients of the guest's port 1234
- *	slow   the guest's last words: more than fits, to port 55, whose reader sleeps first
+ *	vhost  the same on AF_VSOCK, which all the guests of a host share: the host's ports are
+ *ABOVE higher slow   the guest's last words: more than fits, to port 55, whose reader sleeps first
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +50,7 @@ enum {
 };
 
 static const char *who;
+static unsigned above;
 
 static _Noreturn void failed(const char *fmt, ...)
 {
@@ -211,9 +214,9 @@ static void serve(int listener, void (*one)(int fd), int n)
 
 /* --- the guest ---------------------------------------------------------------------------- */
 
-static int dial_host(unsigned port)
+static int dial(unsigned cid, unsigned port)
 {
-	struct sockaddr_vm a = {.svm_family = VSOCK_FAMILY, .svm_port = port, .svm_cid = 2};
+	struct sockaddr_vm a = {.svm_family = VSOCK_FAMILY, .svm_port = port, .svm_cid = cid};
 	int fd = socket(VSOCK_FAMILY, SOCK_STREAM, 0);
 
 	if (fd < 0)
@@ -222,6 +225,11 @@ static int dial_host(unsigned port)
 		return fd;
 	close(fd);
 	return -1;
+}
+
+static int dial_host(unsigned port)
+{
+	return dial(2, port + above);
 }
 
 static int dial_or_fail(unsigned port)
@@ -233,14 +241,14 @@ static int dial_or_fail(unsigned port)
 	return fd;
 }
 
-static int listen_in_guest(void)
+static int listen_at(unsigned port)
 {
 	struct sockaddr_vm a = {
-		.svm_family = VSOCK_FAMILY, .svm_port = GUEST_PORT, .svm_cid = (unsigned)ANY};
+		.svm_family = VSOCK_FAMILY, .svm_port = port, .svm_cid = (unsigned)ANY};
 	int fd = socket(VSOCK_FAMILY, SOCK_STREAM, 0);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 16))
-		failed("listen at %d", GUEST_PORT);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 64))
+		failed("listen at %u", port);
 	return fd;
 }
 
@@ -253,7 +261,7 @@ static void guest(void)
 	if (dev < 0 || ioctl(dev, LOCAL_CID, &cid))
 		failed("/dev/vsock");
 	printf("guest: cid %u\n", cid);
-	listener = listen_in_guest();
+	listener = listen_at(GUEST_PORT);
 
 	converse(dial_or_fail(ECHO_PORT), 1, BIG);
 	works("there and back");
@@ -315,7 +323,8 @@ static void slow(void)
 
 /* --- the host -------------------------------------------------------------------------------- */
 
-static const char *path;
+static const char *path; /* NULL: on AF_VSOCK, */
+static unsigned guest_cid;
 
 static struct sockaddr_un address(int port)
 {
@@ -328,7 +337,7 @@ static struct sockaddr_un address(int port)
 	return a;
 }
 
-static void begin_server(int port, void (*one)(int fd))
+static int listen_at_path(int port)
 {
 	struct sockaddr_un a = address(port);
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -336,6 +345,13 @@ static void begin_server(int port, void (*one)(int fd))
 	unlink(a.sun_path);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 64))
 		failed("%s", a.sun_path);
+	return fd;
+}
+
+static void begin_server(int port, void (*one)(int fd))
+{
+	int fd = path ? listen_at_path(port) : listen_at((unsigned)port + above);
+
 	if (!fork()) {
 		signal(SIGCHLD, SIG_IGN);
 		alarm(PATIENCE_S);
@@ -344,13 +360,16 @@ static void begin_server(int port, void (*one)(int fd))
 	close(fd);
 }
 
-/* Gives the connection, or -1 if there is none behind "OK N". */
+/* Gives the connection, or -1 if there is none; with a path: behind "OK N". */
 static int dial_guest(int port)
 {
-	struct sockaddr_un a = address(0);
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	char line[32] = "";
 	size_t at = 0;
+
+	if (!path)
+		return dial(guest_cid, (unsigned)port);
+	struct sockaddr_un a = address(0);
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	if (fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof(a))) {
 		dprintf(fd, "CONNECT %d\n", port);
@@ -400,8 +419,14 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	who = argv[1];
+	if (argc > 2)
+		above = (unsigned)strtoul(argv[argc - 1], NULL, 10);
 	if (!strcmp(who, "guest"))
 		guest();
+	else if (!strcmp(who, "again"))
+		converse(dial_or_fail(ECHO_PORT), 3, SMALL), works("there and back");
+	else if (!strcmp(who, "vhost") && argc == 4)
+		guest_cid = (unsigned)strtoul(argv[2], NULL, 10), host();
 	else if (!strcmp(who, "slow"))
 		slow();
 	else if (!strcmp(who, "host") && argc == 3)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/fake_net.h"
 
-#include <endian.h>
+#include "tests/lib/fake_ring.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -142,7 +143,7 @@ static void fake_destroy(struct net *n)
 /* --- rings --------------------------------------------------------------------------------- */
 
 static int fake_take_rings(struct net *n, const struct guest_mem *gm, uint64_t features,
-			   const struct net_ring rings[NET_RINGS])
+			   const struct vhost_ring rings[NET_RINGS])
 {
 	struct fake_net *f = of(n);
 
@@ -156,7 +157,7 @@ static int fake_take_rings(struct net *n, const struct guest_mem *gm, uint64_t f
 	return 0;
 }
 
-static void fake_give_rings(struct net *n, struct net_ring rings[NET_RINGS])
+static void fake_give_rings(struct net *n, struct vhost_ring rings[NET_RINGS])
 {
 	struct fake_net *f = of(n);
 
@@ -168,19 +169,8 @@ static void fake_give_rings(struct net *n, struct net_ring rings[NET_RINGS])
 
 uint16_t fake_net_use(struct fake_net *f, unsigned ring, uint32_t len)
 {
-	struct net_ring *r = &f->rings[ring];
-	const uint16_t *avail = r->avail;
-	uint16_t *used = r->used, slot = r->next % r->size;
-	uint32_t *elems = (uint32_t *)r->used + 1;
-	const uint64_t one = 1;
-
-	assert_true(f->has_rings && r->next != le16toh(avail[1]));
-	elems[2 * slot] = htole32(le16toh(avail[2 + slot]));
-	elems[2 * slot + 1] = htole32(len);
-	r->next++;
-	__atomic_store_n(&used[1], htole16(r->next), __ATOMIC_RELEASE);
-	assert_int_equal(write(r->call, &one, sizeof(one)), sizeof(one));
-	return le16toh(avail[2 + slot]);
+	assert_true(f->has_rings);
+	return fake_ring_use(&f->rings[ring], len);
 }
 
 void fake_net_serves_rings(struct fake_net *f)

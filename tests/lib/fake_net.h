@@ -36,7 +36,7 @@ struct fake_net {
 	/* It can serve the guest's rings (fake_net_serves_rings), and does: the test plays
 	 * the kernel. What it did comes back in `rings`. */
 	bool has_rings;
-	struct net_ring rings[NET_RINGS];
+	struct vhost_ring rings[NET_RINGS];
 	uint64_t ring_features;
 	unsigned takes;
 	int take_error;

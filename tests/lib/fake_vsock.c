@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -81,6 +82,45 @@ struct fake_vsock *fake_vsock_create(void)
 	assert_non_null(f);
 	f->b.ops = &ops;
 	return f;
+}
+
+static int take_rings(struct vsock_backend *b, const struct guest_mem *gm, uint64_t features,
+		      const struct vhost_ring rings[VSOCK_RINGS])
+{
+	struct fake_vsock *f = of(b);
+
+	assert_true(f->attached);
+	assert_false(f->has_rings);
+	f->takes++;
+	f->ring_features = features;
+	if (f->take_error)
+		return f->take_error;
+	memcpy(f->rings, rings, sizeof(f->rings));
+	__atomic_store_n(&f->has_rings, true, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static void give_rings(struct vsock_backend *b, struct vhost_ring rings[VSOCK_RINGS])
+{
+	struct fake_vsock *f = of(b);
+
+	assert_true(f->attached && f->has_rings);
+	for (unsigned i = 0; i < VSOCK_RINGS; i++)
+		rings[i].next = f->rings[i].next;
+	__atomic_store_n(&f->has_rings, false, __ATOMIC_RELEASE);
+}
+
+void fake_vsock_serves_rings(struct fake_vsock *f)
+{
+	static const struct vsock_backend_ops ops = {
+		.attach = attach,
+		.detach = detach,
+		.take_rings = take_rings,
+		.give_rings = give_rings,
+		.destroy = destroy,
+	};
+
+	f->b.ops = &ops;
 }
 
 int fake_vsock_open(struct fake_vsock *f, uint32_t port, void *who)

@@ -26,10 +26,20 @@ struct fake_vsock {
 	unsigned n_answers;
 	uint32_t answers[FAKE_VSOCK_ENDS];
 	void *who[FAKE_VSOCK_ENDS];
+
+	/* It can have the guest's rings (fake_vsock_serves_rings), and then has no connections: the
+	 * test plays the kernel. What it did comes back in `rings`. */
+	bool has_rings; /* atomic */
+	struct vhost_ring rings[VSOCK_RINGS];
+	uint64_t ring_features;
+	unsigned takes;
+	int take_error;
 };
 
 /* For virtio_vsock_init(), which takes it over. */
 struct fake_vsock *fake_vsock_create(void);
+/* From here on it has the rings. Before the device is started. */
+void fake_vsock_serves_rings(struct fake_vsock *f);
 /* Hand a connection to the guest's `port` in: our end of it, or the negative errno that open()
  * gave. */
 int fake_vsock_open(struct fake_vsock *f, uint32_t port, void *who);

@@ -365,6 +365,22 @@ static void vsocks(void **state)
 	vm_config_fini(&c);
 	assert_int_equal(parse("-kx", "--vsock", "a,cid=4294967294"), CONFIG_RUN);
 	assert_int_equal(c.vsock.cid, 4294967294);
+	assert_false(c.vsock.vhost);
+	vm_config_fini(&c);
+	/* By the host's kernel, and back; a file of that name has another. */
+	assert_int_equal(parse("-kx", "--vsock", "vhost"), CONFIG_RUN);
+	assert_true(c.vsock.vhost);
+	assert_null(c.vsock.path);
+	assert_int_equal(c.vsock.cid, 3);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--vsock", "a", "--vsock", "vhost,cid=9"), CONFIG_RUN);
+	assert_true(c.vsock.vhost);
+	assert_null(c.vsock.path);
+	assert_int_equal(c.vsock.cid, 9);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--vsock", "vhost", "--vsock", "./vhost"), CONFIG_RUN);
+	assert_false(c.vsock.vhost);
+	assert_string_equal(c.vsock.path, "./vhost");
 }
 
 static void bad_vsocks(void **state)
@@ -383,6 +399,8 @@ static void bad_vsocks(void **state)
 	refused("--vsock cids: unknown key; did you mean cid?", "-kx", "--vsock", "a,cids=3");
 	refused("--vsock port: unknown key; a vsock has cid", "-kx", "--vsock", "a,port=3");
 	refused("--vsock: ", "-kx", "--vsock");
+	refused("--vsock cid=2: not an address", "-kx", "--vsock", "vhost,cid=2");
+	refused("--vsock cid=4294967295: not an address", "-kx", "--vsock", "vhost,cid=4294967295");
 }
 
 static void bad_shares(void **state)

@@ -107,6 +107,14 @@ static void paths_are_absolute(void **state)
 	snprintf(want, sizeof(want), "vsock = \"%s/v,cid=3\"\n", cwd);
 	assert_non_null(strstr(text, want));
 	free(text);
+	vm_config_fini(&c);
+	/* It is no path. */
+	assert_int_equal(parse("-k", "k", "--vsock", "vhost,cid=7"), CONFIG_RUN);
+	text = written(NULL, NULL);
+	assert_non_null(strstr(text, "vsock = \"vhost,cid=7\"\n"));
+	free(text);
+	comes_back();
+	assert_true(c.vsock.vhost);
 	free(cwd);
 }
 

@@ -70,7 +70,7 @@ static void we_work(struct net_rig *r)
 static void test_the_backend_gets_the_rings(void **state)
 {
 	struct net_rig *r = *state;
-	const struct net_ring *rings = r->net->rings;
+	const struct vhost_ring *rings = r->net->rings;
 
 	net_rig_go(r, NET_RIG_ALL);
 	assert_true(r->net->has_rings);

@@ -43,7 +43,7 @@ struct rig {
 	struct loop *loop;
 	struct guest_mem gm;
 	struct virtq_driver d[NET_RINGS];
-	struct net_ring rings[NET_RINGS];
+	struct vhost_ring rings[NET_RINGS];
 	bool has_rings;
 	int packets;
 	unsigned broken, lost;
@@ -137,7 +137,7 @@ static int setup(void **state)
 		struct virtq_driver *d = &r->d[i];
 
 		virtq_driver_init(d, &r->gm, RING(i), SIZE);
-		r->rings[i] = (struct net_ring){
+		r->rings[i] = (struct vhost_ring){
 			.size = SIZE,
 			.desc = guest_mem_hva(&r->gm, d->desc, 1),
 			.avail = guest_mem_hva(&r->gm, d->avail, 1),

@@ -284,6 +284,10 @@ int command_complete(struct vm_config *c, struct err *e)
 	if (c->n_initrds)
 		return err_usage(e, -EINVAL,
 				 "--initrd: not with a command, which minivmm's own init runs");
+	if (c->vsock.vhost)
+		return err_usage(e, -EINVAL,
+				 "--vsock vhost: not with a command, whose streams go the same "
+				 "way; give a path instead");
 	if (c->command.init && c->command.root)
 		return err_usage(
 			e, -EINVAL,

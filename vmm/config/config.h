@@ -114,11 +114,21 @@ struct command_config {
 #define CONFIG_CID_MIN 3u
 #define CONFIG_CID_MAX 0xfffffffeu
 
+/* Instead of a path: the host's kernel has the guest's sockets. */
+#define CONFIG_VSOCK_VHOST "vhost"
+
 /* Sockets between the guest and its host. */
 struct vsock_config {
-	char *path; /* of the host's unix sockets; NULL: there is no such device */
+	char *path; /* of the host's unix sockets; NULL: none of those */
+	bool vhost; /* instead: of AF_VSOCK, by the host's kernel */
 	uint32_t cid;
 };
+
+/* Is there such a device, but for a command's? */
+static inline bool config_has_vsock(const struct vsock_config *v)
+{
+	return v->path || v->vhost;
+}
 
 /* Where programs meet us; neither: nowhere. */
 enum { MEETING_FD_SYSTEMD = -1 };

@@ -291,11 +291,13 @@ const struct option_def options[] = {
 	  "Our init mounts it on MOUNTPOINT; \"/\" or\n"
 	  "root=TAG rootfstype=virtiofs make it the root",
 	  .set = share_set_spec, .clear = share_clear_all, .no_env = true },
-	{ "vsock", KEY_VSOCK, "PATH[,cid=N]", "devices",
+	{ "vsock", KEY_VSOCK, "PATH|vhost[,cid=N]", "devices",
 	  "the guest's AF_VSOCK as unix sockets: port P of\n"
 	  "CID 2 is who listens at PATH_P; who connects to\n"
 	  "PATH and says \"CONNECT P\" gets the guest's own\n"
-	  "port P. N is the guest's CID (default 3)",
+	  "port P. With vhost the host's kernel has them,\n"
+	  "as AF_VSOCK. N is the guest's CID (default 3);\n"
+	  "with vhost no two guests have the same",
 	  .set = vsock_set_spec },
 	{ "rng", KEY_RNG, "on|off", "devices",
 	  "a source of entropy (default on)",

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vsock: --vsock, one setting with the keys of spec.h: given again, it is another as a
- * whole. */
+ * whole. A word in place of the path, CONFIG_VSOCK_VHOST, says who else has the sockets; a file of
+ * that name is "./vhost". */
 #include "vmm/config/size.h"
 #include "vmm/config/spec.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int set_path(void *thing, const char *value, const struct origin *o, struct err *e)
 {
 	struct vsock_config *v = thing;
 
-	return option_path(&v->path, value, o, e);
+	v->vhost = strcmp(value, CONFIG_VSOCK_VHOST) == 0;
+	return v->vhost ? 0 : option_path(&v->path, value, o, e);
 }
 
 static int set_cid(void *thing, const char *value, const struct origin *o, struct err *e)

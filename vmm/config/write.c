@@ -219,8 +219,11 @@ static void put_vsock(struct out *o, const struct vsock_config *v)
 		o->error = err_host(o->e, -ENOMEM, "vsock: out of memory");
 		return;
 	}
-	fprintf(f, "%s", *v->path == '/' ? "" : o->cwd);
-	for (const char *p = v->path; *p; p++)
+	if (v->vhost)
+		fputs(CONFIG_VSOCK_VHOST, f);
+	else
+		fputs(*v->path == '/' ? "" : o->cwd, f);
+	for (const char *p = v->vhost ? "" : v->path; *p; p++)
 		fprintf(f, *p == ',' ? ",," : "%c", *p);
 	fprintf(f, ",cid=%u", v->cid);
 	fclose(f);
@@ -285,7 +288,7 @@ int config_write(const struct vm_config *c, const uint8_t (*macs)[6], const char
 	fprintf(file, "\n[devices]\n");
 	put_on(&o, "rng", c->rng);
 	put_on(&o, "balloon", c->balloon);
-	if (c->vsock.path)
+	if (config_has_vsock(&c->vsock))
 		put_vsock(&o, &c->vsock);
 	fprintf(file, "\n[console]\n");
 	put_console(&o, "serial", &c->serial);

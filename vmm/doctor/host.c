@@ -197,7 +197,7 @@ void report_host(struct report *r, const char *root)
 	look_for_device(r, root, "/dev/net/tun", "--net tap",
 			"modprobe tun; root, or a tap that was made for the user");
 	look_for_device(r, root, "/dev/vhost-net", "quicker --net tap", "modprobe vhost_net");
-	look_for_device(r, root, "/dev/vhost-vsock", "--vsock", "modprobe vhost_vsock");
+	look_for_device(r, root, "/dev/vhost-vsock", "--vsock vhost", "modprobe vhost_vsock");
 	try_io_uring(r);
 	try_userfaultfd(r);
 	try_landlock(r);

@@ -235,9 +235,10 @@ static json_t *vsock_of(const struct machine *m)
 {
 	const struct vsock_config *c = &m->config->vsock;
 
-	return c->path ? json_pack("{s:o, s:I}", "path", any_text(c->path), "cid",
-				   (json_int_t)c->cid)
-		       : json_null();
+	if (!config_has_vsock(c))
+		return json_null();
+	return json_pack("{s:o, s:b, s:I}", "path", c->path ? any_text(c->path) : json_null(),
+			 "vhost", c->vhost, "cid", (json_int_t)c->cid);
 }
 
 static json_t *kernel_of(const struct kernel *k, const struct boot_entry *entry)
@@ -383,7 +384,8 @@ static void print_shares(const json_t *list, FILE *out)
 static void print_vsock(const json_t *o, FILE *out)
 {
 	if (!json_is_null(o))
-		fprintf(out, "\nVsock\n  CID %llu: %s\n", num(o, "cid"), text(o, "path"));
+		fprintf(out, "\nVsock\n  CID %llu: %s\n", num(o, "cid"),
+			json_is_true(json_object_get(o, "vhost")) ? "vhost" : text(o, "path"));
 }
 
 static void print(const json_t *all, FILE *out)

@@ -67,7 +67,7 @@ static unsigned list_extras(const struct vm_config *c, const char *extras[EXTRAS
 		extras[n++] = "af_packet";
 	if (c->n_shares)
 		extras[n++] = "virtiofs";
-	if (c->vsock.path)
+	if (config_has_vsock(&c->vsock))
 		extras[n++] = "vmw_vsock_virtio_transport";
 	if (c->rng)
 		extras[n++] = "virtio_rng";

@@ -125,7 +125,8 @@ struct shared_dir {
 /* The virtio-vsock device and the thread that serves it. */
 struct vsock {
 	struct vsock_backend *backend; /* owned until the device is made; NULL: there is none */
-	struct vsock_backend *sockets; /* that, or a part of it: of --vsock; NULL: not wanted */
+	struct vsock_backend
+		*sockets; /* that, or a part of it: of --vsock PATH; NULL: not wanted */
 	struct io_thread *thread;
 	struct virtio_vsock dev;
 	struct virtio_slot slot;
@@ -284,12 +285,12 @@ void machine_end_shares(struct machine *m);
 bool machine_command_has_terminal(void);
 char *machine_pack_command(const struct machine *m, size_t *len);
 
-/* vsock.c: could --vsock's path be made? It is, with the device; the last two: as with the other
- * virtio devices. */
+/* vsock.c: could --vsock's path be made? It is, with the device; vhost-vsock is opened, but for a
+ * machine that is only described. The last two: as with the other virtio devices. */
 #define MACHINE_VSOCK_NAME "vsock"
 static inline bool machine_has_vsock(const struct vm_config *c)
 {
-	return c->vsock.path || c->command.wanted;
+	return config_has_vsock(&c->vsock) || c->command.wanted;
 }
 /* How many there are that hold descriptors for a guest: the shares, and a vsock that it may open
  * connections with. Each gets no more than its part, that the machine has some left for itself. */

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The vsock, for a command, for --vsock, or for both: its path is judged with the other files, so
- * that a wrong one shows at once, and made with the device. It has a thread of its own. */
+ * that a wrong one shows at once, and made with the device. It has a thread of its own, be it for
+ * events alone where the host's kernel does the rest. */
 #include "devices/backend/vsock_unix.h"
+#include "devices/backend/vsock_vhost.h"
 #include "vmm/base/fd.h"
 #include "vmm/machine/parts.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Of the process's descriptors connections get a quarter at most, and no more than a share. */
@@ -20,11 +24,33 @@ static unsigned conns_max(const struct machine *m)
 				VIRTIO_VSOCK_CONNS_MAX);
 }
 
+static void destroy_nothing(struct vsock_backend *b)
+{
+	free(b);
+}
+
+/* A machine that is only described takes no address from others: its device is never started, so
+ * nobody calls but at its end. */
+static int describe_vhost(struct vsock_backend **out, struct err *e)
+{
+	static const struct vsock_backend_ops ops = {.destroy = destroy_nothing};
+
+	*out = calloc(1, sizeof(**out));
+	if (!*out)
+		return err_host(e, -ENOMEM, "--vsock: out of memory");
+	(*out)->ops = &ops;
+	return 0;
+}
+
 int machine_open_vsock(struct machine *m, struct err *e)
 {
 	const struct vsock_config *c = &m->config->vsock;
-
 	struct vsock *v = &m->vsock;
+
+	if (c->vhost)
+		return m->dry ? describe_vhost(&v->backend, e)
+			      : vsock_vhost_open(&v->backend, "--vsock " CONFIG_VSOCK_VHOST, c->cid,
+						 e);
 	int ret = c->path ? vsock_unix_create(&v->sockets, "--vsock", c->path, e) : 0;
 
 	v->backend = v->sockets;
@@ -54,7 +80,8 @@ int machine_make_vsock(struct machine *m, struct err *e)
 		return e->code;
 	const struct virtio_vsock_options options = {
 		.name = MACHINE_VSOCK_NAME,
-		.cid = v->sockets ? m->config->vsock.cid : VIRTIO_VSOCK_CID_MIN,
+		.cid = config_has_vsock(&m->config->vsock) ? m->config->vsock.cid
+							   : VIRTIO_VSOCK_CID_MIN,
 		.conns_max = conns_max(m),
 	};
 
