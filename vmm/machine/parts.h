@@ -15,6 +15,7 @@
 #include "devices/pci/hotplug.h"
 #include "devices/power/power.h"
 #include "devices/power/pvpanic.h"
+#include "devices/power/vmgenid.h"
 #include "devices/ps2/i8042.h"
 #include "devices/rtc/cmos.h"
 #include "devices/serial/uart16550.h"
@@ -182,6 +183,7 @@ struct machine {
 	struct i8042 i8042;
 	struct power power;
 	struct pvpanic pvpanic;
+	struct vmgenid vmgenid;
 	struct pci_host pci; /* not with --transport mmio */
 	struct pci_conf1 conf1;
 	unsigned n_plugged; /* virtio devices so far: those of board.n_virtio, */

@@ -332,7 +332,7 @@ int saved_load_devices(struct machine *m, struct err *e)
 			"--restore: the saved machine has a device '%s' that this one would "
 			"not have; leave the setting away that takes it from it",
 			name);
-	return ret;
+	return ret ? ret : vmgenid_renew(&m->vmgenid, e);
 }
 
 void saved_close(struct machine *m)
