@@ -175,6 +175,32 @@ static void a_restore_reads_it(void **state)
 	refused("--dry-run: not together", "--restore", word, "--dry-run");
 }
 
+/* The file's addresses are the one's that was saved: a clone has others, or what is said now. */
+static void a_clone_reads_it(void **state)
+{
+	char word[200];
+
+	scratch_text(&s, "machine.ini",
+		     "[boot]\nkernel = /k\n[net.a]\ntap = t0\nmac = 02:00:00:00:00:01\n");
+	assert_int_equal(parse("--restore", s.path), CONFIG_RUN);
+	assert_true(c.nets[0].has_mac && !c.restore.is_clone);
+	vm_config_fini(&c);
+	snprintf(word, sizeof(word), "%s,clone=17", s.path);
+	assert_int_equal(parse("--restore", word), CONFIG_RUN);
+	assert_true(c.restore.is_clone && c.restore.clone == 17);
+	assert_string_equal(c.nets[0].tap, "t0");
+	assert_false(c.nets[0].has_mac);
+	vm_config_fini(&c);
+	assert_int_equal(parse("--restore", word, "-n", "tap=t1,mac=02:00:00:00:00:02"),
+			 CONFIG_RUN);
+	assert_true(c.nets[0].has_mac && c.nets[0].mac[5] == 2);
+	vm_config_fini(&c);
+	refused("--restore clone=x: not a clone's number", "--restore", "/x,clone=x");
+	refused("--restore clone=4294967296: not a clone's number", "--restore",
+		"/x,clone=4294967296");
+	refused("--restore clone=-1: not a clone's number", "--restore", "/x,clone=-1");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +211,7 @@ int main(void)
 		cmocka_unit_test_teardown(what_no_file_can_say, fini),
 		cmocka_unit_test_teardown(a_full_disk_is_an_error, fini),
 		cmocka_unit_test_teardown(a_restore_reads_it, fini),
+		cmocka_unit_test_teardown(a_clone_reads_it, fini),
 	};
 	int ret;
 

@@ -466,6 +466,8 @@ static int apply_saved(struct vm_config *c, const char *word, struct err *e)
 				strerror(errno));
 	if (!err)
 		err = apply_file(c, file, e);
+	for (unsigned i = 0; c->restore.is_clone && i < c->n_nets; i++)
+		c->nets[i].has_mac = false;
 	free(file);
 	return err;
 }

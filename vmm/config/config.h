@@ -152,6 +152,8 @@ struct restore_config {
 	bool eager;     /* read its memory; else it is mapped, and read as the guest touches it */
 	bool any_cpu;   /* also where this host's CPU lacks features that the guest knows of */
 	bool any_disks; /* also with disks that have been written to since */
+	bool is_clone;  /* one of several: its networks have MAC addresses of their own, */
+	uint32_t clone; /* and this is its number */
 };
 
 enum transport { TRANSPORT_PCI, TRANSPORT_MMIO };

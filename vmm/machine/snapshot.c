@@ -193,7 +193,7 @@ static int write_config(const struct machine *m, struct writing *s, struct err *
 	if (!f)
 		return err_host(e, -ENOMEM, "snapshot: out of memory");
 	for (unsigned i = 0; i < c->n_nets; i++)
-		memcpy(macs[i], m->nics[i].mac, sizeof(macs[i]));
+		memcpy(macs[i], m->nics[i].net.mac, sizeof(macs[i]));
 	int ret = config_write(c, macs, c->cmdline ? SNAPSHOT_CMDLINE : NULL, f, e);
 
 	fclose(f);
