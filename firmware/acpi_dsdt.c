@@ -12,8 +12,10 @@
  *	  Device (COM1) PNP0501             the serial ports, if there are any:
  *	  Device (COM2) PNP0501             _UID 1 and 2
  *	  Device (PEVT) QEMU0001            pvpanic
- *	  Device (PWRB) PNP0C0C             the power button, and
- *	  Device (GED)  ACPI0013            the interrupt that tells of a press, and of the slots
+ *	  Device (PWRB) PNP0C0C             the power button
+ *	  Device (VGEN) VM_Gen_Counter      where the VM generation ID is
+ *	  Device (GED)  ACPI0013            the interrupt that tells of a press, of the slots,
+ *	                                    and that the guest is another
  *	}
  *
  * Processors are in the MADT only: an ACPI0007 device adds nothing until one can
@@ -34,9 +36,11 @@ enum {
 	GED_EVENT_PORT = LAYOUT_ACPI_SLEEP + 2,
 	GED_POWER_BUTTON = 1 << 0,
 	GED_HOTPLUG = 1 << 1,
+	GED_VMGENID = 1 << 2,
 	NOTIFY_DEVICE_CHECK = 1, /* [ACPI 6.5 table 5.168] */
 	NOTIFY_EJECT_REQUEST = 3,
 	NOTIFY_PRESSED = 0x80, /* [ACPI 6.5 table 5.169] */
+	NOTIFY_NEW_ID = 0x80,  /* a device's own [VMGENID 3] */
 	STA_ALL = 0x0f,        /* present, enabled, shown, working [ACPI 6.5 6.3.7] */
 };
 
@@ -346,6 +350,43 @@ static void put_power_button(struct aml *a)
 	aml_end(a);
 }
 
+/* Both of the names under which drivers look for it: the first one is longer than an id may be,
+ * so it has got the other. ADDR is the low half of the address, and the high half. */
+static void put_vmgenid(struct aml *a)
+{
+	aml_device(a, "VGEN");
+	aml_name(a, "_HID");
+	aml_string(a, "MVMM0001");
+	aml_name(a, "_CID");
+	aml_package(a, 2);
+	aml_string(a, "VM_Gen_Counter");
+	aml_string(a, "VMGENCTR");
+	aml_end(a);
+	aml_name(a, "_DDN");
+	aml_string(a, "VM_Gen_Counter");
+	name_integer(a, "_UID", 0);
+	aml_name(a, "ADDR");
+	aml_package(a, 2);
+	aml_integer(a, (uint32_t)LAYOUT_VMGENID);
+	aml_integer(a, LAYOUT_VMGENID >> 32);
+	aml_end(a);
+	aml_end(a);
+}
+
+/* If (Local0 & event) { Notify (device, what) } */
+static void notify_event(struct aml *a, unsigned event, const char *device, unsigned what)
+{
+	aml_if(a);
+	aml_and(a);
+	aml_local(a, 0);
+	aml_integer(a, event);
+	aml_integer(a, 0); /* no target */
+	aml_notify(a);
+	aml_ref(a, device);
+	aml_integer(a, what);
+	aml_end(a);
+}
+
 /* An edge on the GED's interrupt says that the event byte has news; reading the
  * byte clears it. [ACPI 6.5 5.6.9] */
 static void put_ged(struct aml *a, const struct board *b)
@@ -367,15 +408,8 @@ static void put_ged(struct aml *a, const struct board *b)
 	aml_store(a);
 	aml_ref(a, "EVTB");
 	aml_local(a, 0);
-	aml_if(a);
-	aml_and(a);
-	aml_local(a, 0);
-	aml_integer(a, GED_POWER_BUTTON);
-	aml_integer(a, 0); /* no target */
-	aml_notify(a);
-	aml_ref(a, "PWRB");
-	aml_integer(a, NOTIFY_PRESSED);
-	aml_end(a);
+	notify_event(a, GED_POWER_BUTTON, "PWRB", NOTIFY_PRESSED);
+	notify_event(a, GED_VMGENID, "VGEN", NOTIFY_NEW_ID);
 	if (b->n_hotplug) {
 		aml_if(a);
 		aml_and(a);
@@ -413,6 +447,7 @@ int acpi_build_dsdt(const struct board *b, uint8_t *buf, size_t cap)
 		put_com(&a, "COM2", 2, LAYOUT_COM2, LAYOUT_GSI_COM2);
 	put_pvpanic(&a);
 	put_power_button(&a);
+	put_vmgenid(&a);
 	put_ged(&a, b);
 	aml_end(&a);
 

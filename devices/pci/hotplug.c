@@ -132,6 +132,15 @@ int pci_hotplug_ask(struct pci_hotplug *h, const struct pci_dev *d)
 	return ret;
 }
 
+bool pci_hotplug_has(struct pci_hotplug *h, const struct pci_dev *d)
+{
+	pthread_mutex_lock(&h->lock);
+	bool has = h->devs[d->slot] == d;
+
+	pthread_mutex_unlock(&h->lock);
+	return has;
+}
+
 uint32_t pci_hotplug_take_ejected(struct pci_hotplug *h)
 {
 	pthread_mutex_lock(&h->lock);

@@ -54,6 +54,8 @@ int pci_hotplug_plug(struct pci_hotplug *h, struct pci_dev *d);
 /* Ask the guest to give *d up; again is fine. 0, or -ENOENT if it is not plugged (any more). Any
  * thread. */
 int pci_hotplug_ask(struct pci_hotplug *h, const struct pci_dev *d);
+/* Is *d plugged, and not ejected? Any thread. */
+bool pci_hotplug_has(struct pci_hotplug *h, const struct pci_dev *d);
 /* A bit for each slot whose function was ejected since the last call: it is off the bus, and nobody
  * here knows it any more. A vCPU may still be in its code. Any thread. */
 uint32_t pci_hotplug_take_ejected(struct pci_hotplug *h);

@@ -13,8 +13,9 @@
  *
  * Power button: sets a bit in the event byte and gives the GED's line an edge.
  * The AML behind that interrupt reads the byte, which clears it, and notifies
- * PWRB. Hot-plug has the bit beside it, and what it is about in registers of its own. The bit
- * outlives an edge that finds no listener: whichever edge comes next delivers both.
+ * PWRB. Hot-plug has the bit beside it, and what it is about in registers of its own; the VM
+ * generation ID has the next, and lies in RAM. The bit outlives an edge that finds no listener:
+ * whichever edge comes next delivers both.
  */
 #include "devices/power/power.h"
 
@@ -26,7 +27,7 @@
 enum { SLEEP_CONTROL = 0, SLEEP_STATUS = 1, GED_EVENTS = 2 };
 enum { SLP_TYP_SHIFT = 2, SLP_TYP = 0x1c, SLP_EN = 0x20 };
 enum { RST_SYS = 0x02, RST_CPU = 0x04, RST_FULL = 0x08, RST_BITS = RST_SYS | RST_CPU | RST_FULL };
-enum { EVENT_BITS = POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG };
+enum { EVENT_BITS = POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG | POWER_EVENT_VMGENID };
 
 /* --- ACPI -------------------------------------------------------------------- */
 
@@ -95,6 +96,11 @@ void power_button_press(struct power *p)
 void power_hotplug_event(struct power *p)
 {
 	tell(p, POWER_EVENT_HOTPLUG);
+}
+
+void power_vmgenid_event(struct power *p)
+{
+	tell(p, POWER_EVENT_VMGENID);
 }
 
 /* --- 0xcf9 ------------------------------------------------------------------- */

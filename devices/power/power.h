@@ -29,6 +29,7 @@ enum {
 	POWER_RESET_VALUE = 0x06,
 	POWER_EVENT_BUTTON = 0x01,  /* bits in the event byte */
 	POWER_EVENT_HOTPLUG = 0x02, /* devices/pci/hotplug.h has news */
+	POWER_EVENT_VMGENID = 0x04, /* vmgenid.h has */
 };
 
 struct power {
@@ -51,6 +52,9 @@ void power_button_press(struct power *p);
 
 /* Tell the guest's ACPI code to look at the hot-plug registers. Any thread; it never waits. */
 void power_hotplug_event(struct power *p);
+
+/* Tell the guest's ACPI code that the VM generation ID has changed. Any thread. */
+void power_vmgenid_event(struct power *p);
 
 /* POWER_ACPI_PORTS ports; `dev` is the struct power. */
 extern const struct io_ops power_acpi_io_ops;

@@ -300,8 +300,9 @@ static void started(void *dev, unsigned lane)
 		n->active = wanted;
 		virtio_fail(&n->v, "the host has no resources for its network");
 	}
-	if (n->link_told != virtio_net_link(n)) {
+	if (n->link_told != virtio_net_link(n) || !n->mac_told) {
 		n->link_told = virtio_net_link(n);
+		n->mac_told = true;
 		virtio_notify_config(&n->v);
 	}
 }
@@ -366,13 +367,14 @@ static int load(void *dev, struct state_reader *r, struct err *e)
 	if (r->error || !active || active > n->n_pairs ||
 	    (active > 1 && !(n->v.features & VIRTIO_NET_F_MQ)))
 		return err_host(e, -EBADMSG, "saved state: %s: not of a network", n->v.name);
-	if (memcmp(mac, n->mac, sizeof(mac)) != 0)
-		return err_host(e, -EINVAL,
-				"saved state: %s: the guest knows it as "
-				"%02x:%02x:%02x:%02x:%02x:%02x; give that with mac=",
-				n->v.name, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-	/* The link is as it is here and now; a driver that believes otherwise is told. */
+	if (mac[0] & 1)
+		return err_host(e, -EBADMSG, "saved state: %s: a group's MAC", n->v.name);
+	/* The link is as it is here and now; a driver that believes otherwise is told. So it is of
+	 * another MAC, which Linux's takes when it is bound anew and not before. */
 	n->link_told = link;
+	if (!n->mac_fixed)
+		memcpy(n->mac, mac, sizeof(n->mac));
+	n->mac_told = !memcmp(mac, n->mac, sizeof(mac));
 	n->active = active;
 	return 0;
 }
@@ -428,7 +430,8 @@ int virtio_net_init(struct virtio_net *n, struct net *const *backends, unsigned 
 	for (unsigned i = 0; i < n_queues; i++)
 		sizes[i] = VIRTQ_SIZE_MAX;
 	memset(n, 0, sizeof(*n));
-	n->link_up = n->link_told = true;
+	n->link_up = n->link_told = n->mac_told = true;
+	n->mac_fixed = options->mac_fixed;
 	n->active = 1;
 	n->mtu = backends[0]->mtu;
 	for (unsigned i = 0; i < NET_RINGS; i++) {

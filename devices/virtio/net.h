@@ -110,6 +110,7 @@ struct virtio_net_pair {
 struct virtio_net {
 	struct virtio v; /* for the transport */
 	uint8_t mac[6];
+	bool mac_fixed;
 	bool link_up; /* atomic: any thread */
 	bool lost;    /* atomic: its network is gone, for good */
 	int relink;   /* eventfd, owned: look at link_up and the limits again */
@@ -121,6 +122,7 @@ struct virtio_net {
 	/* The loop's. */
 	unsigned active; /* pairs that the driver wants, the first ones */
 	bool link_told;  /* what the driver of a restored device has seen last */
+	bool mac_told;   /* it has seen the MAC, or was told that there is another */
 	struct loop_fd *relink_watch;
 	struct loop_timer *timer; /* rings when the first of those that wait may go on */
 	uint64_t rings_at;        /* ns of the limits' clock, while the timer runs; else 0 */
@@ -130,8 +132,10 @@ struct virtio_net {
 };
 
 struct virtio_net_options {
-	const char *name;   /* for log lines, borrowed: "net0" */
-	uint8_t mac[6];     /* a unicast address */
+	const char *name; /* for log lines, borrowed: "net0" */
+	uint8_t mac[6];   /* a unicast address */
+	bool mac_fixed; /* load: it is this one, whatever the saved device had; else the saved one's
+			 */
 	struct rates limit; /* of each direction; zeroes: none */
 	const struct clock
 		*clock; /* for the limit; borrowed, outlives the device; NULL: the host's */
@@ -143,8 +147,7 @@ struct virtio_net_options {
 int virtio_net_init(struct virtio_net *n, struct net *const *backends, unsigned n_pairs,
 		    const struct virtio_net_options *options, struct guest_mem *gm,
 		    struct loop *loop);
-/* As virtio_fini(); then the backends are destroyed. A saved state is refused with
- * -EINVAL when the MAC is another. */
+/* As virtio_fini(); then the backends are destroyed. */
 void virtio_net_fini(struct virtio_net *n);
 
 /* Plug the cable in or pull it: the driver gets a configuration interrupt; while it

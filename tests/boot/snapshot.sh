@@ -296,3 +296,89 @@ test_vhost_vsock_is_not_tracked() {
 	vm_wait 60 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status"
 }
+
+# Linux that goes on from one snapshot twice. What its random numbers were is in uuids.1 and uuids.2. MARK:
+# the kernel's line when it is told that it is another, or "-": this one does not learn of it.
+forked() { # MARK OPTION...
+	local i mark=$1; shift
+	place
+	guest "uuids() { for n in 1 2 3 4 5 6 7 8; do cat /proc/sys/kernel/random/uuid; done | tr '\n' ' '; }
+		uuids >/dev/null; echo before \$(dmesg | grep -c 'virtual machine fork'); echo waiting; read -r _
+		[ '$mark' = - ] || until dmesg | grep -q '$mark'; do sleep 0.1; done
+		echo \"uuids \$(uuids)\"; echo \"after \$(dmesg | grep -c 'crng reseeded due to virtual machine fork')\"
+		echo '@@ warnings'; warnings; [ '$mark' != - ] || reboot -f"
+	vm_start -k "$kernel" -i "$initrd" --control "$sock" --append quiet "$@"
+	vm_expect '^waiting' 200 || fail "$vm_why"
+	says '^before 0$'
+	put_away
+	for i in 1 2; do
+		taken_out
+		vm_send $'\n'
+		vm_wait 100 || fail "$vm_why"
+		[ "$vm_status" = 0 ] || fail "status $vm_status"
+		says "^after $([ "$mark" = - ] && echo 0 || echo 1)\$"
+		console | sed -n 's/^uuids //p' >"$vm_dir/uuids.$i"
+		[ "$(wc -w <"$vm_dir/uuids.$i")" = 8 ] || fail "its numbers: $(cat "$vm_dir/uuids.$i")"
+		clean_dmesg
+	done
+	same=$(cat "$vm_dir"/uuids.? | tr ' ' '\n' | sed '/^$/d' | sort | uniq -d | wc -l)
+	echo "$same of 8 numbers are the same" >"$vm_dir/note"
+}
+# They are others then.
+told_apart() { # OPTION...
+	kernel tuned
+	forked 'crng reseeded due to virtual machine fork' "$@"
+	[ "$same" = 0 ] || fail "two machines have the same random numbers: $(cat "$vm_dir"/uuids.?)"
+}
+test_random_numbers() { told_apart; }
+test_random_numbers_mmio() { told_apart --transport mmio; }
+# Both sides of the hole have RAM.
+test_random_numbers_4_gib_long() { told_apart -m 4G -c 4; }
+# Who does not look at ACPI hears nothing, and is none the worse.
+test_random_numbers_without_acpi() { kernel tuned; forked - --append acpi=off; }
+
+# A clone's MAC address is another one. Linux goes on with the one that it knows, and has the new one
+# when it binds the driver anew; the network works with both.
+mac_of_a_clone() { # OPTION...
+	local minivmm=$vm_binary mac
+	place
+	kernel tuned
+	cat >"$vm_dir/beside" <<-BESIDE
+		#!/bin/bash
+		[ "\$1" = inside ] || exec unshare -n "\$0" inside "\$@"
+		shift
+		export PATH=\$PATH:/usr/sbin:/sbin
+		ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
+		exec $minivmm "\$@"
+	BESIDE
+	chmod 755 "$vm_dir/beside"
+	# shellcheck disable=SC2016
+	guest 'up() { ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up; }
+		tell() { n=0; until ping -c 1 -W 2 10.8.0.1 >/dev/null; do n=$((n + 1)); [ $n -lt 60 ] || break; done
+			echo "$1 $(cat /sys/class/net/eth0/address) $([ $n -lt 60 ] && echo reached)"; }
+		up; tell before; echo waiting; read -r _; tell kept
+		device=$(basename "$(readlink /sys/class/net/eth0/device)")
+		for way in unbind bind; do echo "$device" >/sys/bus/virtio/drivers/virtio_net/$way; done
+		up; tell after; echo "@@ warnings"; warnings'
+	vm_binary=$vm_dir/beside
+	vm_start -k "$kernel" -i "$initrd" -m 128M --control "$sock" -n tap=t0,mac=02:00:00:00:00:02 --append quiet "$@"
+	vm_expect '^waiting' 300 || fail "$vm_why"
+	says '^before 02:00:00:00:00:02 reached$'
+	vm_binary=$minivmm
+	put_away
+	vm_binary=$vm_dir/beside
+	vm_start --restore "$dir/snap,clone=3" --control "$sock"
+	until there test -S "$sock"; do sleep 0.1; done
+	vm_binary=$minivmm
+	ctl status --json
+	mac=$(jq -r .nets.net0.mac "$vm_dir/answer")
+	[[ $mac =~ ^[0-9a-f][26ae]: && $mac != 02:00:00:00:00:02 ]] || fail "its address: $mac"
+	vm_send $'\n'
+	vm_wait 100 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	says '^kept 02:00:00:00:00:02 reached$'
+	says "^after $mac reached\$"
+	clean_dmesg
+}
+test_mac_of_a_clone() { mac_of_a_clone; }
+test_mac_of_a_clone_mmio_long() { mac_of_a_clone --transport mmio; }

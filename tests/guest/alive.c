@@ -5,11 +5,14 @@
  * debug register, the TSC, the chips' registers and the other of cpus=N processors, sleeps by the
  * APIC's timer, writes a sector of the disk, if there is one, and reads the one before; and says
  * which round it was. It ends after rounds=N, or at the power button.
+ * With generation=1 each round also says the VM generation ID, and how often its event has come.
  * With away=1 it only looks whether it has been away for half a second, says "!" when it has, and
  * ends by a reset, or with stay=1 halts for ever.
  *
  * RUN: --append rounds=3
  * EXPECT: round 3
+ * RUN: --append rounds=3 --append generation=1
+ * EXPECT: told 0
  * RUN: --append rounds=3 --append cpus=2 --cpus 2 --disk DISK --append mib=8
  * DISK: 1M
  * EXPECT: round 3
@@ -22,7 +25,9 @@
 
 enum {
 	COM1_SCRATCH = 0x3f8 + 7,
-	BUTTON_EVENTS = 0x602,
+	EVENTS = 0x602,
+	BUTTON = 1 << 0,
+	GENERATION = 1 << 2,
 	IOAPIC_ENTRY = 0x10 + 2 * 11,
 	CMOS_FREE = 0x40,
 	DISK_VECTOR = 0x50,
@@ -32,6 +37,7 @@ enum {
 	RAM = 16 << 20,
 };
 
+#define GENERATION_ID  0xef000ull
 #define KERNEL_GS_BASE 0xc0000102u
 #define MARK           0x17ed0ddba11ull /* a canonical address as well */
 
@@ -200,6 +206,15 @@ static void check_disk(uint64_t round)
 	expect(!memcmp(data, want, sizeof(want)));
 }
 
+/* Was the button pressed? Counts the other event. */
+static bool pressed(unsigned *told)
+{
+	uint8_t events = inb(EVENTS);
+
+	*told += !!(events & GENERATION);
+	return events & BUTTON;
+}
+
 static _Noreturn void wait_to_be_away(void)
 {
 	uint64_t last = rdtsc(), now = last;
@@ -216,6 +231,7 @@ static _Noreturn void wait_to_be_away(void)
 void guest_main(void)
 {
 	uint64_t rounds = option("rounds", 0), pages = option("mib", 1) * 256;
+	unsigned told = 0;
 
 	apic_enable();
 	n_others = (unsigned)option("cpus", 1) - 1;
@@ -227,7 +243,7 @@ void guest_main(void)
 	set_disk();
 	if (option("away", 0))
 		wait_to_be_away();
-	for (uint64_t round = 1; !inb(BUTTON_EVENTS); round++) {
+	for (uint64_t round = 1; !pressed(&told); round++) {
 		check_processor();
 		check_memory(pages);
 		check_chips();
@@ -235,6 +251,9 @@ void guest_main(void)
 		if (disk_sectors)
 			check_disk(round);
 		printf("round %lu\n", round);
+		if (option("generation", 0))
+			printf("generation %lx-%lx told %u\n", read64(GENERATION_ID),
+			       read64(GENERATION_ID + 8), told);
 		if (round == rounds)
 			break;
 		nap_ms((unsigned)option("nap", 10));

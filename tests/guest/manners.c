@@ -73,7 +73,7 @@ static volatile bool pressed;
 
 static void on_button(struct frame *f)
 {
-	if (inb(BUTTON_EVENTS))
+	if (inb(BUTTON_EVENTS) & 1)
 		pressed = true;
 }
 

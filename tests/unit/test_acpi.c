@@ -332,6 +332,26 @@ static void test_hotplug(void **state)
 	assert_int_equal(board_set_hotplug(&b, 0, &e), 0);
 }
 
+/* It says where, below what e820 reserves and beside the tables; and the event notifies it. */
+static void test_vmgenid(void **state)
+{
+	static struct tables t;
+	const struct board b = board_of(1, 1);
+	/* Package (2) {0xef000, 0} */
+	static const uint8_t addr[] = "ADDR\x12\x08\x02\x0c\x00\xf0\x0e\x00\x00";
+	/* If (Local0 & 4) { Notify (VGEN, 0x80) } */
+	static const uint8_t notify[] = "\x60\x0a\x04\x00\x86VGEN\x0a\x80";
+	const uint8_t *dsdt;
+
+	build(&t, &b);
+	assert_true(AT + t.len <= LAYOUT_VMGENID);
+	dsdt = find(&t, "DSDT");
+	assert_non_null(text_in(dsdt, "VM_Gen_Counter"));
+	assert_non_null(text_in(dsdt, "VMGENCTR"));
+	assert_non_null(memmem(dsdt, le32_get(dsdt + 4), addr, sizeof(addr) - 1));
+	assert_non_null(memmem(dsdt, le32_get(dsdt + 4), notify, sizeof(notify) - 1));
+}
+
 static void test_load(void **state)
 {
 	const struct board b = board_of(1, 1);
@@ -534,19 +554,13 @@ static void test_iasl_sees_mistakes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rsdp),
-		cmocka_unit_test(test_fadt),
-		cmocka_unit_test(test_madt),
-		cmocka_unit_test(test_mcfg),
-		cmocka_unit_test(test_virtio_mmio),
-		cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_load),
-		cmocka_unit_test(test_aml_encodings),
-		cmocka_unit_test(test_aml_pkg_length),
-		cmocka_unit_test(test_aml_overflow_sticks),
-		cmocka_unit_test(test_hotplug),
-		cmocka_unit_test(test_iasl),
-		cmocka_unit_test(test_iasl_sees_mistakes),
+		cmocka_unit_test(test_rsdp),           cmocka_unit_test(test_fadt),
+		cmocka_unit_test(test_madt),           cmocka_unit_test(test_mcfg),
+		cmocka_unit_test(test_virtio_mmio),    cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_load),           cmocka_unit_test(test_aml_encodings),
+		cmocka_unit_test(test_aml_pkg_length), cmocka_unit_test(test_aml_overflow_sticks),
+		cmocka_unit_test(test_hotplug),        cmocka_unit_test(test_vmgenid),
+		cmocka_unit_test(test_iasl),           cmocka_unit_test(test_iasl_sees_mistakes),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

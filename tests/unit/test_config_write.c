@@ -183,6 +183,84 @@ static void a_restore_reads_it(void **state)
 	refused("--dry-run: not together", "--restore", word, "--dry-run");
 }
 
+/* What came later stands behind all others, lowest slot first, and is written with its slot. */
+static void slots(void **state)
+{
+	scratch_text(&s, "machine.ini",
+		     "[boot]\nkernel = /k\n[machine]\nhotplug = 9\n"
+		     "[disk.late]\npath = /l\nslot = 7\n[disk.early]\npath = /e\n"
+		     "[disk.second]\npath = /s\n[disk.later]\npath = /r\nslot = 6\n"
+		     "[net.lan]\ntap = t1\nslot = 8\n[net.wan]\ntap = t0\n");
+	assert_int_equal(parse("--restore", s.path), CONFIG_RUN);
+	assert_int_equal(c.n_disks, 2);
+	assert_int_equal(c.n_late_disks, 2);
+	assert_string_equal(c.disks[0].id, "early");
+	assert_string_equal(c.disks[1].id, "second");
+	assert_string_equal(c.disks[2].id, "later");
+	assert_int_equal(c.disks[2].slot, 6);
+	assert_string_equal(c.disks[3].id, "late");
+	assert_int_equal(c.disks[3].slot, 7);
+	assert_int_equal(c.n_nets, 1);
+	assert_int_equal(c.n_late_nets, 1);
+	assert_string_equal(c.nets[0].id, "wan");
+	assert_string_equal(c.nets[1].id, "lan");
+
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_int_equal(config_write(&c, NULL, NULL, f, &e), 0);
+	fclose(f);
+	assert_non_null(strstr(text, "[disk.late]"));
+	assert_non_null(strstr(text, "slot = 6\n"));
+	assert_non_null(strstr(text, "slot = 7\n"));
+	assert_non_null(strstr(text, "slot = 8\n"));
+	vm_config_fini(&c);
+	scratch_text(&s, "machine.ini", text);
+	free(text);
+	assert_int_equal(parse("--restore", s.path), CONFIG_RUN);
+	assert_int_equal(c.n_disks, 2);
+	assert_int_equal(c.n_late_disks, 2);
+	assert_int_equal(c.n_late_nets, 1);
+	/* Who boots has none of them. */
+	config_forget_restore(&c);
+	assert_int_equal(c.n_disks, 2);
+	assert_int_equal(c.n_late_disks + c.n_late_nets, 0);
+	vm_config_fini(&c);
+	refused("late: slot=7 is taken", "--restore", s.path, "-d", "/l,id=late,slot=7", "-d",
+		"/r,id=later,slot=7");
+	refused("lan: slot goes with tap", "--restore", s.path, "-n", "user,id=lan,slot=8");
+	refused("slot: goes with --restore", "-k", "/k", "-d", "/l,slot=7");
+	refused("--disk slot=32: not a PCI slot", "-k", "/k", "-d", "/l,slot=32");
+	refused("--net slot=0: not a PCI slot", "-k", "/k", "-n", "tap=t,slot=0");
+}
+
+/* The file's addresses are the one's that was saved: a clone has others, or what is said now. */
+static void a_clone_reads_it(void **state)
+{
+	char word[200];
+
+	scratch_text(&s, "machine.ini",
+		     "[boot]\nkernel = /k\n[net.a]\ntap = t0\nmac = 02:00:00:00:00:01\n");
+	assert_int_equal(parse("--restore", s.path), CONFIG_RUN);
+	assert_true(c.nets[0].has_mac && !c.restore.is_clone);
+	vm_config_fini(&c);
+	snprintf(word, sizeof(word), "%s,clone=17", s.path);
+	assert_int_equal(parse("--restore", word), CONFIG_RUN);
+	assert_true(c.restore.is_clone && c.restore.clone == 17);
+	assert_string_equal(c.nets[0].tap, "t0");
+	assert_false(c.nets[0].has_mac);
+	vm_config_fini(&c);
+	assert_int_equal(parse("--restore", word, "-n", "tap=t1,mac=02:00:00:00:00:02"),
+			 CONFIG_RUN);
+	assert_true(c.nets[0].has_mac && c.nets[0].mac[5] == 2);
+	vm_config_fini(&c);
+	refused("--restore clone=x: not a clone's number", "--restore", "/x,clone=x");
+	refused("--restore clone=4294967296: not a clone's number", "--restore",
+		"/x,clone=4294967296");
+	refused("--restore clone=-1: not a clone's number", "--restore", "/x,clone=-1");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +271,8 @@ int main(void)
 		cmocka_unit_test_teardown(what_no_file_can_say, fini),
 		cmocka_unit_test_teardown(a_full_disk_is_an_error, fini),
 		cmocka_unit_test_teardown(a_restore_reads_it, fini),
+		cmocka_unit_test_teardown(a_clone_reads_it, fini),
+		cmocka_unit_test_teardown(slots, fini),
 	};
 	int ret;
 

@@ -121,6 +121,7 @@ static void comes_and_goes(void **state)
 	assert_int_equal(in(r, DOWN, 4), 1 << 9);
 	assert_int_equal(in(r, DOWN, 4), 0);
 	assert_int_equal(vendor(r, 9), 0x1af4); /* it was asked, no more */
+	assert_true(pci_hotplug_has(&r->h, d));
 	assert_int_equal(pci_hotplug_take_ejected(&r->h), 0);
 	assert_int_equal(pci_hotplug_ask(&r->h, d), 0);
 	assert_int_equal(r->events, 3);
@@ -131,6 +132,7 @@ static void comes_and_goes(void **state)
 	assert_int_equal(pci_hotplug_take_ejected(&r->h), 1 << 9);
 	assert_int_equal(pci_hotplug_take_ejected(&r->h), 0);
 	assert_int_equal(pci_hotplug_ask(&r->h, d), -ENOENT);
+	assert_false(pci_hotplug_has(&r->h, d));
 	plug(r, 9);
 	assert_int_equal(in(r, UP, 4), 1 << 9);
 }

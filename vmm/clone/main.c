@@ -31,6 +31,10 @@ static const char help[] =
 	"  minivmm clone snap -n 3 --control vm%i.sock --serial file=vm%i.log --disk "
 	"root%i.img,id=root\n"
 	"\n"
+	"Each one's networks have MAC addresses of their own, made from its number and its tap;\n"
+	"-n tap=tap%i,mac=02:00:00:00:00:0%i says which. Its guest finds them when it binds the\n"
+	"driver anew.\n"
+	"\n"
 	"A disk that the snapshot was written to can be had by one machine only, unless it is\n"
 	"read-only; give each a copy (cp -p --reflink). Consoles on stdout go nowhere if there "
 	"are\n"
@@ -107,6 +111,17 @@ static char *numbered(const char *word, unsigned number)
 	return fclose(f) ? NULL : out;
 }
 
+/* What --restore is to have: likewise. */
+static char *clone_of(const char *dir, unsigned number)
+{
+	char *whole = numbered(dir, number), *word = NULL;
+
+	if (whole && asprintf(&word, "%s,clone=%u", whole, number) < 0)
+		word = NULL;
+	free(whole);
+	return word;
+}
+
 /* In the child. */
 static _Noreturn void become(const struct words *w, unsigned number, pid_t parent)
 {
@@ -122,7 +137,7 @@ static _Noreturn void become(const struct words *w, unsigned number, pid_t paren
 	}
 	argv[0] = (char *)"minivmm";
 	argv[1] = (char *)"--restore";
-	argv[2] = numbered(w->dir, number);
+	argv[2] = clone_of(w->dir, number);
 	for (int i = 0; i < w->n_options; i++)
 		argv[3 + i] = numbered(w->options[i], number);
 	for (int i = 2; i < w->n_options + 3; i++)

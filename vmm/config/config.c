@@ -58,6 +58,8 @@ void config_forget_restore(struct vm_config *c)
 {
 	free(c->restore.dir);
 	c->restore = (struct restore_config){0};
+	disk_clear_late(c);
+	net_clear_late(c);
 }
 
 struct file_walk {
@@ -410,6 +412,65 @@ static int complete_shares(struct vm_config *c, struct err *e)
 	return 0;
 }
 
+/* Lowest slot first, and those without one, which are as they were said, before all. A list is
+ * short. */
+static void sort_disks(struct vm_config *c)
+{
+	for (unsigned i = 1; i < c->n_disks; i++)
+		for (unsigned j = i; j && c->disks[j].slot < c->disks[j - 1].slot; j--) {
+			struct disk_config d = c->disks[j];
+
+			c->disks[j] = c->disks[j - 1];
+			c->disks[j - 1] = d;
+		}
+}
+
+static void sort_nets(struct vm_config *c)
+{
+	for (unsigned i = 1; i < c->n_nets; i++)
+		for (unsigned j = i; j && c->nets[j].slot < c->nets[j - 1].slot; j--) {
+			struct net_config n = c->nets[j];
+
+			c->nets[j] = c->nets[j - 1];
+			c->nets[j - 1] = n;
+		}
+}
+
+static int take_slot(uint32_t *taken, unsigned slot, const char *id, struct err *e)
+{
+	if (*taken & 1u << slot)
+		return err_usage(e, -EEXIST, "%s: slot=%u is taken by another device", id, slot);
+	*taken |= 1u << slot;
+	return 0;
+}
+
+/* What was added to a saved machine is none of those that it started with. */
+static int set_late_apart(struct vm_config *c, struct err *e)
+{
+	uint32_t taken = 0;
+	int err = 0;
+
+	sort_disks(c);
+	sort_nets(c);
+	for (; c->n_disks && c->disks[c->n_disks - 1].slot && !err; c->n_late_disks++) {
+		const struct disk_config *d = &c->disks[--c->n_disks];
+
+		err = take_slot(&taken, d->slot, d->id, e);
+	}
+	for (; c->n_nets && c->nets[c->n_nets - 1].slot && !err; c->n_late_nets++) {
+		const struct net_config *n = &c->nets[--c->n_nets];
+
+		err = take_slot(&taken, n->slot, n->id, e);
+		if (!err && n->kind == NET_USER)
+			err = err_usage(e, -EINVAL, "%s: slot goes with tap and fd", n->id);
+	}
+	if (!err && taken && !c->restore.dir)
+		err = err_usage(e, -EINVAL,
+				"slot: goes with --restore; a machine that boots finds its devices "
+				"where it looks");
+	return err;
+}
+
 /* What can be said only of the whole. */
 static int complete(struct vm_config *c, struct err *e)
 {
@@ -440,7 +501,9 @@ static int complete(struct vm_config *c, struct err *e)
 		err = complete_disks(c, e);
 	if (!err)
 		err = complete_nets(c, e);
-	return err ? err : complete_shares(c, e);
+	if (!err)
+		err = complete_shares(c, e);
+	return err ? err : set_late_apart(c, e);
 }
 
 /* One line stays one line, and no terminal obeys what it shows. */
@@ -466,6 +529,8 @@ static int apply_saved(struct vm_config *c, const char *word, struct err *e)
 				strerror(errno));
 	if (!err)
 		err = apply_file(c, file, e);
+	for (unsigned i = 0; c->restore.is_clone && i < c->n_nets; i++)
+		c->nets[i].has_mac = false;
 	free(file);
 	return err;
 }

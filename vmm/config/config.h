@@ -48,6 +48,8 @@ struct disk_config {
 	unsigned queues;  /* 1 to CONFIG_DISK_QUEUES_MAX; 0: as many as CPUs, 4 at most */
 	unsigned threads; /* that serve them: 1 to `queues`; 0: one */
 	bool direct;      /* past the host's page cache */
+	unsigned slot;    /* of a saved machine: it came while it ran, into that PCI slot; 0: it did
+			     not */
 	struct rate_config limit;
 };
 
@@ -71,6 +73,7 @@ struct net_config {
 	enum vhost_choice vhost;  /* auto but for NET_TAP and NET_FD */
 	struct rate_config limit; /* of each direction; none with CONFIG_VHOST_ON */
 	char *id;                 /* names the device: unique; default "net0", "net1", ... */
+	unsigned slot;            /* as a disk's; only NET_TAP and NET_FD */
 	bool has_mac;
 	uint8_t mac[6];                                      /* unicast; without has_mac: made up */
 	struct forward_config forwards[CONFIG_FORWARDS_MAX]; /* NET_USER only */
@@ -162,6 +165,8 @@ struct restore_config {
 	bool eager;     /* read its memory; else it is mapped, and read as the guest touches it */
 	bool any_cpu;   /* also where this host's CPU lacks features that the guest knows of */
 	bool any_disks; /* also with disks that have been written to since */
+	bool is_clone;  /* one of several: its networks have MAC addresses of their own, */
+	uint32_t clone; /* and this is its number */
 };
 
 enum transport { TRANSPORT_PCI, TRANSPORT_MMIO };
@@ -200,9 +205,10 @@ struct vm_config {
 
 	/* devices */
 	struct disk_config disks[CONFIG_DISKS_MAX];
-	unsigned n_disks;
+	unsigned n_disks,
+		n_late_disks; /* behind the n_disks those that have a slot, lowest first */
 	struct net_config nets[CONFIG_NETS_MAX];
-	unsigned n_nets;
+	unsigned n_nets, n_late_nets; /* likewise */
 	struct share_config shares[CONFIG_SHARES_MAX];
 	unsigned n_shares;
 	struct vsock_config vsock;

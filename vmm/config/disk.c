@@ -85,6 +85,11 @@ static int set_cache(void *thing, const char *value, const struct origin *o, str
 	return 0;
 }
 
+static int set_slot(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_slot(&((struct disk_config *)thing)->slot, value, o, e);
+}
+
 static int set_bps(void *thing, const char *value, const struct origin *o, struct err *e)
 {
 	return spec_rate_bytes(&((struct disk_config *)thing)->limit.bps, value, o, e);
@@ -113,6 +118,7 @@ static const struct spec_key keys[] = {
 	{.name = "queues", .set = set_queues},
 	{.name = "threads", .set = set_threads},
 	{.name = "cache", .set = set_cache},
+	{.name = "slot", .set = set_slot},
 	{.name = "bps", .set = set_bps},
 	{.name = "burst", .set = set_burst},
 	{.name = "iops", .set = set_iops},
@@ -121,8 +127,8 @@ static const struct spec_key keys[] = {
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a disk has path, readonly, id, serial, queues, threads, cache, bps, burst, "
-		     "iops and iops-burst",
+	.keys_text = "a disk has path, readonly, id, serial, queues, threads, cache, slot, bps, "
+		     "burst, iops and iops-burst",
 	.bare_text = "write a comma within a value as \",,\"",
 	.first_is_value = true,
 };
@@ -141,8 +147,15 @@ static void disk_fini(struct disk_config *d)
 	memset(d, 0, sizeof(*d));
 }
 
+void disk_clear_late(struct vm_config *c)
+{
+	while (c->n_late_disks)
+		disk_fini(&c->disks[c->n_disks + --c->n_late_disks]);
+}
+
 void disk_clear_all(struct vm_config *c)
 {
+	disk_clear_late(c);
 	while (c->n_disks)
 		disk_fini(&c->disks[--c->n_disks]);
 }

@@ -208,6 +208,11 @@ static int set_forward(void *thing, const char *value, const struct origin *o, s
 	return err;
 }
 
+static int set_slot(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	return spec_slot(&((struct net_config *)thing)->slot, value, o, e);
+}
+
 static int set_bps(void *thing, const char *value, const struct origin *o, struct err *e)
 {
 	return spec_rate_bytes(&((struct net_config *)thing)->limit.bps, value, o, e);
@@ -237,6 +242,7 @@ static const struct spec_key keys[] = {
 	{.name = "mac", .set = set_mac},
 	{.name = "id", .set = set_id},
 	{.name = "forward", .set = set_forward, .repeats = true},
+	{.name = "slot", .set = set_slot},
 	{.name = "bps", .set = set_bps},
 	{.name = "burst", .set = set_burst},
 	{.name = "pps", .set = set_pps},
@@ -245,8 +251,8 @@ static const struct spec_key keys[] = {
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a network has user, tap or fd, and vhost, queues, mac, id, forward, bps, "
-		     "burst, pps and pps-burst",
+	.keys_text = "a network has user, tap or fd, and vhost, queues, mac, id, forward, slot, "
+		     "bps, burst, pps and pps-burst",
 	.bare_text = "a network is user, tap=NAME or fd=N",
 };
 
@@ -265,8 +271,15 @@ static void net_fini(struct net_config *n)
 	memset(n, 0, sizeof(*n));
 }
 
+void net_clear_late(struct vm_config *c)
+{
+	while (c->n_late_nets)
+		net_fini(&c->nets[c->n_nets + --c->n_late_nets]);
+}
+
 void net_clear_all(struct vm_config *c)
 {
+	net_clear_late(c);
 	while (c->n_nets)
 		net_fini(&c->nets[--c->n_nets]);
 }

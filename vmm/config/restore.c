@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* restore: --restore, one setting with the keys of spec.h. */
+#include "vmm/config/size.h"
 #include "vmm/config/spec.h"
 
 #include <errno.h>
@@ -54,14 +55,31 @@ static int set_memory(void *thing, const char *value, const struct origin *o, st
 	return 0;
 }
 
+static int set_clone(void *thing, const char *value, const struct origin *o, struct err *e)
+{
+	struct restore_config *r = thing;
+	uint64_t number = 0;
+
+	if (number_parse(value, UINT32_MAX, &number))
+		return option_refuse(o, value, -EINVAL, e,
+				     "not a clone's number; give one from 0 on");
+	r->is_clone = true;
+	r->clone = (uint32_t)number;
+	return 0;
+}
+
 static const struct spec_key keys[] = {
-	{.name = "dir", .set = set_dir},       {.name = "verify", .set = set_verify, .flag = true},
-	{.name = "cpu", .set = set_cpu},       {.name = "disks", .set = set_disks},
-	{.name = "memory", .set = set_memory}, {.name = NULL},
+	{.name = "dir", .set = set_dir},
+	{.name = "verify", .set = set_verify, .flag = true},
+	{.name = "cpu", .set = set_cpu},
+	{.name = "disks", .set = set_disks},
+	{.name = "memory", .set = set_memory},
+	{.name = "clone", .set = set_clone},
+	{.name = NULL},
 };
 static const struct spec spec = {
 	.keys = keys,
-	.keys_text = "a restore has verify, memory, cpu and disks",
+	.keys_text = "a restore has verify, memory, cpu, disks and clone",
 	.bare_text = "write a comma within the path as \",,\"",
 	.first_is_value = true,
 };

@@ -61,6 +61,17 @@ int spec_rate_ops(uint64_t *out, const char *value, const struct origin *o, stru
 	return 0;
 }
 
+int spec_slot(unsigned *out, const char *value, const struct origin *o, struct err *e)
+{
+	uint64_t slot = 0;
+
+	if (number_parse(value, CONFIG_HOTPLUG_MAX, &slot) || !slot)
+		return option_refuse(o, value, -EINVAL, e, "not a PCI slot; give 1 to %d",
+				     CONFIG_HOTPLUG_MAX);
+	*out = (unsigned)slot;
+	return 0;
+}
+
 int spec_rate_check(const struct rate_config *r, const char *ops, const struct origin *o,
 		    const char *value, struct err *e)
 {

@@ -47,6 +47,8 @@ int spec_text(char **out, const char *value, const struct origin *o, struct err 
  * called `ops` ("iops"); `value` is repeated if it is not, NULL: nothing is. */
 int spec_rate_bytes(uint64_t *out, const char *value, const struct origin *o, struct err *e);
 int spec_rate_ops(uint64_t *out, const char *value, const struct origin *o, struct err *e);
+/* A PCI slot in which a device may come: 1 to CONFIG_HOTPLUG_MAX. */
+int spec_slot(unsigned *out, const char *value, const struct origin *o, struct err *e);
 int spec_rate_check(const struct rate_config *r, const char *ops, const struct origin *o,
 		    const char *value, struct err *e);
 

@@ -140,6 +140,12 @@ static void put_limit(struct out *o, const struct rate_config *r, const char *op
 		fprintf(o->file, "%s-burst = %lu\n", ops, r->ops_burst);
 }
 
+static void put_slot(struct out *o, unsigned slot)
+{
+	if (slot)
+		fprintf(o->file, "slot = %u\n", slot);
+}
+
 static void put_disk(struct out *o, const struct disk_config *d)
 {
 	fprintf(o->file, "\n[disk.%s]\n", d->id);
@@ -151,6 +157,7 @@ static void put_disk(struct out *o, const struct disk_config *d)
 		fprintf(o->file, "queues = %u\n", d->queues);
 	if (d->threads)
 		fprintf(o->file, "threads = %u\n", d->threads);
+	put_slot(o, d->slot);
 	put_limit(o, &d->limit, "iops");
 }
 
@@ -190,6 +197,7 @@ static void put_net(struct out *o, const struct net_config *n, const uint8_t mac
 			mac[3], mac[4], mac[5]);
 	if (n->n_forwards)
 		put_forwards(o, n);
+	put_slot(o, n->slot);
 	put_limit(o, &n->limit, "pps");
 }
 
@@ -276,13 +284,13 @@ int config_write(const struct vm_config *c, const uint8_t (*macs)[6], const char
 		return err_host(e, -errno, "the current directory: %s", strerror(errno));
 	put_boot(&o, c, cmdline_file);
 	put_machine(&o, c);
-	for (unsigned i = 0; i < c->n_disks; i++)
+	for (unsigned i = 0; i < c->n_disks + c->n_late_disks; i++)
 		put_disk(&o, &c->disks[i]);
-	for (unsigned i = 0; i < c->n_nets; i++)
+	for (unsigned i = 0; i < c->n_nets + c->n_late_nets; i++)
 		put_net(&o, &c->nets[i],
-			macs                 ? macs[i]
-			: c->nets[i].has_mac ? c->nets[i].mac
-					     : NULL);
+			macs && i < c->n_nets ? macs[i]
+			: c->nets[i].has_mac  ? c->nets[i].mac
+					      : NULL);
 	for (unsigned i = 0; i < c->n_shares; i++)
 		put_share(&o, &c->shares[i]);
 	fprintf(file, "\n[devices]\n");

@@ -12,7 +12,8 @@
 
 #include <stdio.h>
 
-/* `macs` has n_nets addresses, made up ones included; NULL: as the config has them. `cmdline_file`
+/* Those with a slot are written, too. `macs` has n_nets addresses, made up ones included; NULL: as
+ * the config has them, which goes for those with a slot. `cmdline_file`
  * is the name, beside the file, of that which holds c->cmdline; NULL if there is none. 0, or a
  * negative errno with *e filled: -EILSEQ if a value cannot be said in such a file. Any thread. */
 int config_write(const struct vm_config *c, const uint8_t (*macs)[6], const char *cmdline_file,

@@ -73,6 +73,8 @@ static json_t *contents_of(const struct machine *m, const char *cmdline)
 		list, named(range(LAYOUT_CMDLINE, strlen(cmdline) + 1), "what", "command line"));
 	json_array_append_new(list,
 			      named(range(LAYOUT_ACPI, LAYOUT_ACPI_LEN), "what", "ACPI tables"));
+	json_array_append_new(
+		list, named(range(LAYOUT_VMGENID, VMGENID_LEN), "what", "VM generation ID"));
 	json_array_append_new(list, named(range(k->start, k->end - k->start), "what", "kernel"));
 	if (m->initrd_len)
 		json_array_append_new(list,

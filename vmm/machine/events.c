@@ -44,6 +44,8 @@ static const char *const names[N_EVENTS] = {
 	[EVENT_COMMAND_STARTED] = "command-started",
 	[EVENT_COMMAND_ENDED] = "command-ended",
 	[EVENT_PANIC] = "panic",
+	[EVENT_DEVICE_ADDED] = "device-added",
+	[EVENT_DEVICE_REMOVED] = "device-removed",
 	[EVENT_RESTARTED] = "restarted",
 	[EVENT_STOPPED] = "stopped",
 };
@@ -155,6 +157,17 @@ void events_command_ended(struct events *ev, int status)
 {
 	if (ev)
 		say(ev, EVENT_COMMAND_ENDED, json_pack("{s:i}", "status", status));
+}
+
+void events_device(struct events *ev, enum event what, const char *name, bool is_net)
+{
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->lock);
+	put_first(ev);
+	put(ev, what, now(ev),
+	    json_pack("{s:s, s:s}", "device", name, "kind", is_net ? "net" : "disk"));
+	pthread_mutex_unlock(&ev->lock);
 }
 
 void events_let_go(struct events *ev)

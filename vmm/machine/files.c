@@ -159,7 +159,7 @@ static int open_kernel(struct kernel *k, const struct vm_config *c, struct err *
 }
 
 /* Each thread that is to serve the disk has a way of its own to it. */
-static int open_disk(struct disk *d, const struct disk_config *c, struct err *e)
+int machine_open_disk(struct disk *d, const struct disk_config *c, struct err *e)
 {
 	int ret = block_raw_open(&d->backends[0], c->path, c->readonly, c->direct, e);
 
@@ -184,7 +184,9 @@ int machine_open_files(struct machine *m, struct err *e)
 	if (!m->disks && c->n_disks)
 		return err_host(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->n_disks && !ret; i++)
-		ret = open_disk(&m->disks[i], &c->disks[i], e);
+		ret = machine_open_disk(&m->disks[i], &c->disks[i], e);
+	if (!ret && m->saved.bytes)
+		ret = machine_open_added(m, e);
 	if (!ret && m->saved.bytes)
 		ret = saved_check_disks(m, e);
 	if (!ret)

@@ -8,8 +8,9 @@
  *	_EJ0    -> off the bus, on the vCPU's thread -> machine_collect_ejected() on ours: its
  *	           thread joined, its file closed
  *
- * Whoever asks opened the file: nothing is opened here. For want of a path, what was added is not
- * in the config: it is in no snapshot, and no machine that follows this one has it.
+ * Whoever asks opened the file: nothing is opened here. What was added is not in the config, and no
+ * machine that follows this one has it; but a snapshot has, by the path that /proc knows of it,
+ *with its slot. When that is restored, they are made again behind all others, lowest slot first.
  */
 #include "devices/backend/net_tap.h"
 #include "vmm/base/bytes.h"
@@ -19,10 +20,12 @@
 #include "vmm/machine/parts.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { AGAIN_MS = 1000 };
 
@@ -135,8 +138,10 @@ static void destroy(struct added *a)
 {
 	machine_end_net(&a->nic);
 	machine_end_disk(&a->disk);
-	net_destroy(a->nic.backends[0]);
-	block_destroy(a->disk.backends[0]);
+	for (unsigned i = 0; i < VIRTIO_NET_PAIRS_MAX; i++)
+		net_destroy(a->nic.backends[i]);
+	for (unsigned i = VIRTIO_BLK_LANES_MAX; i-- > 0;)
+		block_destroy(a->disk.backends[i]);
 	free(a);
 }
 
@@ -166,7 +171,11 @@ static bool take_apart(struct machine *m, struct added *a)
 	forget(m, a);
 	virtio_pci_fini(place_of(a));
 	log_info("%s: removed", a->id);
+	const char *id = a->id;
+	bool is_net = a->is_net;
+
 	destroy(a);
+	events_device(m->events, EVENT_DEVICE_REMOVED, id, is_net);
 	return true;
 }
 
@@ -201,14 +210,6 @@ void machine_end_added(struct machine *m)
 		m->names = next;
 	}
 	loop_timer_del(m->hotplug_again);
-}
-
-bool machine_has_added(const struct machine *m)
-{
-	for (unsigned s = 0; s < BOARD_PCI_SLOTS; s++)
-		if (m->added[s])
-			return true;
-	return false;
 }
 
 /* --- the chip -------------------------------------------------------------------------------- */
@@ -269,6 +270,20 @@ static int find_slot(const struct machine *m, unsigned *slot, struct err *e)
 	return err_usage(e, -ENOSPC, "all %u slots are in use; remove something first", n);
 }
 
+/* Those that were added stand at the end of the list. However they came, they stand in the order of
+ * their slots: in that their states are saved, and read again. */
+static void put_in_order(struct machine *m)
+{
+	for (unsigned s = 0; s < BOARD_PCI_SLOTS; s++) {
+		struct added *a = m->added[s];
+
+		if (!a)
+			continue;
+		device_list_remove(&m->devices, place_of(a));
+		device_list_add(&m->devices, a->id, &virtio_pci_device_ops, place_of(a));
+	}
+}
+
 /* Into its slot, which is free; a failure leaves it to its owner. */
 static int insert(struct machine *m, struct added *a, struct err *e)
 {
@@ -286,8 +301,14 @@ static int insert(struct machine *m, struct added *a, struct err *e)
 		virtio_pci_fini(place_of(a));
 		return err_host(e, ret, "%s: %s", a->id, strerror(-ret));
 	}
-	log_info("%s: added, in PCI slot %u", a->id, a->slot);
 	return 0;
+}
+
+static void announce(struct machine *m, const struct added *a)
+{
+	put_in_order(m);
+	log_info("%s: added, in PCI slot %u", a->id, a->slot);
+	events_device(m->events, EVENT_DEVICE_ADDED, a->id, a->is_net);
 }
 
 /* The start of one, with a slot and a name; NULL with *e filled. */
@@ -312,6 +333,15 @@ static struct added *begin(struct machine *m, const char *id, bool net, struct e
 	return a;
 }
 
+/* Is `path` the file that is open there? */
+static bool is_file(const char *path, int fd)
+{
+	struct stat named, open;
+
+	return *path == '/' && !stat(path, &named) && !fstat(fd, &open) &&
+	       named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+}
+
 /* The lock is the open file's. Who sends the same one twice has it already. */
 static int check_twice(const struct machine *m, struct added *a, int fd, struct err *e)
 {
@@ -330,6 +360,20 @@ static int check_twice(const struct machine *m, struct added *a, int fd, struct 
 			return err_usage(e, -EBUSY, "%s: its file is %s already", a->id, other->id);
 	}
 	return 0;
+}
+
+/* Where an open file is, if it has a name; NULL if it has none. */
+static const char *path_of(struct machine *m, int fd)
+{
+	char link[32], path[PATH_MAX];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t len = readlink(link, path, sizeof(path) - 1);
+
+	if (len <= 0)
+		return NULL;
+	path[len] = '\0';
+	return is_file(path, fd) ? keep_name(m, path) : NULL;
 }
 
 static int open_disk(struct machine *m, struct added *a, int *fd, struct err *e)
@@ -360,20 +404,25 @@ const char *machine_add_disk(struct machine *m, int fd, const char *id, const ch
 
 	if (!a)
 		return NULL;
-	char serial_text[CONFIG_ID_MAX + 1], *name = (char *)a->id;
+	char *name = (char *)a->id;
 
-	snprintf(serial_text, sizeof(serial_text), "%s", serial ? serial : a->id);
+	a->file = path_of(m, own);
 	a->disk_config = (struct disk_config){
-		.path = name, .id = name, .serial = serial_text, .readonly = readonly};
-	int ret = open_disk(m, a, &own, e);
+		.path = name,
+		.id = name,
+		.serial = (char *)(serial ? keep_name(m, serial) : name),
+		.readonly = readonly,
+	};
+	int ret = a->disk_config.serial ? open_disk(m, a, &own, e)
+					: err_host(e, -ENOMEM, "out of memory");
 
-	a->disk_config.serial = NULL; /* the device has its own */
 	if (!ret)
 		ret = insert(m, a, e);
 	if (ret) {
 		destroy(a);
 		return NULL;
 	}
+	announce(m, a);
 	return name;
 }
 
@@ -396,6 +445,7 @@ const char *machine_add_net(struct machine *m, int fd, const char *id, struct er
 		destroy(a);
 		return NULL;
 	}
+	announce(m, a);
 	return a->id;
 }
 
@@ -429,4 +479,84 @@ int machine_remove_net(struct machine *m, const char *id, struct err *e)
 	struct net_config *c;
 
 	return machine_find_net(m, id, &c, e) ? ask_for(m, id, true, e) : e->code;
+}
+
+/* --- from a snapshot ------------------------------------------------------------------------- */
+
+/* One that is to be again; the machine's. NULL for want of memory, with *e filled. */
+static struct added *begin_again(struct machine *m, const char *id, unsigned slot, bool net,
+				 struct err *e)
+{
+	struct added *a = calloc(1, sizeof(*a));
+
+	if (!a) {
+		err_host(e, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	a->id = id;
+	a->slot = slot;
+	a->is_net = net;
+	m->added[slot] = a;
+	return a;
+}
+
+static int open_disk_again(struct machine *m, const struct disk_config *d, struct err *e)
+{
+	struct added *a = begin_again(m, d->id, d->slot, false, e);
+	struct stat st;
+
+	if (!a)
+		return e->code;
+	a->disk_config = *d;
+	a->file = d->path;
+	if (!stat(d->path, &st)) {
+		a->host_dev = st.st_dev;
+		a->host_ino = st.st_ino;
+	}
+	return machine_open_disk(&a->disk, d, e);
+}
+
+static int open_net_again(struct machine *m, const struct net_config *n, struct err *e)
+{
+	struct added *a = begin_again(m, n->id, n->slot, true, e);
+
+	if (!a)
+		return e->code;
+	a->net_config = *n;
+	return machine_open_net(m, &a->nic, n, n->slot, e);
+}
+
+int machine_open_added(struct machine *m, struct err *e)
+{
+	const struct vm_config *c = m->config;
+	int ret = 0;
+
+	for (unsigned i = 0; i < c->n_late_disks && !ret; i++)
+		ret = open_disk_again(m, &c->disks[c->n_disks + i], e);
+	for (unsigned i = 0; i < c->n_late_nets && !ret; i++)
+		ret = open_net_again(m, &c->nets[c->n_nets + i], e);
+	return ret;
+}
+
+int machine_make_added(struct machine *m, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned s = 0; s < BOARD_PCI_SLOTS && !ret; s++) {
+		struct added *a = m->added[s];
+
+		if (!a)
+			continue;
+		if (!m->board.n_hotplug)
+			return err_usage(e, -EINVAL, "%s: slot goes with --hotplug", a->id);
+		ret = a->is_net ? machine_make_net(m, &a->nic, &a->net_config, e)
+				: machine_make_disk(m, &a->disk, &a->disk_config, e);
+		if (!ret)
+			ret = insert(m, a, e);
+		if (ret) {
+			m->added[s] = NULL;
+			destroy(a);
+		}
+	}
+	return ret;
 }

@@ -8,6 +8,7 @@
 #include "vmm/machine/text.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -184,13 +185,17 @@ static json_t *a_disk(struct disk *d)
 			 machine_limit_json(&limit, false));
 }
 
-/* {"link": "up" or "down", "limit": as above}. */
+/* {"link": "up" or "down", "mac": "02:...", "limit": as above}. */
 static json_t *a_net(struct nic *nic)
 {
 	const struct rates limit = virtio_net_limit(&nic->net);
+	const uint8_t *mac = nic->net.mac;
+	char text[18];
 
-	return json_pack("{s:s, s:o}", "link", virtio_net_link(&nic->net) ? "up" : "down", "limit",
-			 machine_limit_json(&limit, true));
+	snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		 mac[3], mac[4], mac[5]);
+	return json_pack("{s:s, s:s, s:o}", "link", virtio_net_link(&nic->net) ? "up" : "down",
+			 "mac", text, "limit", machine_limit_json(&limit, true));
 }
 
 /* What came later: the same by their names in `o`, and "removing": was the guest asked for it? */

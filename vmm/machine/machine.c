@@ -135,7 +135,9 @@ static int make_devices(struct machine *m, struct err *e)
 		ret = machine_make_pci(m, e);
 	if (!ret)
 		ret = machine_make_hotplug(m, e);
-	return ret ? ret : machine_make_virtio(m, e);
+	if (!ret)
+		ret = machine_make_virtio(m, e);
+	return ret ? ret : machine_make_added(m, e);
 }
 
 int machine_create(struct machine **out, struct vm_config *config, struct events *events,

@@ -28,7 +28,8 @@ static uint64_t hash(uint64_t h, const char *text)
  * names again; two at a time on one network get different ones. What tells guests of
  * one host apart is the tap, of which each has its own; hosts, their machine-id; what
  * tells guests apart that take turns at a tap, the disk or else the kernel they boot
- * from. Of the hash, 46 bits: locally administered, and no group's. */
+ * from; and clones of one, their numbers. Of the hash, 46 bits: locally administered, and no
+ * group's. */
 static void make_mac(const struct vm_config *c, unsigned i, const char *ifname, uint8_t mac[6])
 {
 	/* A machine that was restored may have neither. */
@@ -47,6 +48,10 @@ static void make_mac(const struct vm_config *c, unsigned i, const char *ifname, 
 	h = hash(h, ifname);
 	snprintf(text, sizeof(text), "%u", i);
 	h = hash(h, text);
+	if (c->restore.is_clone) {
+		snprintf(text, sizeof(text), "clone %u", c->restore.clone);
+		h = hash(h, text);
+	}
 	free(path);
 	for (unsigned b = 0; b < 6; b++)
 		mac[b] = (uint8_t)(h >> (8 * b));
@@ -179,6 +184,8 @@ int machine_make_net(struct machine *m, struct nic *nic, const struct net_config
 	struct net *backends[VIRTIO_NET_PAIRS_MAX];
 
 	memcpy(options.mac, nic->mac, sizeof(options.mac));
+	/* What goes on keeps what it had, if nobody says otherwise. */
+	options.mac_fixed = c->has_mac || m->config->restore.is_clone;
 	nic->thread = machine_start_thread(c->id, e);
 	if (!nic->thread)
 		return e->code;

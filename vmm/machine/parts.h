@@ -15,6 +15,7 @@
 #include "devices/pci/hotplug.h"
 #include "devices/power/power.h"
 #include "devices/power/pvpanic.h"
+#include "devices/power/vmgenid.h"
 #include "devices/ps2/i8042.h"
 #include "devices/rtc/cmos.h"
 #include "devices/serial/uart16550.h"
@@ -100,7 +101,8 @@ struct added {
 	bool is_net;
 	bool asked;                     /* the guest, to give it up */
 	bool ejected;                   /* it did; what is left is ours */
-	struct disk_config disk_config; /* of `path` and `id` nothing is owned */
+	const char *file;               /* the disk's, by its path; NULL: it has none. Not owned */
+	struct disk_config disk_config; /* of its strings nothing is owned */
 	struct net_config net_config;   /* likewise */
 	dev_t host_dev;                 /* the disk's file */
 	ino_t host_ino;
@@ -183,6 +185,7 @@ struct machine {
 	struct i8042 i8042;
 	struct power power;
 	struct pvpanic pvpanic;
+	struct vmgenid vmgenid;
 	struct pci_host pci; /* not with --transport mmio */
 	struct pci_conf1 conf1;
 	unsigned n_plugged; /* virtio devices so far: those of board.n_virtio, */
@@ -205,6 +208,8 @@ struct machine {
 /* files.c: open the kernel, the initrd (or pack one) and the disks, look at where the
  * console goes: nearly everything a user can get wrong, before anything is created. */
 int machine_open_files(struct machine *m, struct err *e);
+/* One disk. What there is of it on a failure is for whoever closes backends. */
+int machine_open_disk(struct disk *d, const struct disk_config *c, struct err *e);
 void machine_close_files(struct machine *m);
 
 /* memory.c: the guest's RAM, as --memory wants it held, and the room that it has to grow. */
@@ -257,11 +262,24 @@ void machine_end_net(struct nic *nic);
 int machine_make_hotplug(struct machine *m, struct err *e);
 void machine_collect_ejected(struct machine *m);
 void machine_end_added(struct machine *m);
-bool machine_has_added(const struct machine *m);
 struct disk *machine_find_disk(struct machine *m, const char *id, struct disk_config **config,
 			       struct err *e);
 struct nic *machine_find_net(struct machine *m, const char *id, struct net_config **config,
 			     struct err *e);
+/* Of a machine that is restored, what was added to it before: open its files, with the others;
+ * then, behind the devices that it started with, make it. 0, or a negative errno with *e filled. */
+int machine_open_added(struct machine *m, struct err *e);
+int machine_make_added(struct machine *m, struct err *e);
+
+/* added.c: what a machine's config would be with all that was added, for a snapshot: what `c` holds
+ * is the machine's. 0, or a negative errno with *e filled: something could not be found again. */
+int machine_config_with_added(const struct machine *m, struct vm_config *c, struct err *e);
+/* Is all that was added still the guest's? 0, or -EBUSY with *e filled. The machine stands, or the
+ * answer is old. */
+int machine_check_added(struct machine *m, struct err *e);
+/* All of its disks, from the start and since, as a snapshot has them in order; gives how many. */
+enum { MACHINE_DISKS_MAX = CONFIG_DISKS_MAX + BOARD_PCI_SLOTS };
+unsigned machine_all_disks(const struct machine *m, struct disk *all[MACHINE_DISKS_MAX]);
 
 /* limits.c: a limit as devices take it, and as it is told: {"bps", "burst", "iops", "iops_burst"},
  * or "pps" and "pps_burst"; 0: none. */

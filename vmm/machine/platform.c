@@ -16,6 +16,11 @@ static void on_eoi(void *ioapic, uint8_t vector)
 	ioapic_eoi(ioapic, vector);
 }
 
+static void on_new_generation(void *ctx)
+{
+	power_vmgenid_event(&((struct machine *)ctx)->power);
+}
+
 /* One row for each place where a chip answers. */
 struct placement {
 	bool absent;
@@ -54,6 +59,8 @@ int machine_make_platform(struct machine *m, struct err *e)
 	i8042_init(&m->i8042, &m->stop);
 	power_init(&m->power, &ged, &m->stop);
 	pvpanic_init(&m->pvpanic, &m->stop);
+	vmgenid_init(&m->vmgenid, &m->ram, LAYOUT_VMGENID,
+		     &(struct vmgenid_wires){on_new_generation, m});
 	m->exits.ioapic_eoi = on_eoi;
 	m->exits.ioapic = &m->ioapic;
 
@@ -89,6 +96,8 @@ int machine_make_platform(struct machine *m, struct err *e)
 	if (!ret)
 		ret = device_list_add(&m->devices, "power", &power_device_ops, &m->power);
 	if (!ret)
+		ret = device_list_add(&m->devices, "vmgenid", &vmgenid_device_ops, &m->vmgenid);
+	if (!ret)
 		ret = device_list_add(&m->devices, "com1", &uart16550_device_ops,
 				      &m->uarts[CONSOLE_SERIAL]);
 	if (!ret && m->board.serial2)
@@ -97,5 +106,6 @@ int machine_make_platform(struct machine *m, struct err *e)
 	if (ret)
 		return err_host(e, ret, "the board's chips do not fit: %s", strerror(-ret));
 	coalesce_indexes(m);
-	return 0;
+	/* One that is restored has the old one until its devices' state is here. */
+	return m->saved.bytes ? 0 : vmgenid_create(&m->vmgenid, e);
 }

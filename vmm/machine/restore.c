@@ -236,14 +236,17 @@ int saved_check_disks(struct machine *m, struct err *e)
 
 	if (ret)
 		return ret;
+	struct disk *all[MACHINE_DISKS_MAX];
+	unsigned there = machine_all_disks(m, all);
 	uint32_t n = state_get_u32(r);
 
-	if (n != c->n_disks)
-		return differs("a number of disks of", n, c->n_disks, e);
+	if (n != there)
+		return differs("a number of disks of", n, there, e);
+	/* In the config those that were added are in the order of their slots, too. */
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t stamp = state_get_u64(r);
 
-		if (stamp == block_stamp(m->disks[i].backends[0]) || c->restore.any_disks)
+		if (stamp == block_stamp(all[i]->backends[0]) || c->restore.any_disks)
 			continue;
 		return err_usage(e, -ESTALE,
 				 "--disk %.200s: was written to after the snapshot, so the guest's "
@@ -332,7 +335,7 @@ int saved_load_devices(struct machine *m, struct err *e)
 			"--restore: the saved machine has a device '%s' that this one would "
 			"not have; leave the setting away that takes it from it",
 			name);
-	return ret;
+	return ret ? ret : vmgenid_renew(&m->vmgenid, e);
 }
 
 void saved_close(struct machine *m)

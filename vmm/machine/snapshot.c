@@ -73,10 +73,13 @@ static int put_cpus(const struct machine *m, struct state_writer *w, struct err 
 /* By which a disk that was written to since is known. */
 static void put_disks(const struct machine *m, struct state_writer *w)
 {
+	struct disk *all[MACHINE_DISKS_MAX];
+	unsigned n = machine_all_disks(m, all);
+
 	state_section_begin(w, "disks", SAVED_DISKS_VERSION);
-	state_put_u32(w, m->config->n_disks);
-	for (unsigned i = 0; i < m->config->n_disks; i++)
-		state_put_u64(w, block_stamp(virtio_blk_disk(&m->disks[i].blk)));
+	state_put_u32(w, n);
+	for (unsigned i = 0; i < n; i++)
+		state_put_u64(w, block_stamp(virtio_blk_disk(&all[i]->blk)));
 	state_section_end(w);
 }
 
@@ -104,8 +107,11 @@ static int put_ram_sums(const struct machine *m, struct writing *s, struct err *
 
 static int sync_disks(const struct machine *m, struct err *e)
 {
-	for (unsigned i = 0; i < m->config->n_disks; i++) {
-		struct virtio_blk *b = &m->disks[i].blk;
+	struct disk *all[MACHINE_DISKS_MAX];
+	unsigned n = machine_all_disks(m, all);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct virtio_blk *b = &all[i]->blk;
 		int ret = block_sync(b->lanes[0].backend);
 
 		if (ret)
@@ -150,7 +156,7 @@ static int write_moment(struct machine *m, struct writing *s, struct err *e)
 }
 
 /* What cannot be carried over. */
-static int check(const struct machine *m, const struct snapshot_wish *wish, struct err *e)
+static int check(struct machine *m, const struct snapshot_wish *wish, struct err *e)
 {
 	/* Its log of stores has the rings and not what it receives: drivers/vhost/vsock.c. */
 	if (m->config->vsock.vhost && (wish->track || wish->base))
@@ -162,17 +168,13 @@ static int check(const struct machine *m, const struct snapshot_wish *wish, stru
 		return err_usage(e, -ENOTSUP,
 				 "snapshot: a command runs in this guest, whose "
 				 "streams cannot be saved");
-	if (machine_has_added(m))
-		return err_usage(e, -ENOTSUP,
-				 "snapshot: a disk or a network was added while it runs, which "
-				 "no restored machine would find again; remove it first");
 	for (unsigned i = 0; i < m->config->n_shares; i++)
 		if (share_mounted(m->shares[i].fs.backend))
 			return err_usage(e, -ENOTSUP,
 					 "snapshot: the guest has %s mounted, and files that are "
 					 "open there cannot be saved; have it unmounted first",
 					 m->config->shares[i].tag);
-	return 0;
+	return machine_check_added(m, e);
 }
 
 static int write_text(const struct snapshot_dir *d, const char *name, const char *text, size_t len,
@@ -189,20 +191,21 @@ static int write_text(const struct snapshot_dir *d, const char *name, const char
 /* machine.ini, and the kernel's command line beside it, as that has no bounds. */
 static int write_config(const struct machine *m, struct writing *s, struct err *e)
 {
-	const struct vm_config *c = m->config;
-	const char *cmdline = c->cmdline ? c->cmdline : "";
+	const char *cmdline = m->config->cmdline ? m->config->cmdline : "";
+	struct vm_config *c = malloc(sizeof(*c));
 	uint8_t macs[CONFIG_NETS_MAX][6];
 	char *text = NULL;
 	size_t len;
-	FILE *f = open_memstream(&text, &len);
+	FILE *f = c ? open_memstream(&text, &len) : NULL;
+	int ret = f ? machine_config_with_added(m, c, e)
+		    : err_host(e, -ENOMEM, "snapshot: out of memory");
 
-	if (!f)
-		return err_host(e, -ENOMEM, "snapshot: out of memory");
-	for (unsigned i = 0; i < c->n_nets; i++)
-		memcpy(macs[i], m->nics[i].mac, sizeof(macs[i]));
-	int ret = config_write(c, macs, c->cmdline ? SNAPSHOT_CMDLINE : NULL, f, e);
-
-	fclose(f);
+	for (unsigned i = 0; !ret && i < c->n_nets; i++)
+		memcpy(macs[i], m->nics[i].net.mac, sizeof(macs[i]));
+	if (!ret)
+		ret = config_write(c, macs, c->cmdline ? SNAPSHOT_CMDLINE : NULL, f, e);
+	if (f)
+		fclose(f);
 	if (!ret) {
 		s->config_sum = checksum_of(cmdline, strlen(cmdline), checksum_of(text, len, 0));
 		ret = write_text(&s->dir, SNAPSHOT_CONFIG, text, len, e);
@@ -210,6 +213,7 @@ static int write_config(const struct machine *m, struct writing *s, struct err *
 	if (!ret && c->cmdline)
 		ret = write_text(&s->dir, SNAPSHOT_CMDLINE, cmdline, strlen(cmdline), e);
 	free(text);
+	free(c);
 	return ret;
 }
 

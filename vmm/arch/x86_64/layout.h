@@ -34,7 +34,8 @@
 #define LAYOUT_CMDLINE_MAX  0x10000ull
 #define LAYOUT_EBDA         0x9fc00ull /* from here to 1 MiB: reserved in e820 */
 #define LAYOUT_ACPI         0xe0000ull /* RSDP first, then the tables */
-#define LAYOUT_ACPI_LEN     0x10000ull
+#define LAYOUT_ACPI_LEN     0xf000ull
+#define LAYOUT_VMGENID      0xef000ull /* 16 bytes: devices/power/vmgenid.h */
 #define LAYOUT_MP_POINTER   LAYOUT_EBDA
 #define LAYOUT_MP_TABLE     0xf0000ull
 #define LAYOUT_MP_TABLE_LEN 0x1000ull
