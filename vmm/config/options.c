@@ -397,7 +397,7 @@ const struct option_def options[] = {
 	  "go on with the machine whose snapshot that is;\n"
 	  "settings given here replace its own. Keys:\n"
 	  "verify (all of its memory first), memory=read\n"
-	  "(else mapped), cpu=any, disks=any",
+	  "(else mapped) or lazy, cpu=any, disks=any",
 	  .set = restore_set_spec },
 	{ "dry-run", KEY_DRY_RUN, NULL, NULL,
 	  "tell what the machine would be, and make none",

@@ -39,7 +39,7 @@ static const char help[] =
 	"  reset                      press the reset button: the guest starts anew\n"
 	"  stop                       end it at once\n"
 	"  nmi                        a non-maskable interrupt for its first processor\n"
-	"  snapshot dir=DIR [stop=on] [track=on] [base=DIR]\n"
+	"  snapshot dir=DIR [stop=on] [track=on] [base=DIR] [compress=zstd]\n"
 	"                             write all of it there, for minivmm --restore DIR, and\n"
 	"                             end it if stop is on; it stands meanwhile. With track\n"
 	"                             it notes what changes, and one that has this as its\n"

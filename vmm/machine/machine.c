@@ -89,7 +89,7 @@ static enum guest_mem_kind ram_kind(const struct vm_config *c, bool dry)
 		return GUEST_MEM_SHARED;
 	bool pool = c->memory_pages == MEMORY_PAGES_2M || c->memory_pages == MEMORY_PAGES_1G;
 
-	return c->restore.dir && !c->restore.eager && !pool ? GUEST_MEM_FILE : GUEST_MEM_ANON;
+	return c->restore.dir && c->restore.memory == RESTORE_MAP && !pool ? GUEST_MEM_FILE : GUEST_MEM_ANON;
 }
 
 /* A machine of nothing: machine_destroy() is fine from here on. */
