@@ -206,16 +206,27 @@ int saved_open(struct machine *m, struct err *e)
 	if (ret)
 		return ret;
 	state_reader_init(&s->state, s->bytes, len);
+	ret = state_file_sum(state, &s->state_sum);
+	if (ret)
+		return err_host(e, ret, "--restore %.200s: " SNAPSHOT_STATE ": %s", path,
+				strerror(-ret));
 	ret = load_machine(m, e);
 	if (!ret)
 		ret = check_config(m, dir, e);
 	if (!ret)
 		ret = open_memory(m, dir, e);
+	if (!ret && s->index.lengths && m->config->restore.memory == RESTORE_LAZY)
+		ret = err_usage(e, -ENOTSUP,
+				"--restore %.200s: memory=lazy: its memory is compressed and can "
+				"only be read as a whole; leave memory=lazy away",
+				path);
 	/* Frames cannot be mapped. */
 	if (!ret && s->index.lengths && m->ram.kind == GUEST_MEM_FILE)
 		guest_mem_init(&m->ram, GUEST_MEM_ANON);
 	if (!ret && m->config->restore.verify)
 		ret = verify_memory(m, e);
+	if (!ret && m->config->restore.memory == RESTORE_LAZY)
+		s->dir = fd_take(&dir);
 	return ret;
 }
 
@@ -228,6 +239,14 @@ int saved_map_ram(struct machine *m, struct err *e)
 	ret = board_map_ram(&m->board, &m->ram, e);
 	if (ret)
 		return ret;
+	if (m->config->restore.memory == RESTORE_LAZY) {
+		const struct lazy_source from = {.memory = fd_take(&m->saved.memory),
+						 .dir = fd_take(&m->saved.dir),
+						 .state_sum = m->saved.state_sum,
+						 .quiet_ms = LAZY_QUIET_MS};
+
+		return lazy_start(&m->lazy, &m->ram, &from, e);
+	}
 	if (m->saved.index.lengths) {
 		uint64_t at = 0;
 
@@ -358,4 +377,5 @@ void saved_close(struct machine *m)
 	m->saved.bytes = NULL;
 	ram_index_fini(&m->saved.index);
 	fd_close(&m->saved.memory);
+	fd_close(&m->saved.dir);
 }

@@ -304,6 +304,14 @@ static int write_all(struct machine *m, struct writing *s, struct snapshot_told 
 int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 		     struct snapshot_told *told, struct err *e)
 {
+	/* All of it is there before it can be written again. */
+	int lazy = lazy_complete(m->lazy);
+
+	if (lazy)
+		return err_host(e, lazy,
+				"snapshot: the memory of the one that this machine goes on from "
+				"cannot be had: %s",
+				strerror(-lazy));
 	struct writing s = {.wish = wish, .memory = -1, .state = -1, .packed = -1};
 	int ret = check(m, wish, e);
 

@@ -27,10 +27,12 @@ static inline void saved_cpu_name(char name[STATE_NAME_BYTES], unsigned cpu)
 	snprintf(name, STATE_NAME_BYTES, "cpu%u", cpu);
 }
 
-/* A snapshot that is being restored; all zeroes but `memory`, which is -1: none is. */
+/* A snapshot that is being restored; all zeroes but `memory` and `dir`, which are -1: none is. */
 struct saved_machine {
 	int memory;             /* the file with its RAM, owned; -1: taken over, or none */
 	struct ram_index index; /* of that file, if it is packed or to be verified */
+	int dir;                /* that it lies in, owned, for what comes later; -1: for nothing */
+	uint64_t state_sum;     /* of the file with the state, by which its working set knows it */
 	uint8_t *bytes;         /* owned: what `state` reads; NULL: no machine is being restored */
 	struct state_reader state;
 	uint32_t tsc_khz;

@@ -14,8 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const files[] = {SNAPSHOT_STATE, SNAPSHOT_MEMORY, SNAPSHOT_PACKED,
-				    SNAPSHOT_CONFIG, SNAPSHOT_CMDLINE};
+static const char *const files[] = {SNAPSHOT_STATE,
+				    SNAPSHOT_MEMORY,
+				    SNAPSHOT_PACKED,
+				    SNAPSHOT_CONFIG,
+				    SNAPSHOT_CMDLINE,
+				    SNAPSHOT_WORKING_SET,
+				    SNAPSHOT_WORKING_SET_PARTIAL};
 
 static int fail(const struct snapshot_dir *d, int ret, struct err *e)
 {

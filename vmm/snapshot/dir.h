@@ -21,6 +21,10 @@
 #define SNAPSHOT_CONFIG  "machine.ini"
 #define SNAPSHOT_CMDLINE "cmdline"
 
+/* Not of its making, and gone with it. */
+#define SNAPSHOT_WORKING_SET         "working-set"
+#define SNAPSHOT_WORKING_SET_PARTIAL ".working-set.partial"
+
 struct snapshot_dir {
 	char *path;    /* owned: where it is to be, for errors */
 	char *name;    /* within the directory above */
