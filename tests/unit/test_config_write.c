@@ -171,7 +171,7 @@ static void a_restore_reads_it(void **state)
 	refused("--restore /nowhere: machine.ini: No such file", "--restore", "/nowhere");
 	refused("--config: not together with --restore", "--restore", word, "--config", "x.ini");
 	refused("--restore: the saved guest is in the midst", "--restore", word, "--", "true");
-	refused("--restore memory=all: give map or read", "--restore", "/x,memory=all");
+	refused("--restore memory=all: give map, read or lazy", "--restore", "/x,memory=all");
 	refused("--dry-run: not together", "--restore", word, "--dry-run");
 }
 

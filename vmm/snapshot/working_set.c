@@ -73,16 +73,11 @@ static int take(struct working_set *w, int fd, const uint8_t header[HEADER_LEN],
 	return ret;
 }
 
-int working_set_load(struct working_set *w, int dir, uint64_t state_sum)
+int working_set_read(struct working_set *w, int fd, uint64_t state_sum)
 {
-	_cleanup_fd_ int fd =
-		openat(dir, SNAPSHOT_WORKING_SET, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	uint8_t header[HEADER_LEN];
 	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st))
-		return -errno;
-	int ret = fd_pread_full(fd, header, sizeof(header), 0);
+	int ret = fstat(fd, &st) ? -errno : fd_pread_full(fd, header, sizeof(header), 0);
 
 	if (ret)
 		return ret == -ENODATA ? -EBADMSG : ret;
@@ -94,6 +89,14 @@ int working_set_load(struct working_set *w, int dir, uint64_t state_sum)
 	    le64_get(header + STATE_AT) != state_sum)
 		return -EBADMSG;
 	return take(w, fd, header, n);
+}
+
+int working_set_load(struct working_set *w, int dir, uint64_t state_sum)
+{
+	_cleanup_fd_ int fd =
+		openat(dir, SNAPSHOT_WORKING_SET, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	return fd < 0 ? -errno : working_set_read(w, fd, state_sum);
 }
 
 static int write_all(const struct working_set *w, int fd, uint64_t state_sum)

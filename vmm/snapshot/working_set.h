@@ -36,6 +36,8 @@ void working_set_add(struct working_set *w, uint32_t block);
 /* Fill the empty *w from the directory `dir`, if what is there is of the snapshot whose state has
  * that sum. 0, or a negative errno and it is empty still: -ENOENT, -EBADMSG, ... */
 int working_set_load(struct working_set *w, int dir, uint64_t state_sum);
+/* The same from the file `fd`, the caller's. */
+int working_set_read(struct working_set *w, int fd, uint64_t state_sum);
 
 /* Put it into the directory, whole or not at all. 0, or a negative errno: -EBUSY if another process
  * is at it. */
