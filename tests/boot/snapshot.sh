@@ -17,10 +17,10 @@ put_away() {
 	cat "$vm_dir/out" >>"$vm_dir/before"
 	cat "$vm_dir/answer" >>"$vm_dir/took"
 }
-# taken_out: and it goes on.
+# taken_out [KEYS]: and it goes on.
 taken_out() {
 	local limit=$((SECONDS + 60))
-	vm_start --restore "$dir/snap" --control "$sock"
+	vm_start --restore "$dir/snap${1-}" --control "$sock"
 	until there test -S "$sock"; do
 		[ "$SECONDS" -lt "$limit" ] || fail "it has no socket: $(cat "$vm_dir/err")"
 		sleep 0.1
@@ -59,6 +59,51 @@ test_ticking() { kernel tuned; ticking -c 2; }
 test_ticking_mmio_long() { kernel tuned; ticking -c 2 --transport mmio; }
 test_ticking_cloud_long() { kernel cloud; ticking -c 2; }
 test_ticking_8_cpus_long() { kernel tuned; ticking -c 8; }
+
+# A compressed one, and its memory while it runs, twice: of the second time the first has left what it
+# touched. Then from the file that is gone, with a balloon that gives pages back meanwhile.
+test_compressed() {
+	kernel tuned
+	place
+	guest 'i=0; until [ $i = 900 ]; do i=$((i + 1)); echo "tick $i"; read -t 0.1 word && break; done; echo "@@ warnings"; warnings'
+	vm_start -k "$kernel" -i "$initrd" --control "$sock" --append quiet -c 2
+	vm_expect '^tick 5.$' 200 || fail "$vm_why"
+	ctl snapshot dir="$dir/snap" stop=on compress=zstd
+	vm_wait 60 || fail "$vm_why"
+	there test ! -e "$dir/snap/memory" || fail "it is not compressed"
+	cat "$vm_dir/out" >>"$vm_dir/before"
+	taken_out
+	goes_on_ticking
+}
+# From the next line on; then it ends.
+goes_on_ticking() {
+	vm_expect '^tick [0-9]+.$' 100 || fail "$vm_why"
+	vm_expect '^tick [0-9]+.$' 100 || fail "$vm_why"
+	vm_send 'go
+'
+	vm_wait 100 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	clean_dmesg
+	cat "$vm_dir/before" "$vm_dir/out" | tr -d '\r' | sed -n 's/^tick //p' | awk '$1 != NR { exit 1 }' ||
+		fail "ticks are missing or come twice"
+}
+test_lazy() {
+	kernel tuned
+	place
+	guest 'mount -t tmpfs none /tmp; dd if=/dev/urandom of=/tmp/data bs=64k count=32 2>/dev/null; sum=$(md5sum /tmp/data)
+		i=0; until [ $i = 900 ]; do i=$((i + 1)); echo "tick $i"; read -t 0.1 word && break; done
+		[ "$(md5sum /tmp/data)" = "$sum" ] && echo "data is there"; rm /tmp/data; echo "@@ warnings"; warnings'
+	vm_start -k "$kernel" -i "$initrd" -m 256M --control "$sock" --append quiet -c 2 --balloon
+	vm_expect '^tick 5.$' 300 || fail "$vm_why"
+	put_away
+	there "$vm_binary" --restore "$dir/snap,memory=lazy" --timeout 3 </dev/null >"$vm_dir/one" 2>&1 || true
+	there test -s "$dir/snap/working-set" || fail "no working set: $(tail -3 "$vm_dir/one")"
+	taken_out ,memory=lazy
+	ctl memory.balloon target=128M
+	ctl status
+	goes_on_ticking
+	says '^data is there'
+}
 
 # While fio writes and reads again what it wrote, the machine is put away and taken out TIMES times,
 # now and then by the kill of one that went on after its snapshot, whose disk is put back with it.

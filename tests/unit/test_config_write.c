@@ -169,7 +169,7 @@ static void a_restore_reads_it(void **state)
 	assert_int_equal(parse("--restore", word, "-c", "2"), CONFIG_RUN);
 	assert_string_equal(c.restore.dir, s.path);
 	assert_true(c.restore.verify && c.restore.any_cpu && !c.restore.any_disks &&
-		    !c.restore.eager);
+		    c.restore.memory == RESTORE_MAP);
 	assert_string_equal(c.kernel, "/k");
 	assert_int_equal(c.cpus, 2);
 	assert_true(c.memory == 64 << 20);
@@ -179,7 +179,7 @@ static void a_restore_reads_it(void **state)
 	refused("--restore /nowhere: machine.ini: No such file", "--restore", "/nowhere");
 	refused("--config: not together with --restore", "--restore", word, "--config", "x.ini");
 	refused("--restore: the saved guest is in the midst", "--restore", word, "--", "true");
-	refused("--restore memory=all: give map or read", "--restore", "/x,memory=all");
+	refused("--restore memory=all: give map, read or lazy", "--restore", "/x,memory=all");
 	refused("--dry-run: not together", "--restore", word, "--dry-run");
 }
 

@@ -496,6 +496,13 @@ static int complete(struct vm_config *c, struct err *e)
 		return err_usage(e, -EINVAL,
 				 "--kernel: missing; give the guest's bzImage or vmlinux, or see "
 				 "minivmm --help");
+	if (c->restore.dir && c->restore.memory == RESTORE_LAZY &&
+	    (c->memory_shared || c->memory_prefault || c->memory_pages == MEMORY_PAGES_2M ||
+	     c->memory_pages == MEMORY_PAGES_1G))
+		return err_usage(e, -EINVAL,
+				 "--restore: memory=lazy is for memory of plain pages that is not "
+				 "shared; with --memory's shared, prefault or hugepages give "
+				 "memory=read");
 	err = give_terminal(c, e);
 	if (!err)
 		err = complete_disks(c, e);

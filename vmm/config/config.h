@@ -158,11 +158,15 @@ struct char_config {
 	char *path; /* of CHAR_FILE and CHAR_SOCKET; else NULL */
 };
 
+/* How the memory of a saved machine comes back: mapped, and read as the guest touches it; read
+ * before it runs; or put in while it runs, first what was touched the last time. */
+enum restore_memory { RESTORE_MAP, RESTORE_READ, RESTORE_LAZY };
+
 /* A saved machine that goes on. */
 struct restore_config {
 	char *dir;      /* its snapshot; NULL: the machine boots */
 	bool verify;    /* look at all of its memory before it runs */
-	bool eager;     /* read its memory; else it is mapped, and read as the guest touches it */
+	enum restore_memory memory;
 	bool any_cpu;   /* also where this host's CPU lacks features that the guest knows of */
 	bool any_disks; /* also with disks that have been written to since */
 	bool is_clone;  /* one of several: its networks have MAC addresses of their own, */

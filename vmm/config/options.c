@@ -399,9 +399,9 @@ const struct option_def options[] = {
 	  "go on with the machine whose snapshot that is;\n"
 	  "settings given here replace its own. Keys:\n"
 	  "verify (all of its memory first), memory=read\n"
-	  "(else mapped), cpu=any, disks=any, clone=N (MAC\n"
-	  "addresses of its own). What was added to it as\n"
-	  "it ran is a disk or network with slot=N",
+	  "(else mapped) or lazy, cpu=any, disks=any,\n"
+	  "clone=N (MAC addresses of its own). What was added\n"
+	  "to it as it ran is a disk or network with slot=N",
 	  .set = restore_set_spec },
 	{ "dry-run", KEY_DRY_RUN, NULL, NULL,
 	  "tell what the machine would be, and make none",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* restore: --restore, one setting with the keys of spec.h. */
+#include "vmm/base/bytes.h"
 #include "vmm/config/size.h"
 #include "vmm/config/spec.h"
 
@@ -47,12 +48,17 @@ static int set_disks(void *thing, const char *value, const struct origin *o, str
 
 static int set_memory(void *thing, const char *value, const struct origin *o, struct err *e)
 {
+	static const char *const words[] = {
+		[RESTORE_MAP] = "map", [RESTORE_READ] = "read", [RESTORE_LAZY] = "lazy"};
 	struct restore_config *r = thing;
 
-	r->eager = !strcmp(value, "read");
-	if (!r->eager && strcmp(value, "map"))
-		return option_refuse(o, value, -EINVAL, e, "give map or read");
-	return 0;
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++) {
+		if (strcmp(value, words[i]))
+			continue;
+		r->memory = (enum restore_memory)i;
+		return 0;
+	}
+	return option_refuse(o, value, -EINVAL, e, "give map, read or lazy");
 }
 
 static int set_clone(void *thing, const char *value, const struct origin *o, struct err *e)

@@ -98,9 +98,16 @@ static json_t *on_snapshot(void *ctx, const json_t *params, struct err *e)
 		.path = json_string_value(json_object_get(params, "dir")),
 		.base = json_string_value(json_object_get(params, "base")),
 		.track = json_is_true(json_object_get(params, "track")),
+		.pack = json_object_get(params, "compress"),
 	};
 	bool stop = json_is_true(json_object_get(params, "stop"));
+	const char *how = json_string_value(json_object_get(params, "compress"));
 	struct snapshot_told told;
+
+	if (how && strcmp(how, "zstd")) {
+		err_usage(e, -EINVAL, "compress: is zstd, or left away");
+		return NULL;
+	}
 
 	/* What comes after the snapshot would be lost, and what is on the disks by then
 	 * would not fit it. */
@@ -284,6 +291,7 @@ static const struct rpc_method methods[] = {
 	 {{"dir", RPC_PATH, true},
 	  {"base", RPC_PATH, false},
 	  {"track", RPC_BOOLEAN, false},
+	  {"compress", RPC_STRING, false},
 	  {"stop", RPC_BOOLEAN, false}},
 	 on_snapshot},
 	{"net.link", {{"net", RPC_STRING, true}, {"up", RPC_BOOLEAN, true}}, on_net_link},

@@ -186,9 +186,13 @@ int guest_mem_discard(struct guest_mem *gm, uint64_t gpa, uint64_t len)
 		return -EOPNOTSUPP;
 	if (!len)
 		return 0;
+	if (gm->filler)
+		gm->filler->begin_discard(gm->filler->ctx, p, len);
 	/* A page that others map as well stays in the memfd unless it is cut out of that. */
 	ret = madvise(p, len, gm->kind == GUEST_MEM_SHARED ? MADV_REMOVE : MADV_DONTNEED) ? -errno
 											  : 0;
+	if (gm->filler)
+		gm->filler->end_discard(gm->filler->ctx);
 	guest_mem_mark_dirty(gm, gpa, len);
 	return ret;
 }

@@ -56,12 +56,22 @@ struct guest_mem_listener {
 	struct guest_mem_listener *next;
 };
 
+/* One who still fills RAM while it is used, and must know what is given back: `begin`, then it
+ * goes, then `end`; in between nothing is filled. [hva, hva+len) is whole pages of one region. Any
+ * thread. */
+struct guest_mem_filler {
+	void (*begin_discard)(void *ctx, void *hva, uint64_t len);
+	void (*end_discard)(void *ctx);
+	void *ctx;
+};
+
 struct guest_mem {
 	enum guest_mem_kind kind;
 	enum guest_mem_pages pages;
 	unsigned n_regions;
 	struct guest_mem_region regions[GUEST_MEM_REGIONS_MAX];
 	struct guest_mem_listener *listeners;
+	struct guest_mem_filler *filler; /* NULL: all of it is there */
 	/* One bit a page for each region, or NULL while nobody logs. */
 	uint64_t *dirty[GUEST_MEM_REGIONS_MAX];
 };

@@ -167,7 +167,7 @@ void state_section_name(const struct state_reader *r, char name[STATE_NAME_BYTES
 }
 
 int state_find(struct state_reader *out, const struct state_reader *r, const char *name,
-	       uint32_t version, struct err *e)
+	       struct err *e)
 {
 	char want[NAME_LEN] = "";
 
@@ -181,7 +181,7 @@ int state_find(struct state_reader *out, const struct state_reader *r, const cha
 			break;
 		out->pos += HEADER_LEN + length;
 	}
-	return state_section_expect(out, name, version, e);
+	return state_section_open(out, name, e);
 }
 
 int state_section_close(struct state_reader *r, struct err *e)

@@ -53,9 +53,9 @@ int state_section_expect(struct state_reader *r, const char *name, uint32_t vers
 enum { STATE_NAME_BYTES = 24 };
 void state_section_name(const struct state_reader *r, char name[STATE_NAME_BYTES]);
 /* A reader of its own, *out, on the first section called `name` from where `r` stands on, which
- * stays where it is: 0, or -EBADMSG with *e filled. */
+ * stays where it is: its version (> 0), or -EBADMSG with *e filled. */
 int state_find(struct state_reader *out, const struct state_reader *r, const char *name,
-	       uint32_t version, struct err *e);
+	       struct err *e);
 /* Close it: 0 if every field was there and every byte was read, else -EBADMSG. */
 int state_section_close(struct state_reader *r, struct err *e);
 /* Past the end of the section each of these gives 0 and sets r->error. A bool

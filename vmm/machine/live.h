@@ -39,6 +39,8 @@ struct snapshot_wish {
 			   * while the machine stands. NULL: all */
 	bool track; /* note what changes from here on, for one with this as `base`; with a base it
 		     * goes on. The guest is slower for it: each page's first store is an exit */
+	bool pack;  /* compress its RAM, when the machine has gone on. Neither with a base nor
+		     * with `track`: such a one is no base */
 };
 /* What it took. */
 struct snapshot_told {

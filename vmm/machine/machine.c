@@ -89,7 +89,8 @@ static enum guest_mem_kind ram_kind(const struct vm_config *c, bool dry)
 		return GUEST_MEM_SHARED;
 	bool pool = c->memory_pages == MEMORY_PAGES_2M || c->memory_pages == MEMORY_PAGES_1G;
 
-	return c->restore.dir && !c->restore.eager && !pool ? GUEST_MEM_FILE : GUEST_MEM_ANON;
+	return c->restore.dir && c->restore.memory == RESTORE_MAP && !pool ? GUEST_MEM_FILE
+									   : GUEST_MEM_ANON;
 }
 
 /* A machine of nothing: machine_destroy() is fine from here on. */
@@ -104,7 +105,7 @@ static struct machine *begin(struct vm_config *config, bool dry, struct err *e)
 	m->config = config;
 	m->dry = dry;
 	m->vm.kvm_fd = m->vm.vm_fd = -1;
-	m->files.kernel.fd = m->saved.memory = -1;
+	m->files.kernel.fd = m->saved.memory = m->saved.dir = -1;
 	m->stop = (struct stop_sink){on_stop, m};
 	m->exits = (struct exit_env){
 		.pio = &m->pio, .mmio = &m->mmio, .ram = &m->ram, .stop = m->stop};
@@ -178,6 +179,7 @@ int machine_create(struct machine **out, struct vm_config *config, struct events
 	if (!ret && m->saved.bytes)
 		ret = saved_load_devices(m, e);
 	saved_close(m);
+	lazy_watch(m->lazy, &m->stop);
 	if (!ret && (config->stats || log_enabled(LOG_DEBUG)) && stats_begin(m))
 		ret = err_host(e, -ENOMEM, "--stats: out of memory");
 	if (ret)
@@ -240,6 +242,8 @@ void machine_destroy(struct machine *m)
 	irqchip_fini(&m->irqchip);
 	cpuid_model_fini(&m->cpuid);
 	kvm_vm_close(&m->vm);
+	/* Not before: KVM may wait for pages of its own accord. */
+	lazy_stop(m->lazy);
 	guest_mem_fini(&m->ram);
 	machine_close_vsock(m);
 	command_destroy(m->command);

@@ -49,6 +49,7 @@
 #include "vmm/machine/snapshot.h"
 #include "vmm/machine/stats.h"
 #include "vmm/machine/tracking.h"
+#include "vmm/snapshot/lazy.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -167,6 +168,7 @@ struct machine {
 	struct cpuid_model cpuid;
 	struct board board;
 	struct guest_mem ram;
+	struct lazy *lazy;           /* that still fills it, or has; NULL: it is filled */
 	uint64_t initrd, initrd_len; /* where it lies in RAM */
 	struct tracking tracking;
 	struct irqchip irqchip;

@@ -14,6 +14,7 @@
 #include "vmm/machine/snapshot.h"
 #include "vmm/snapshot/checksum.h"
 #include "vmm/snapshot/dir.h"
+#include "vmm/snapshot/packed.h"
 #include "vmm/snapshot/ram.h"
 #include "vmm/snapshot/state_file.h"
 
@@ -130,56 +131,64 @@ static int check_config(const struct machine *m, int dir, struct err *e)
 	return ret;
 }
 
-static int open_memory(struct machine *m, int dir, struct err *e)
+/* Which file has it. */
+static const char *saved_memory_name(const struct machine *m)
 {
-	const char *path = m->config->restore.dir;
-	struct stat st;
-
-	m->saved.memory = open_file(dir, path, SNAPSHOT_MEMORY, e);
-	if (m->saved.memory < 0)
-		return m->saved.memory;
-	if (fstat(m->saved.memory, &st))
-		return err_host(e, -errno, "--restore %.200s: " SNAPSHOT_MEMORY ": %s", path,
-				strerror(errno));
-	if ((uint64_t)st.st_size != whole_memory(m->config))
-		return err_host(e, -EBADMSG,
-				"--restore %.200s: " SNAPSHOT_MEMORY
-				" has %ld bytes and not the machine's %lu: it was cut short, or is "
-				"another's",
-				path, st.st_size, whole_memory(m->config));
-	return 0;
+	return m->saved.index.lengths ? SNAPSHOT_PACKED : SNAPSHOT_MEMORY;
 }
 
-/* The sums are the last section: they are looked at with another reader. */
-static int verify_memory(struct machine *m, struct err *e)
+static int memory_error(const struct machine *m, int ret, struct err *e)
 {
+	return err_host(e, ret, "--restore %.200s: %s: %s", m->config->restore.dir,
+			saved_memory_name(m), strerror(-ret));
+}
+
+static int open_memory(struct machine *m, int dir, struct err *e)
+{
+	struct saved_machine *s = &m->saved;
 	const char *path = m->config->restore.dir;
-	struct state_reader r;
-	uint64_t *sums = NULL, at = 0;
-	int ret = state_find(&r, &m->saved.state, "ram", SAVED_RAM_VERSION, e);
+	uint64_t want = whole_memory(m->config);
+	struct stat st;
+
+	/* A file of another size is refused in any case, all sums only if there is time. */
+	int ret = ram_index_load(&s->index, &s->state, want, e);
 
 	if (ret)
 		return ret;
-	uint32_t n = state_get_u32(&r);
+	if (s->index.lengths)
+		want = ram_index_packed_len(&s->index);
+	s->memory = open_file(dir, path, saved_memory_name(m), e);
+	if (s->memory < 0)
+		return s->memory;
+	if (fstat(s->memory, &st))
+		return memory_error(m, -errno, e);
+	if ((uint64_t)st.st_size != want)
+		return err_host(e, -EBADMSG,
+				"--restore %.200s: %s has %ld bytes and not the machine's %lu: it "
+				"was cut short, or is another's",
+				path, saved_memory_name(m), st.st_size, want);
+	return 0;
+}
 
-	if (n != ram_chunks(whole_memory(m->config)))
-		return err_host(e, -EBADMSG, "--restore %.200s: its sums are not of this memory",
-				path);
-	sums = calloc(n, sizeof(*sums));
-	if (!sums)
-		return err_host(e, -ENOMEM, "--restore: out of memory");
-	for (uint32_t i = 0; i < n; i++)
-		sums[i] = state_get_u64(&r);
-	ret = r.error ? r.error : ram_verify(m->saved.memory, whole_memory(m->config), sums, &at);
-	free(sums);
+static int damaged_memory(const struct machine *m, int ret, uint64_t at, struct err *e)
+{
 	if (ret == -EBADMSG)
 		return err_host(e, ret,
-				"--restore %.200s: " SNAPSHOT_MEMORY
-				" is damaged, in the 2 MiB from byte %lu on",
-				path, at);
-	return ret ? err_host(e, ret, "--restore %.200s: " SNAPSHOT_MEMORY ": %s", path,
-			      strerror(-ret))
-		   : 0;
+				"--restore %.200s: %s is damaged, in the 2 MiB from byte %lu on",
+				m->config->restore.dir, saved_memory_name(m), at);
+	return ret ? memory_error(m, ret, e) : 0;
+}
+
+/* What is packed is looked at when it is read. */
+static int verify_memory(struct machine *m, struct err *e)
+{
+	const struct saved_machine *s = &m->saved;
+	uint64_t at = 0;
+	int ret = s->index.lengths
+			  ? 0
+			  : ram_verify(s->memory, whole_memory(m->config), s->index.sums, &at);
+
+	return damaged_memory(m, ret, at, e);
 }
 
 int saved_open(struct machine *m, struct err *e)
@@ -197,13 +206,27 @@ int saved_open(struct machine *m, struct err *e)
 	if (ret)
 		return ret;
 	state_reader_init(&s->state, s->bytes, len);
+	ret = state_file_sum(state, &s->state_sum);
+	if (ret)
+		return err_host(e, ret, "--restore %.200s: " SNAPSHOT_STATE ": %s", path,
+				strerror(-ret));
 	ret = load_machine(m, e);
 	if (!ret)
 		ret = check_config(m, dir, e);
 	if (!ret)
 		ret = open_memory(m, dir, e);
+	if (!ret && s->index.lengths && m->config->restore.memory == RESTORE_LAZY)
+		ret = err_usage(e, -ENOTSUP,
+				"--restore %.200s: memory=lazy: its memory is compressed and can "
+				"only be read as a whole; leave memory=lazy away",
+				path);
+	/* Frames cannot be mapped. */
+	if (!ret && s->index.lengths && m->ram.kind == GUEST_MEM_FILE)
+		guest_mem_init(&m->ram, GUEST_MEM_ANON);
 	if (!ret && m->config->restore.verify)
 		ret = verify_memory(m, e);
+	if (!ret && m->config->restore.memory == RESTORE_LAZY)
+		s->dir = fd_take(&dir);
 	return ret;
 }
 
@@ -216,10 +239,23 @@ int saved_map_ram(struct machine *m, struct err *e)
 	ret = board_map_ram(&m->board, &m->ram, e);
 	if (ret)
 		return ret;
+	if (m->config->restore.memory == RESTORE_LAZY) {
+		const struct lazy_source from = {.memory = fd_take(&m->saved.memory),
+						 .dir = fd_take(&m->saved.dir),
+						 .state_sum = m->saved.state_sum,
+						 .quiet_ms = LAZY_QUIET_MS};
+
+		return lazy_start(&m->lazy, &m->ram, &from, e);
+	}
+	if (m->saved.index.lengths) {
+		uint64_t at = 0;
+
+		ret = packed_read(&m->ram, m->saved.memory, guest_mem_size(&m->ram),
+				  &m->saved.index, &at);
+		return damaged_memory(m, ret, at, e);
+	}
 	ret = ram_read(&m->ram, m->saved.memory);
-	return ret ? err_host(e, ret, "--restore %.200s: " SNAPSHOT_MEMORY ": %s",
-			      m->config->restore.dir, strerror(-ret))
-		   : 0;
+	return ret ? memory_error(m, ret, e) : 0;
 }
 
 int saved_load_cpuid(struct machine *m, struct err *e)
@@ -329,7 +365,7 @@ int saved_load_devices(struct machine *m, struct err *e)
 
 	m->paused = true;
 	state_section_name(&m->saved.state, name);
-	if (!ret && strcmp(name, "ram") != 0)
+	if (!ret && strcmp(name, RAM_INDEX_SECTION) != 0)
 		return err_usage(
 			e, -EINVAL,
 			"--restore: the saved machine has a device '%s' that this one would "
@@ -342,5 +378,7 @@ void saved_close(struct machine *m)
 {
 	free(m->saved.bytes);
 	m->saved.bytes = NULL;
+	ram_index_fini(&m->saved.index);
 	fd_close(&m->saved.memory);
+	fd_close(&m->saved.dir);
 }

@@ -18,6 +18,7 @@
 #include "vmm/machine/parts.h"
 #include "vmm/snapshot/checksum.h"
 #include "vmm/snapshot/dir.h"
+#include "vmm/snapshot/packed.h"
 #include "vmm/snapshot/ram.h"
 #include "vmm/snapshot/state_file.h"
 
@@ -33,7 +34,8 @@
 struct writing {
 	const struct snapshot_wish *wish;
 	struct snapshot_dir dir;
-	int memory, state;   /* its files */
+	int memory, state;   /* its files, */
+	int packed;          /* and what takes the place of `memory`; -1: nothing */
 	uint64_t config_sum; /* of the others */
 	bool tracked;        /* m->tracking knows what was written until the machine stood */
 	struct state_writer w;
@@ -89,19 +91,20 @@ static int memory_error(const struct writing *s, int ret, struct err *e)
 			strerror(-ret));
 }
 
-/* The file's sums, which are read back: the machine need not stand for that. */
-static int put_ram_sums(const struct machine *m, struct writing *s, struct err *e)
+/* The file's sums, which are read back, and what is to take its place: the machine need not stand
+ * for that. */
+static int put_ram_index(const struct machine *m, struct writing *s, struct err *e)
 {
-	size_t n = ram_chunks(guest_mem_size(&m->ram));
-	uint64_t *sums = calloc(n, sizeof(*sums));
-	int ret = sums ? ram_sum(s->memory, guest_mem_size(&m->ram), sums) : -ENOMEM;
+	uint64_t len = guest_mem_size(&m->ram);
+	struct ram_index x;
+	int ret = ram_index_init(&x, len, s->wish->pack);
 
-	state_section_begin(&s->w, "ram", SAVED_RAM_VERSION);
-	state_put_u32(&s->w, (uint32_t)n);
-	for (size_t i = 0; i < n && !ret; i++)
-		state_put_u64(&s->w, sums[i]);
-	state_section_end(&s->w);
-	free(sums);
+	if (!ret)
+		ret = s->wish->pack ? packed_write(s->memory, len, s->packed, &x)
+				    : ram_sum(s->memory, len, x.sums);
+	if (!ret)
+		ram_index_save(&x, &s->w);
+	ram_index_fini(&x);
 	return ret ? memory_error(s, ret, e) : 0;
 }
 
@@ -164,6 +167,10 @@ static int check(struct machine *m, const struct snapshot_wish *wish, struct err
 				 "snapshot: --vsock vhost: what the host's kernel writes for it "
 				 "is not noted, so there is no track and no base with it; take a "
 				 "whole snapshot, or have the guest's sockets as a path");
+	if (wish->pack && (wish->base || wish->track))
+		return err_usage(e, -EINVAL,
+				 "snapshot: compress is not together with base or track: a "
+				 "compressed snapshot is no base for the next one");
 	if (m->command)
 		return err_usage(e, -ENOTSUP,
 				 "snapshot: a command runs in this guest, whose "
@@ -246,6 +253,12 @@ static int copy_base(const struct machine *m, const struct writing *s, struct er
 	uint64_t sum = 0;
 	int ret = memory < 0 ? -errno : state_file_sum(state, &sum);
 
+	if (ret == -ENOENT && state >= 0 && !faccessat(dir, SNAPSHOT_PACKED, F_OK, 0))
+		return err_usage(
+			e, -ENOTSUP,
+			"snapshot: base %.200s: is compressed, and no base therefore; take "
+			"one without a base, with track",
+			path);
 	if (ret)
 		return err_usage(e, ret, "snapshot: base %.200s: %s", path, strerror(-ret));
 	if (!tracking_is_on(m) || m->tracking.base != sum)
@@ -269,15 +282,18 @@ static int write_all(struct machine *m, struct writing *s, struct snapshot_told 
 	if (!ret)
 		ret = write_stopped(m, s, &told->paused_ns, e);
 	if (!ret)
-		ret = put_ram_sums(m, s, e);
+		ret = put_ram_index(m, s, e);
 	if (!ret) {
 		ret = state_file_write(s->state, &s->w, &sum);
 		if (ret)
 			err_host(e, ret, "snapshot %.200s: " SNAPSHOT_STATE ": %s", s->dir.path,
 				 strerror(-ret));
 	}
+	if (!ret && s->wish->pack)
+		snapshot_dir_remove(&s->dir, SNAPSHOT_MEMORY);
 	if (!ret)
-		ret = snapshot_dir_sync(&s->dir, s->memory, SNAPSHOT_MEMORY, e);
+		ret = s->wish->pack ? snapshot_dir_sync(&s->dir, s->packed, SNAPSHOT_PACKED, e)
+				    : snapshot_dir_sync(&s->dir, s->memory, SNAPSHOT_MEMORY, e);
 	if (!ret)
 		ret = snapshot_dir_sync(&s->dir, s->state, SNAPSHOT_STATE, e);
 	if (ret) {
@@ -286,7 +302,9 @@ static int write_all(struct machine *m, struct writing *s, struct snapshot_told 
 	}
 	struct stat st;
 
-	told->bytes = fstat(s->memory, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+	told->bytes = fstat(s->wish->pack ? s->packed : s->memory, &st)
+			      ? 0
+			      : (uint64_t)st.st_blocks * 512;
 	ret = snapshot_dir_commit(&s->dir, e);
 	if (!ret && s->tracked)
 		tracking_saved(m, sum);
@@ -296,7 +314,15 @@ static int write_all(struct machine *m, struct writing *s, struct snapshot_told 
 int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 		     struct snapshot_told *told, struct err *e)
 {
-	struct writing s = {.wish = wish, .memory = -1, .state = -1};
+	/* All of it is there before it can be written again. */
+	int lazy = lazy_complete(m->lazy);
+
+	if (lazy)
+		return err_host(e, lazy,
+				"snapshot: the memory of the one that this machine goes on from "
+				"cannot be had: %s",
+				strerror(-lazy));
+	struct writing s = {.wish = wish, .memory = -1, .state = -1, .packed = -1};
 	int ret = check(m, wish, e);
 
 	if (!ret)
@@ -305,7 +331,10 @@ int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 		return ret;
 	state_writer_init(&s.w);
 	s.memory = snapshot_dir_file(&s.dir, SNAPSHOT_MEMORY, e);
-	s.state = s.memory < 0 ? -1 : snapshot_dir_file(&s.dir, SNAPSHOT_STATE, e);
+	if (s.memory >= 0 && wish->pack)
+		s.packed = snapshot_dir_file(&s.dir, SNAPSHOT_PACKED, e);
+	if (s.memory >= 0 && (s.packed >= 0 || !wish->pack))
+		s.state = snapshot_dir_file(&s.dir, SNAPSHOT_STATE, e);
 	if (s.state < 0) {
 		ret = e->code;
 		snapshot_dir_abandon(&s.dir);
@@ -313,6 +342,7 @@ int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 		ret = write_all(m, &s, told, e);
 	}
 	fd_close(&s.state);
+	fd_close(&s.packed);
 	fd_close(&s.memory);
 	state_writer_fini(&s.w);
 	if (!ret)

@@ -11,6 +11,7 @@
 #include "vmm/arch/x86_64/cpuid.h"
 #include "vmm/base/err.h"
 #include "vmm/core/state.h"
+#include "vmm/snapshot/ram_index.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 struct machine;
 
 /* Of the sections that are nobody's else: vmm/snapshot/README.md. */
-enum { SAVED_MACHINE_VERSION = 1, SAVED_DISKS_VERSION = 1, SAVED_RAM_VERSION = 1 };
+enum { SAVED_MACHINE_VERSION = 1, SAVED_DISKS_VERSION = 1 };
 
 /* What the section of a processor is called. */
 static inline void saved_cpu_name(char name[STATE_NAME_BYTES], unsigned cpu)
@@ -26,10 +27,13 @@ static inline void saved_cpu_name(char name[STATE_NAME_BYTES], unsigned cpu)
 	snprintf(name, STATE_NAME_BYTES, "cpu%u", cpu);
 }
 
-/* A snapshot that is being restored; all zeroes but `memory`, which is -1: none is. */
+/* A snapshot that is being restored; all zeroes but `memory` and `dir`, which are -1: none is. */
 struct saved_machine {
-	int memory;     /* the file with its RAM, owned; -1: taken over, or none */
-	uint8_t *bytes; /* owned: what `state` reads; NULL: no machine is being restored */
+	int memory;             /* the file with its RAM, owned; -1: taken over, or none */
+	struct ram_index index; /* of that file, if it is packed or to be verified */
+	int dir;                /* that it lies in, owned, for what comes later; -1: for nothing */
+	uint64_t state_sum;     /* of the file with the state, by which its working set knows it */
+	uint8_t *bytes;         /* owned: what `state` reads; NULL: no machine is being restored */
 	struct state_reader state;
 	uint32_t tsc_khz;
 	uint64_t config_sum;  /* of machine.ini and cmdline */

@@ -14,8 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const files[] = {SNAPSHOT_STATE, SNAPSHOT_MEMORY, SNAPSHOT_CONFIG,
-				    SNAPSHOT_CMDLINE};
+static const char *const files[] = {SNAPSHOT_STATE,
+				    SNAPSHOT_MEMORY,
+				    SNAPSHOT_PACKED,
+				    SNAPSHOT_CONFIG,
+				    SNAPSHOT_CMDLINE,
+				    SNAPSHOT_WORKING_SET,
+				    SNAPSHOT_WORKING_SET_PARTIAL};
 
 static int fail(const struct snapshot_dir *d, int ret, struct err *e)
 {
@@ -129,6 +134,11 @@ int snapshot_dir_file(const struct snapshot_dir *d, const char *name, struct err
 	return fd < 0 ? err_host(e, -errno, "snapshot %.200s: %s: %s", d->path, name,
 				 strerror(errno))
 		      : fd;
+}
+
+void snapshot_dir_remove(const struct snapshot_dir *d, const char *name)
+{
+	unlinkat(d->fd, name, 0);
 }
 
 int snapshot_dir_sync(const struct snapshot_dir *d, int fd, const char *name, struct err *e)

@@ -17,8 +17,13 @@
 /* What is in it; see README.md. */
 #define SNAPSHOT_STATE   "state"
 #define SNAPSHOT_MEMORY  "memory"
+#define SNAPSHOT_PACKED  "memory.zst" /* instead of that */
 #define SNAPSHOT_CONFIG  "machine.ini"
 #define SNAPSHOT_CMDLINE "cmdline"
+
+/* Not of its making, and gone with it. */
+#define SNAPSHOT_WORKING_SET         "working-set"
+#define SNAPSHOT_WORKING_SET_PARTIAL ".working-set.partial"
 
 struct snapshot_dir {
 	char *path;    /* owned: where it is to be, for errors */
@@ -35,6 +40,9 @@ int snapshot_dir_begin(struct snapshot_dir *d, const char *path, struct err *e);
 /* A new file in it, open for reading and writing; the caller's to close. Or a negative errno with
  * *e filled. */
 int snapshot_dir_file(const struct snapshot_dir *d, const char *name, struct err *e);
+
+/* Without that file again. */
+void snapshot_dir_remove(const struct snapshot_dir *d, const char *name);
 
 /* On disk with `fd`, which is one of its files: 0, or a negative errno with *e filled. */
 int snapshot_dir_sync(const struct snapshot_dir *d, int fd, const char *name, struct err *e);

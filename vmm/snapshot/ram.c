@@ -192,8 +192,7 @@ int ram_copy(int from, int to, uint64_t len)
 	return ret || off >= 0 || errno == ENXIO ? ret : -errno;
 }
 
-/* The sum of the `n` bytes at `off`, of which `chunk` has room for. */
-static int sum_chunk(int fd, uint64_t off, size_t n, char *chunk, uint64_t *sum)
+int ram_sum_chunk(int fd, uint64_t off, size_t n, char *chunk, uint64_t *sum)
 {
 	*sum = 0;
 	if (!file_has(fd, off, n))
@@ -215,7 +214,7 @@ static int walk(int fd, uint64_t len, uint64_t *sums, const uint64_t *want, uint
 		size_t n = len - off < RAM_CHUNK ? (size_t)(len - off) : RAM_CHUNK;
 		uint64_t sum;
 
-		ret = sum_chunk(fd, off, n, chunk, &sum);
+		ret = ram_sum_chunk(fd, off, n, chunk, &sum);
 		if (at)
 			*at = off;
 		if (sums)
@@ -274,4 +273,25 @@ int ram_read(struct guest_mem *gm, int fd)
 		at += r->len;
 	}
 	return 0;
+}
+
+int ram_store(struct guest_mem *gm, uint64_t at, const char *p, size_t len)
+{
+	uint64_t begin = 0;
+
+	for (unsigned i = 0; i < gm->n_regions; i++) {
+		const struct guest_mem_region *r = &gm->regions[i];
+		uint64_t end = begin + r->len;
+
+		for (; len && at < end; at += PAGE, p += PAGE, len -= PAGE) {
+			int ret = is_zero(p, PAGE)
+					  ? 0
+					  : guest_mem_write(gm, r->gpa + (at - begin), p, PAGE);
+
+			if (ret)
+				return ret;
+		}
+		begin = end;
+	}
+	return len ? -EFAULT : 0;
 }

@@ -38,11 +38,19 @@ int ram_copy(int from, int to, uint64_t len);
 /* The ram_chunks(len) sums of what is in the file `fd`. 0 or a negative errno. Any thread. */
 int ram_sum(int fd, uint64_t len, uint64_t *sums);
 
+/* The sum of the `n` bytes of it at `off`, which are in `chunk` afterwards, unless the sum is 0. 0
+ * or a negative errno. Any thread. */
+int ram_sum_chunk(int fd, uint64_t off, size_t n, char *chunk, uint64_t *sum);
+
 /* Is the file `fd` what these are the sums of? 0; -EBADMSG, with *at the first byte of a chunk that
  * is not; or a negative errno. */
 int ram_verify(int fd, uint64_t len, const uint64_t *sums, uint64_t *at);
 
 /* Read the file into *gm, which is as big and still zeroes. 0 or a negative errno. */
 int ram_read(struct guest_mem *gm, int fd);
+
+/* Whole pages, `len` bytes, that the file would have at `at`, into *gm, where there are zeroes yet;
+ * those of zeroes take nothing from the host. 0, or -EFAULT beyond its end. */
+int ram_store(struct guest_mem *gm, uint64_t at, const char *p, size_t len);
 
 #endif
