@@ -164,8 +164,8 @@ enum restore_memory { RESTORE_MAP, RESTORE_READ, RESTORE_LAZY };
 
 /* A saved machine that goes on. */
 struct restore_config {
-	char *dir;      /* its snapshot; NULL: the machine boots */
-	bool verify;    /* look at all of its memory before it runs */
+	char *dir;   /* its snapshot; NULL: the machine boots */
+	bool verify; /* look at all of its memory before it runs */
 	enum restore_memory memory;
 	bool any_cpu;   /* also where this host's CPU lacks features that the guest knows of */
 	bool any_disks; /* also with disks that have been written to since */

@@ -14,7 +14,9 @@ if [ -z "${BENCH_NET:-}" ] && unshare -n true 2>/dev/null; then
 	BENCH_NET=1 exec unshare -n "$0"
 fi
 
-# saved NAME MIB [WORD...]: into $dir/NAME, of a machine of MIB of which most is written to.
+# saved NAME MIB [WORD...]: into $dir/NAME, of a machine of MIB of which most is written to. How, further,
+# is in `how`.
+how=()
 saved() {
 	local name=$1 mib=$2 full limit=$((SECONDS + 120)) append=() word; shift 2
 	# Up to the hole below 4 GiB.
@@ -27,7 +29,7 @@ saved() {
 		[ "$SECONDS" -lt "$limit" ] || die "the guest to be saved does not come up"
 		sleep 0.1
 	done
-	"$MINIVMM" ctl "$dir/ctl" snapshot dir="$dir/$name" stop=on >/dev/null || die "no snapshot"
+	"$MINIVMM" ctl "$dir/ctl" snapshot dir="$dir/$name" stop=on "${how[@]}" >/dev/null || die "no snapshot"
 	wait
 }
 
