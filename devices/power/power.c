@@ -26,7 +26,7 @@
 enum { SLEEP_CONTROL = 0, SLEEP_STATUS = 1, GED_EVENTS = 2 };
 enum { SLP_TYP_SHIFT = 2, SLP_TYP = 0x1c, SLP_EN = 0x20 };
 enum { RST_SYS = 0x02, RST_CPU = 0x04, RST_FULL = 0x08, RST_BITS = RST_SYS | RST_CPU | RST_FULL };
-enum { EVENT_BITS = POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG };
+enum { EVENT_BITS = POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG | POWER_EVENT_CPUS };
 
 /* --- ACPI -------------------------------------------------------------------- */
 
@@ -95,6 +95,11 @@ void power_button_press(struct power *p)
 void power_hotplug_event(struct power *p)
 {
 	tell(p, POWER_EVENT_HOTPLUG);
+}
+
+void power_cpus_event(struct power *p)
+{
+	tell(p, POWER_EVENT_CPUS);
 }
 
 /* --- 0xcf9 ------------------------------------------------------------------- */

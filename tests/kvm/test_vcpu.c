@@ -394,7 +394,8 @@ static void more_cpus_than_kvm_has_are_refused(void **state)
 	struct err e = {0};
 
 	assert_true(f->vm.cpus_max >= 1);
-	assert_int_equal(vcpus_create(&f->cpus, &f->vm, f->vm.cpus_max + 1, &f->env, &e), -EINVAL);
+	assert_int_equal(vcpus_create(&f->cpus, &f->vm, 1, f->vm.cpus_max + 1, &f->env, &e),
+			 -EINVAL);
 	assert_int_equal(e.kind, ERR_USAGE);
 	assert_non_null(strstr(e.text, "--cpus"));
 }

@@ -243,7 +243,8 @@ const struct option_def options[] = {
 	  .set = boot_set_boot },
 
 	{ "cpus", 'c', "N[,max=M]", "machine",
-	  "1 to 64 CPUs (default 1)",
+	  "1 to 64 CPUs (default 1); max: how many it may\n"
+	  "have while it runs (minivmm ctl PATH cpus.set)",
 	  .set = set_cpus },
 	{ "memory", 'm', "SIZE[,KEY=VALUE]...", "machine",
 	  "RAM in MiB, or with K, M, G, T (default 256M).\n"

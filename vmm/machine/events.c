@@ -44,6 +44,7 @@ static const char *const names[N_EVENTS] = {
 	[EVENT_COMMAND_STARTED] = "command-started",
 	[EVENT_COMMAND_ENDED] = "command-ended",
 	[EVENT_PANIC] = "panic",
+	[EVENT_CPUS] = "cpus",
 	[EVENT_RESTARTED] = "restarted",
 	[EVENT_STOPPED] = "stopped",
 };
@@ -155,6 +156,17 @@ void events_command_ended(struct events *ev, int status)
 {
 	if (ev)
 		say(ev, EVENT_COMMAND_ENDED, json_pack("{s:i}", "status", status));
+}
+
+void events_cpus(struct events *ev, unsigned count, unsigned target)
+{
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->lock);
+	put_first(ev);
+	put(ev, EVENT_CPUS, now(ev),
+	    json_pack("{s:i, s:i}", "count", (int)count, "target", (int)target));
+	pthread_mutex_unlock(&ev->lock);
 }
 
 void events_let_go(struct events *ev)

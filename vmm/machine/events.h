@@ -35,6 +35,7 @@ enum event {
 	EVENT_COMMAND_STARTED,
 	EVENT_COMMAND_ENDED,
 	EVENT_PANIC,
+	EVENT_CPUS,
 	EVENT_ENDED,     /* it is known why the guest ends; no line of its own, */
 	EVENT_TORN_DOWN, /* nor has this */
 	EVENT_RESTARTED,
@@ -66,11 +67,13 @@ int events_start(struct events *ev, struct err *e);
 void events_let_go(struct events *ev);
 
 /* Those with no field of their own. Any thread, and it never waits; the same holds for the
- * next three. */
+ * next four. */
 void events_mark(struct events *ev, enum event what);
 void events_kernel_start(struct events *ev, const char *release);
 void events_panic(struct events *ev, const char *detail);
 void events_command_ended(struct events *ev, int status);
+/* It has so many CPUs now, and is to have `target`: as often as it comes. */
+void events_cpus(struct events *ev, unsigned count, unsigned target);
 
 /* What was counted of the machine, or NULL; takes `stats` over. */
 void events_stats(struct events *ev, json_t *stats);

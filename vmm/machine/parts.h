@@ -9,6 +9,7 @@
 #define VMM_MACHINE_PARTS_H
 
 #include "devices/backend/vsock_command.h"
+#include "devices/cpu/hotplug.h"
 #include "devices/irq/ioapic.h"
 #include "devices/pci/conf1.h"
 #include "devices/pci/host.h"
@@ -171,6 +172,7 @@ struct machine {
 	struct coalesced coalesced;
 	struct stats *stats; /* NULL: exits are not counted */
 	struct vcpu_group vcpus;
+	unsigned cpus_ready; /* of them, that have their CPUID and MSRs */
 
 	/* its devices */
 	struct bus pio, mmio;
@@ -181,6 +183,7 @@ struct machine {
 	struct cmos cmos;
 	struct i8042 i8042;
 	struct power power;
+	struct cpu_hotplug cpu_hotplug; /* if board_cpus_change() */
 	struct pvpanic pvpanic;
 	struct pci_host pci; /* not with --transport mmio */
 	struct pci_conf1 conf1;
@@ -261,6 +264,15 @@ struct disk *machine_find_disk(struct machine *m, const char *id, struct disk_co
 			       struct err *e);
 struct nic *machine_find_net(struct machine *m, const char *id, struct net_config **config,
 			     struct err *e);
+
+/* cpus.c: the chip, if the board has processors that come and go. And when the vCPUs and it are
+ * complete, new or restored, before they run: those that are not there are taken out. 0, or a
+ * negative errno with *e filled. */
+int machine_make_cpus(struct machine *m, struct err *e);
+int machine_place_cpus(struct machine *m, struct err *e);
+/* How many the guest has; and {"count": that, "target", "max"}, or null if that cannot change. */
+unsigned machine_cpus(const struct machine *m);
+json_t *machine_cpu_json(const struct machine *m);
 
 /* limits.c: a limit as devices take it, and as it is told: {"bps", "burst", "iops", "iops_burst"},
  * or "pps" and "pps_burst"; 0: none. */
