@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -76,6 +77,7 @@ int cpus_watch(void)
 
 void cpus_bring_up(int fd)
 {
+	static const char added[] = "add@/devices/system/cpu/cpu";
 	char text[2048];
 	unsigned cpu;
 	ssize_t n;
@@ -83,8 +85,8 @@ void cpus_bring_up(int fd)
 	/* ENOBUFS: some were lost, and who knows which. */
 	while ((n = recv(fd, text, sizeof(text) - 1, 0)) > 0 || (n < 0 && errno == ENOBUFS)) {
 		text[n > 0 ? n : 0] = '\0';
-		if (sscanf(text, "add@/devices/system/cpu/cpu%u", &cpu) == 1)
-			bring_up(cpu);
+		if (!strncmp(text, added, sizeof(added) - 1))
+			bring_up((unsigned)strtoul(text + sizeof(added) - 1, NULL, 10));
 		for (cpu = n < 0 ? 1 : CPUS_MAX; cpu < CPUS_MAX; cpu++)
 			bring_up(cpu);
 	}
