@@ -28,27 +28,20 @@ follows='d=/sys/devices/system/cpu; n() { ls -d $d/cpu[0-9]* | wc -l; }
 there_and_back() {
 	vm_expect '^first 1: 0' 200 || fail "$vm_why"
 	ctl cpus.set count=4
-	vm_expect '^second 4: 0 1 2 3' 60 || fail "$vm_why"
+	vm_expect '^second 4: 0 1 2 3' 100 || fail "$vm_why"
 	settles 4
 	ctl cpus.set count=2
-	vm_expect '^third 2: 0 1' 60 || fail "$vm_why"
+	vm_expect '^third 2: 0 1' 100 || fail "$vm_why"
 	settles 2
 	ctl cpus.set count=4
-	vm_expect '^fourth 4: 0 1 2 3' 60 || fail "$vm_why"
+	vm_expect '^fourth 4: 0 1 2 3' 100 || fail "$vm_why"
 	settles 4
-	vm_wait 60 || fail "$vm_why"
+	vm_wait 100 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status"
 	clean_dmesg
 }
 rounds='all 1 first; work 4; all 4 second; all 2 third; all 4 fourth; echo "@@ warnings"; warnings'
 
-test_come_and_go() {
-	socket
-	guest "$follows
-		$rounds"
-	vm_start -k "$kernel" -i "$initrd" -c 1,max=4 --control "$sock" --append quiet
-	there_and_back
-}
 test_a_stock_kernel() {
 	kernel cloud
 	socket
@@ -60,6 +53,7 @@ test_a_stock_kernel() {
 }
 # Without PCI; and from the guest's side: it ejects one by itself, and those that were there go as well.
 test_on_mmio_long() {
+	kernel cloud
 	socket
 	guest "$follows
 		all 3 first; p=\$(readlink -f \$d/cpu1/firmware_node); echo 1 >\$p/eject
@@ -70,15 +64,16 @@ test_on_mmio_long() {
 	jq -e '.cpu == {count: 2, target: 3, max: 4}' "$vm_dir/answer" >/dev/null || fail "$(cat "$vm_dir/answer")"
 	ctl cpus.set count=3
 	vm_send $'\n'
-	vm_expect '^third 3: 0 1 2' 60 || fail "$vm_why"
+	vm_expect '^third 3: 0 1 2' 100 || fail "$vm_why"
 	ctl cpus.set count=1
-	vm_expect '^fourth 1: 0' 60 || fail "$vm_why"
+	vm_expect '^fourth 1: 0' 100 || fail "$vm_why"
 	settles 1
-	vm_wait 60 || fail "$vm_why"
+	vm_wait 100 || fail "$vm_why"
 	clean_dmesg
 }
 # Without ACPI it hears of nothing.
 test_without_acpi_long() {
+	kernel cloud
 	socket
 	guest 'echo "cpus $(nproc)"; read x; echo "then $(nproc)"'
 	vm_start -k "$kernel" -i "$initrd" -c 2,max=4 --control "$sock" --append "quiet acpi=off"
@@ -87,12 +82,13 @@ test_without_acpi_long() {
 	ctl status --json
 	jq -e '.cpu == {count: 2, target: 4, max: 4}' "$vm_dir/answer" >/dev/null || fail "$(cat "$vm_dir/answer")"
 	vm_send $'\n'
-	vm_wait 60 || fail "$vm_why"
+	vm_wait 100 || fail "$vm_why"
 	says '^then 2'
 }
 # With a command they come on line by themselves.
 # shellcheck disable=SC2016
-a_command() {
+test_a_command() {
+	kernel cloud
 	socket
 	there sh -c 'until [ -S "$1" ]; do sleep 0.1; done; until "$0" ctl "$1" cpus.set count=3; do sleep 0.2; done' \
 		"$vm_binary" "$sock" >/dev/null 2>&1 &
@@ -102,12 +98,11 @@ a_command() {
 	wait
 	[ "$(cat "$vm_dir/out")" = 2 ] || fail "stdout is: $(cat "$vm_dir/out")"
 }
-test_a_command() { a_command; }
-test_a_command_under_a_stock_kernel_long() { kernel cloud; a_command; }
 
 # Some on, some off, one that never was: as they were, and they come and go again.
 test_restored() {
 	local dir
+	kernel cloud
 	socket
 	dir=$(there mktemp -d /var/tmp/minivmm-cpus.XXXXXX)
 	on_exit there rm -rf "$dir"
@@ -116,22 +111,27 @@ test_restored() {
 	vm_start -k "$kernel" -i "$initrd" -c 1,max=4 --control "$sock" --append quiet
 	vm_expect '^first 1: 0' 200 || fail "$vm_why"
 	ctl cpus.set count=3
-	vm_expect '^second 3: 0 1 2' 60 || fail "$vm_why"
+	vm_expect '^second 3: 0 1 2' 100 || fail "$vm_why"
 	settles 3
 	ctl cpus.set count=2
-	vm_expect '^third 2: 0 1' 60 || fail "$vm_why"
+	vm_expect '^third 2: 0 1' 100 || fail "$vm_why"
 	settles 2
 	ctl snapshot "dir=$dir/snap" stop=on
-	vm_wait 60 || fail "$vm_why"
+	vm_wait 100 || fail "$vm_why"
 	vm_start --restore "$dir/snap" --control "$sock"
+	local limit=$((SECONDS + 60))
+	until there test -S "$sock"; do
+		[ "$SECONDS" -lt "$limit" ] || fail "it has no socket: $(cat "$vm_dir/err")"
+		sleep 0.1
+	done
 	settles 2
 	vm_send $'\n'
-	vm_expect '^again 2: 0 1' 60 || fail "$vm_why"
+	vm_expect '^again 2: 0 1' 100 || fail "$vm_why"
 	ctl cpus.set count=4
-	vm_expect '^fourth 4: 0 1 2 3' 60 || fail "$vm_why"
+	vm_expect '^fourth 4: 0 1 2 3' 100 || fail "$vm_why"
 	settles 4
 	ctl cpus.set count=1
-	vm_expect '^fifth 1: 0' 60 || fail "$vm_why"
-	vm_wait 60 || fail "$vm_why"
+	vm_expect '^fifth 1: 0' 100 || fail "$vm_why"
+	vm_wait 100 || fail "$vm_why"
 	clean_dmesg
 }

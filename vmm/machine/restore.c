@@ -211,7 +211,8 @@ int saved_open(struct machine *m, struct err *e)
 		return ret;
 	state_reader_init(&s->state, s->bytes, len);
 	ret = load_machine(m, e);
-	count_cpus(s, m->config);
+	if (!ret)
+		count_cpus(s, m->config);
 	if (!ret)
 		ret = check_config(m, dir, e);
 	if (!ret)
