@@ -82,7 +82,7 @@ enum {
 	MADT_TYPE_X2APIC = 9,
 	MADT_LAPIC_LEN = 8,
 	MADT_IOAPIC_LEN = 12,
-	MADT_X2APIC_LEN = 16,
+	MADT_X2APIC_LEN = ACPI_MADT_CPU_MAX,
 	MADT_ENABLED = 1 << 0,
 	MADT_ONLINE_CAPABLE = 1 << 1,
 	LAPIC_ID_MAX = 254, /* 255 is the broadcast id [SDM 3A 11.6.1] */
@@ -148,11 +148,10 @@ static size_t build_fadt(const struct board *b, uint8_t *t, size_t cap, uint64_t
 	return FADT_LEN;
 }
 
-/* A processor beyond `cpus` is not there yet, but may come. */
-static uint8_t *put_cpu(uint8_t *p, unsigned cpu, bool present)
+size_t acpi_madt_cpu(uint8_t *p, unsigned cpu, bool enabled)
 {
 	uint32_t id = board_apic_id(cpu);
-	uint32_t flags = present ? MADT_ENABLED : MADT_ONLINE_CAPABLE;
+	uint32_t flags = enabled ? MADT_ENABLED : MADT_ONLINE_CAPABLE;
 
 	if (id <= LAPIC_ID_MAX) {
 		p[0] = MADT_TYPE_LAPIC;
@@ -160,7 +159,7 @@ static uint8_t *put_cpu(uint8_t *p, unsigned cpu, bool present)
 		p[2] = (uint8_t)cpu; /* ACPI Processor UID */
 		p[3] = (uint8_t)id;
 		le32_put(p + 4, flags);
-		return p + MADT_LAPIC_LEN;
+		return MADT_LAPIC_LEN;
 	}
 	p[0] = MADT_TYPE_X2APIC;
 	p[1] = MADT_X2APIC_LEN;
@@ -168,7 +167,7 @@ static uint8_t *put_cpu(uint8_t *p, unsigned cpu, bool present)
 	le32_put(p + 4, id);
 	le32_put(p + 8, flags);
 	le32_put(p + 12, cpu); /* ACPI Processor UID */
-	return p + MADT_X2APIC_LEN;
+	return MADT_X2APIC_LEN;
 }
 
 static size_t build_madt(const struct board *b, uint8_t *t, size_t cap)
@@ -180,8 +179,9 @@ static size_t build_madt(const struct board *b, uint8_t *t, size_t cap)
 		return 0;
 	memset(t, 0, MADT_FIXED_LEN);
 	le32_put(t + MADT_LAPIC_ADDRESS, LAYOUT_LAPIC);
+	/* One beyond `cpus` is not there yet, but may come. */
 	for (unsigned i = 0; i < b->cpus_max; i++)
-		p = put_cpu(p, i, i < b->cpus);
+		p += acpi_madt_cpu(p, i, i < b->cpus);
 
 	/* No interrupt source overrides: a device's interrupt is the pin that
 	 * the DSDT says. No NMI entries: nothing is wired to LINT1. */

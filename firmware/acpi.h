@@ -10,6 +10,7 @@
 #include "vmm/base/err.h"
 #include "vmm/core/guest_mem.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,16 @@ void acpi_header(uint8_t *table, const char *signature, uint32_t len, uint8_t re
 
 /* Set the byte at `at` so that all `len` bytes add up to 0. */
 void acpi_checksum(uint8_t *table, size_t len, size_t at);
+
+enum { ACPI_MADT_CPU_MAX = 16 };
+/* Write a processor's entry of the MADT, enabled or only capable of it: its length in bytes, at
+ * most ACPI_MADT_CPU_MAX. */
+size_t acpi_madt_cpu(uint8_t *p, unsigned cpu, bool enabled);
+
+/* The processors that come and go, as a part of the DSDT's \_SB, with the method CPEV for when they
+ * have news; and what they take of the ports. Nothing where none does. */
+struct aml;
+void acpi_put_cpus(struct aml *a, const struct board *b);
 
 /* Write the DSDT to buf: its length, or -ENOSPC. */
 int acpi_build_dsdt(const struct board *b, uint8_t *buf, size_t cap);

@@ -16,10 +16,11 @@
  *	  Device (VGEN) VM_Gen_Counter      where the VM generation ID is
  *	  Device (GED)  ACPI0013            the interrupt that tells of a press, of the slots,
  *	                                    and that the guest is another
+ *	  Device (Cnnn) ACPI0007            the processors (acpi_cpus.c)
  *	}
  *
- * Processors are in the MADT only: an ACPI0007 device adds nothing until one can
- * come and go. The bridge has no _PRT, for its devices have no INTx pins; its
+ * Processors are in the MADT only, unless some can come and go: else an ACPI0007 device
+ * adds nothing. The bridge has no _PRT, for its devices have no INTx pins; its
  * _OSC lets the guest have all of PCI Express, since no firmware stays behind that
  * could want it.
  */
@@ -37,6 +38,7 @@ enum {
 	GED_POWER_BUTTON = 1 << 0,
 	GED_HOTPLUG = 1 << 1,
 	GED_VMGENID = 1 << 2,
+	GED_CPUS = 1 << 3,
 	NOTIFY_DEVICE_CHECK = 1, /* [ACPI 6.5 table 5.168] */
 	NOTIFY_EJECT_REQUEST = 3,
 	NOTIFY_PRESSED = 0x80, /* [ACPI 6.5 table 5.169] */
@@ -92,6 +94,8 @@ static void put_motherboard(struct aml *a, const struct board *b)
 	aml_io(a, LAYOUT_ACPI_SLEEP, LAYOUT_ACPI_PORT_LEN);
 	if (b->n_hotplug)
 		aml_io(a, LAYOUT_HOTPLUG, LAYOUT_HOTPLUG_LEN);
+	if (board_cpus_change(b))
+		aml_io(a, LAYOUT_CPUS, LAYOUT_CPUS_LEN);
 	aml_end(a);
 	aml_end(a);
 }
@@ -387,6 +391,18 @@ static void notify_event(struct aml *a, unsigned event, const char *device, unsi
 	aml_end(a);
 }
 
+/* If (Local0 & event) { method () } */
+static void call_if(struct aml *a, unsigned event, const char *method)
+{
+	aml_if(a);
+	aml_and(a);
+	aml_local(a, 0);
+	aml_integer(a, event);
+	aml_integer(a, 0);
+	aml_ref(a, method);
+	aml_end(a);
+}
+
 /* An edge on the GED's interrupt says that the event byte has news; reading the
  * byte clears it. [ACPI 6.5 5.6.9] */
 static void put_ged(struct aml *a, const struct board *b)
@@ -410,15 +426,10 @@ static void put_ged(struct aml *a, const struct board *b)
 	aml_local(a, 0);
 	notify_event(a, GED_POWER_BUTTON, "PWRB", NOTIFY_PRESSED);
 	notify_event(a, GED_VMGENID, "VGEN", NOTIFY_NEW_ID);
-	if (b->n_hotplug) {
-		aml_if(a);
-		aml_and(a);
-		aml_local(a, 0);
-		aml_integer(a, GED_HOTPLUG);
-		aml_integer(a, 0);
-		aml_ref(a, "\\_SB_.PCI0.HPEV");
-		aml_end(a);
-	}
+	if (b->n_hotplug)
+		call_if(a, GED_HOTPLUG, "\\_SB_.PCI0.HPEV");
+	if (board_cpus_change(b))
+		call_if(a, GED_CPUS, "\\_SB_.CPEV");
 	aml_end(a);
 	aml_end(a);
 }
@@ -448,6 +459,7 @@ int acpi_build_dsdt(const struct board *b, uint8_t *buf, size_t cap)
 	put_pvpanic(&a);
 	put_power_button(&a);
 	put_vmgenid(&a);
+	acpi_put_cpus(&a, b);
 	put_ged(&a, b);
 	aml_end(&a);
 

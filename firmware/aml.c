@@ -326,6 +326,15 @@ void aml_eisaid(struct aml *a, const char *id)
 }
 
 /* Sixteen bytes, the first three groups little-endian [ACPI 6.5 19.6.142]. */
+void aml_buffer(struct aml *a, const void *bytes, size_t len)
+{
+	put8(a, OP_BUFFER);
+	begin(a);
+	aml_integer(a, len);
+	put(a, bytes, len);
+	aml_end(a);
+}
+
 void aml_uuid(struct aml *a, const char *uuid)
 {
 	static const uint8_t places[16] = {6,  4,  2,  0,  11, 9,  16, 14,

@@ -69,6 +69,7 @@ void aml_name(struct aml *a, const char *name);
 void aml_integer(struct aml *a, uint64_t v); /* in its shortest form */
 void aml_string(struct aml *a, const char *s);
 void aml_eisaid(struct aml *a, const char *id); /* "PNP0A08" */
+void aml_buffer(struct aml *a, const void *bytes, size_t len);
 /* ToUUID ("33db4d5b-1ff7-401c-9657-7441c03dd766"), lower case */
 void aml_uuid(struct aml *a, const char *uuid);
 void aml_io_region(struct aml *a, const char *name, uint16_t port, unsigned len);

@@ -27,7 +27,10 @@
 enum { SLEEP_CONTROL = 0, SLEEP_STATUS = 1, GED_EVENTS = 2 };
 enum { SLP_TYP_SHIFT = 2, SLP_TYP = 0x1c, SLP_EN = 0x20 };
 enum { RST_SYS = 0x02, RST_CPU = 0x04, RST_FULL = 0x08, RST_BITS = RST_SYS | RST_CPU | RST_FULL };
-enum { EVENT_BITS = POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG | POWER_EVENT_VMGENID };
+enum {
+	EVENT_BITS =
+		POWER_EVENT_BUTTON | POWER_EVENT_HOTPLUG | POWER_EVENT_VMGENID | POWER_EVENT_CPUS
+};
 
 /* --- ACPI -------------------------------------------------------------------- */
 
@@ -101,6 +104,11 @@ void power_hotplug_event(struct power *p)
 void power_vmgenid_event(struct power *p)
 {
 	tell(p, POWER_EVENT_VMGENID);
+}
+
+void power_cpus_event(struct power *p)
+{
+	tell(p, POWER_EVENT_CPUS);
 }
 
 /* --- 0xcf9 ------------------------------------------------------------------- */

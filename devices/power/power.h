@@ -28,8 +28,9 @@ enum {
 	POWER_SLP_TYP_S5 = 5,
 	POWER_RESET_VALUE = 0x06,
 	POWER_EVENT_BUTTON = 0x01,  /* bits in the event byte */
-	POWER_EVENT_HOTPLUG = 0x02, /* devices/pci/hotplug.h has news */
-	POWER_EVENT_VMGENID = 0x04, /* vmgenid.h has */
+	POWER_EVENT_HOTPLUG = 0x02, /* devices/pci/hotplug.h has news, */
+	POWER_EVENT_VMGENID = 0x04, /* or vmgenid.h, */
+	POWER_EVENT_CPUS = 0x08,    /* or devices/cpu/hotplug.h */
 };
 
 struct power {
@@ -50,8 +51,10 @@ void power_init(struct power *p, const struct irq_line *ged, const struct stop_s
  * as it likes. Any thread. */
 void power_button_press(struct power *p);
 
-/* Tell the guest's ACPI code to look at the hot-plug registers. Any thread; it never waits. */
+/* Tell the guest's ACPI code to look at the hot-plug registers of PCI, or of the processors. Any
+ * thread; it never waits. */
 void power_hotplug_event(struct power *p);
+void power_cpus_event(struct power *p);
 
 /* Tell the guest's ACPI code that the VM generation ID has changed. Any thread. */
 void power_vmgenid_event(struct power *p);

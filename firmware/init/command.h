@@ -35,6 +35,12 @@ _Noreturn void run_command(const struct command *c);
  * the command goes without. Takes as long as their servers take. */
 void raise_networks(char *const *nets, int stderr_fd);
 
+/* cpus.c: to Linux a processor that comes is off line until somebody asks for it, which is udev's
+ * affair where there is one. Bring those on line that have come so far; gives a descriptor that is
+ * readable when more may have, for cpus_bring_up(), or -1 where none can come. */
+int cpus_watch(void);
+void cpus_bring_up(int fd);
+
 /* identity.c: in the command's process, with its streams and environment in place: become the
  * user that it is for, and set what of the environment goes with that. What is wrong is said on
  * stderr; then the result is not 0. */

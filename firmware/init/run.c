@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -137,10 +138,22 @@ static void go_first(void)
 	syscall(SYS_sched_setscheduler, 0, SCHED_FIFO | SCHED_RESET_ON_FORK, &priority);
 }
 
+/* One descriptor that is readable if either is; the first alone without the other. */
+static int either(int one, int other)
+{
+	struct epoll_event e = {.events = EPOLLIN};
+	int both = other < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
+
+	if (both < 0 || epoll_ctl(both, EPOLL_CTL_ADD, one, &e) ||
+	    epoll_ctl(both, EPOLL_CTL_ADD, other, &e))
+		return one;
+	return both;
+}
+
 void run_command(const struct command *c)
 {
 	static struct streams s; /* large */
-	int fds[3], wake, status = 0;
+	int fds[3], ends, cpus, wake, status = 0;
 	bool ended = false, host = true;
 	sigset_t children;
 	pid_t pid;
@@ -149,7 +162,9 @@ void run_command(const struct command *c)
 	sigemptyset(&children);
 	sigaddset(&children, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &children, NULL);
-	wake = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+	ends = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+	cpus = cpus_watch();
+	wake = either(ends, cpus);
 	streams_open(&s, c, fds);
 	raise_networks(c->nets, fds[STDERR_FILENO]);
 	go_first();
@@ -157,14 +172,15 @@ void run_command(const struct command *c)
 	pid = fork();
 	if (!pid)
 		become(c, fds);
-	if (pid < 0 || wake < 0)
+	if (pid < 0 || ends < 0)
 		give_up("the command cannot be started: %s", strerror(errno));
 	for (int i = 0; i < 3; i++)
 		close(fds[i]);
 	while (host && streams_run(&s, wake, ended)) {
 		struct signalfd_siginfo info;
 
-		(void)!read(wake, &info, sizeof(info));
+		(void)!read(ends, &info, sizeof(info));
+		cpus_bring_up(cpus);
 		ended |= reap(pid, &status);
 		host = obey(&s, pid);
 	}

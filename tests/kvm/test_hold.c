@@ -113,7 +113,7 @@ static int setup(void **state)
 	if (kvm_vm_open(&f->vm, &e) || guest_mem_add(&f->ram, 0, 2 * MiB, -1, 0, &e) ||
 	    kvm_vm_attach_ram(&f->vm, &f->ram, &e) || irqchip_init(&f->irqchip, &f->vm, &e) ||
 	    regs_reserve_real_mode(&f->vm, "GenuineIntel") ||
-	    vcpus_create(&f->cpus, &f->vm, CPUS, &f->env, &e)) {
+	    vcpus_create(&f->cpus, &f->vm, CPUS, CPUS, &f->env, &e)) {
 		print_error("%s\n", e.text);
 		return -1;
 	}

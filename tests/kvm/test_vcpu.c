@@ -385,6 +385,58 @@ static void no_exit_is_lost_by_signals(void **state)
 	count_under(*state, signal_storm);
 }
 
+/* One after the other is away for a while: it does not run on, the others do, and it goes on where
+ * it stood. */
+static void take_out_and_bring_in(struct vcpu_rig *f)
+{
+	for (unsigned i = 0; i < rounds() / 4; i++) {
+		unsigned away = i % VCPU_RIG_CPUS;
+
+		vcpus_take_out(&f->cpus, away);
+		vcpus_take_out(&f->cpus, away);
+		vcpus_park(&f->cpus);
+		assert_int_equal(f->cpus.parked, VCPU_RIG_CPUS);
+		expect_complete(f, away);
+		uint32_t at = f->tallies[away].round;
+
+		vcpus_resume(&f->cpus);
+		for (volatile unsigned spin = i % 97 * 37; spin; spin--)
+			;
+		vcpus_park(&f->cpus);
+		for (unsigned cpu = 0; cpu < VCPU_RIG_CPUS; cpu++)
+			expect_complete(f, cpu);
+		assert_int_equal(f->tallies[away].round, at);
+		vcpus_bring_in(&f->cpus, away);
+		vcpus_resume(&f->cpus);
+	}
+}
+
+static void no_exit_is_lost_by_taking_out(void **state)
+{
+	count_under(*state, take_out_and_bring_in);
+}
+
+/* Out before its thread starts, and never in: the group parks and ends all the same. */
+static void one_may_stay_out(void **state)
+{
+	struct vcpu_rig *f = *state;
+	struct err e = {0};
+
+	bus_add(&f->mmio, VCPU_RIG_GPA, 0x1000 * VCPU_RIG_CPUS, &vcpu_rig_page_ops, f, "count");
+	vcpu_rig_make_cpus(f, 2, 2, guest_count, guest_count_end, 0);
+	vcpus_take_out(&f->cpus, 1);
+	vcpus_take_out(&f->cpus, 2); /* there is none */
+	assert_int_equal(vcpus_start(&f->cpus, &e), 0);
+	for (uint64_t start = now_ms(); f->tallies[0].round < 100; usleep(1000))
+		assert_true(now_ms() - start < 30000);
+	vcpus_park(&f->cpus);
+	assert_int_equal(f->cpus.parked, 2);
+	vcpus_resume(&f->cpus);
+	assert_int_equal(f->tallies[1].round, 0);
+	vcpus_quit(&f->cpus);
+	assert_int_equal(f->cpus.alive, 0);
+}
+
 /* --- making and unmaking
  * ---------------------------------------------------------------------------- */
 
@@ -394,7 +446,8 @@ static void more_cpus_than_kvm_has_are_refused(void **state)
 	struct err e = {0};
 
 	assert_true(f->vm.cpus_max >= 1);
-	assert_int_equal(vcpus_create(&f->cpus, &f->vm, f->vm.cpus_max + 1, &f->env, &e), -EINVAL);
+	assert_int_equal(vcpus_create(&f->cpus, &f->vm, 1, f->vm.cpus_max + 1, &f->env, &e),
+			 -EINVAL);
 	assert_int_equal(e.kind, ERR_USAGE);
 	assert_non_null(strstr(e.text, "--cpus"));
 }
@@ -459,6 +512,8 @@ int main(void)
 		VCPU_TEST(a_quit_ends_parked_cpus),
 		VCPU_TEST(no_exit_is_lost_by_parking),
 		VCPU_TEST(no_exit_is_lost_by_signals),
+		VCPU_TEST(no_exit_is_lost_by_taking_out),
+		VCPU_TEST(one_may_stay_out),
 		VCPU_TEST(more_cpus_than_kvm_has_are_refused),
 		VCPU_TEST(half_built_objects_can_be_destroyed),
 		VCPU_TEST(a_vm_leaves_no_descriptor_behind),

@@ -163,7 +163,7 @@ void vcpu_rig_make_cpus(struct vcpu_rig *f, unsigned n, unsigned running, const 
 
 	if (cpuid_model_init(&f->cpuid, &f->vm, n, &e) ||
 	    regs_reserve_real_mode(&f->vm, f->cpuid.vendor) ||
-	    vcpus_create(&f->cpus, &f->vm, n, &f->env, &e))
+	    vcpus_create(&f->cpus, &f->vm, n, n, &f->env, &e))
 		fail_msg("%s", e.text);
 	assert_int_equal(guest_mem_write(&f->ram, VCPU_RIG_CODE, code, (uint64_t)(end - code)), 0);
 	for (unsigned i = 0; i < n; i++) {

@@ -352,6 +352,58 @@ static void test_vmgenid(void **state)
 	assert_non_null(memmem(dsdt, le32_get(dsdt + 4), notify, sizeof(notify) - 1));
 }
 
+/* A device for each processor where one can come, and who tells of it; none where none can. */
+static void test_cpus(void **state)
+{
+	static struct tables t;
+	struct board b = board_of(4, 4);
+	const uint8_t *dsdt, *at;
+
+	build(&t, &b);
+	assert_null(text_in(find(&t, "DSDT"), "ACPI0007"));
+	assert_null(text_in(find(&t, "DSDT"), "CPEV"));
+	b = board_of(2, 64);
+	build(&t, &b);
+	assert_true(t.len < LAYOUT_ACPI_LEN);
+	dsdt = find(&t, "DSDT");
+	for (unsigned cpu = 0; cpu < 64; cpu++) {
+		char name[5];
+
+		snprintf(name, sizeof(name), "C%03u", cpu);
+		at = text_in(dsdt, name);
+		assert_non_null(at);
+		assert_memory_equal(at + 4,
+				    "\x08_HID\x0d"
+				    "ACPI0007",
+				    15);
+		at = memmem(at, 64, "_MAT\x11", 5);
+		assert_non_null(at);
+		/* Buffer (8) { Local APIC, 8 bytes, UID, id, enabled } */
+		assert_int_equal(at[8], 0);
+		assert_int_equal(at[9], 8);
+		assert_int_equal(at[10], cpu);
+		assert_int_equal(at[11], cpu);
+		assert_int_equal(le32_get(at + 12), 1);
+		/* Method (_STA, 0): by its bit of its byte */
+		at = memmem(at, 64, "_STA", 4);
+		assert_non_null(at);
+		snprintf(name, sizeof(name), "CPH%u", cpu / 8);
+		assert_non_null(memmem(at, 16, name, 4));
+		/* The first stays. */
+		assert_int_equal(!memmem(at, 64, "_EJ0", 4), !cpu);
+		assert_non_null(memmem(at, 64, "_OST", 4));
+	}
+	assert_null(text_in(dsdt, "C064"));
+	/* More than there are bits for, which no --cpus asks for. */
+	b = board_of(1, 65);
+	build(&t, &b);
+	assert_null(text_in(find(&t, "DSDT"), "ACPI0007"));
+	b = mmio_board_of(2);
+	b.cpus_max = 3;
+	build(&t, &b);
+	assert_non_null(text_in(find(&t, "DSDT"), "C002"));
+}
+
 static void test_load(void **state)
 {
 	const struct board b = board_of(1, 1);
@@ -516,6 +568,8 @@ static void test_iasl(void **state)
 	judge_all(&b);
 	b.serial2 = true;
 	judge_all(&b);
+	b = board_of(1, 64);
+	judge_all(&b);
 	b = board_of(200, 300);
 	b.serial = false;
 	b.mmio64_len = 0;
@@ -554,13 +608,21 @@ static void test_iasl_sees_mistakes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rsdp),           cmocka_unit_test(test_fadt),
-		cmocka_unit_test(test_madt),           cmocka_unit_test(test_mcfg),
-		cmocka_unit_test(test_virtio_mmio),    cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_load),           cmocka_unit_test(test_aml_encodings),
-		cmocka_unit_test(test_aml_pkg_length), cmocka_unit_test(test_aml_overflow_sticks),
-		cmocka_unit_test(test_hotplug),        cmocka_unit_test(test_vmgenid),
-		cmocka_unit_test(test_iasl),           cmocka_unit_test(test_iasl_sees_mistakes),
+		cmocka_unit_test(test_rsdp),
+		cmocka_unit_test(test_fadt),
+		cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_mcfg),
+		cmocka_unit_test(test_virtio_mmio),
+		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_load),
+		cmocka_unit_test(test_aml_encodings),
+		cmocka_unit_test(test_aml_pkg_length),
+		cmocka_unit_test(test_aml_overflow_sticks),
+		cmocka_unit_test(test_hotplug),
+		cmocka_unit_test(test_vmgenid),
+		cmocka_unit_test(test_cpus),
+		cmocka_unit_test(test_iasl),
+		cmocka_unit_test(test_iasl_sees_mistakes),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

@@ -119,6 +119,11 @@ int machine_set_memory(struct machine *m, int64_t size, struct err *e)
 	snprintf(did, sizeof(did), "memory %lld", (long long)size);
 	return fault ? err_usage(e, fault, "there is no room") : 0;
 }
+int machine_set_cpus(struct machine *m, int64_t count, struct err *e)
+{
+	snprintf(did, sizeof(did), "cpus %lld", (long long)count);
+	return fault ? err_usage(e, fault, "there is no room") : 0;
+}
 int machine_nmi(struct machine *m)
 {
 	strcpy(did, "nmi");
@@ -188,6 +193,20 @@ static void fails(const char *method, json_t *params, int code)
 	json_decref(answer);
 }
 
+/* The answer is what was asked for: the guest has it later. */
+static void asks_for_cpus(long long n)
+{
+	json_t *answer = ask("cpus.set", json_pack("{s:I}", "count", (json_int_t)n));
+	const json_t *result = json_object_get(answer, "result");
+	char want[40];
+
+	snprintf(want, sizeof(want), "cpus %lld", n);
+	assert_string_equal(did, want);
+	assert_int_equal(json_object_size(result), 1);
+	assert_int_equal(json_integer_value(json_object_get(result, "target")), n);
+	json_decref(answer);
+}
+
 static void buttons(void **state)
 {
 	fault = 0;
@@ -204,6 +223,10 @@ static void buttons(void **state)
 	gives("memory.set", json_pack("{s:I}", "size", (json_int_t)1 << 40),
 	      "memory 1099511627776");
 	gives("memory.set", json_pack("{s:i}", "size", -1), "memory -1");
+	asks_for_cpus(3);
+	asks_for_cpus(-(1ll << 40));
+	fails("cpus.set", NULL, RPC_INVALID_PARAMS);
+	fails("cpus.set", json_pack("{s:s}", "count", "2"), RPC_INVALID_PARAMS);
 	fails("memory.set", NULL, RPC_INVALID_PARAMS);
 	fails("memory.set", json_pack("{s:s}", "size", "2G"), RPC_INVALID_PARAMS);
 	fails("memory.balloon", NULL, RPC_INVALID_PARAMS);
@@ -228,6 +251,7 @@ static void buttons(void **state)
 	fails("net.link", json_pack("{s:s, s:b}", "net", "x", "up", 1), RPC_INVALID_PARAMS);
 	fails("memory.balloon", json_pack("{s:i}", "target", 1), RPC_INVALID_PARAMS);
 	fails("memory.set", json_pack("{s:i}", "size", 1), RPC_INVALID_PARAMS);
+	fails("cpus.set", json_pack("{s:i}", "count", 1), RPC_INVALID_PARAMS);
 	fails("reset", NULL, RPC_INVALID_PARAMS);
 	fault = 0;
 }

@@ -243,7 +243,8 @@ const struct option_def options[] = {
 	  .set = boot_set_boot },
 
 	{ "cpus", 'c', "N[,max=M]", "machine",
-	  "1 to 64 CPUs (default 1)",
+	  "1 to 64 CPUs (default 1); max: how many it may\n"
+	  "have while it runs (minivmm ctl PATH cpus.set)",
 	  .set = set_cpus },
 	{ "memory", 'm', "SIZE[,KEY=VALUE]...", "machine",
 	  "RAM in MiB, or with K, M, G, T (default 256M).\n"
@@ -400,8 +401,8 @@ const struct option_def options[] = {
 	  "settings given here replace its own. Keys:\n"
 	  "verify (all of its memory first), memory=read\n"
 	  "(else mapped) or lazy, cpu=any, disks=any,\n"
-	  "clone=N (MAC addresses of its own). What was added\n"
-	  "to it as it ran is a disk or network with slot=N",
+	  "clone=N (MAC addresses of its own). What was\n"
+	  "added as it ran is a disk or net with slot=N",
 	  .set = restore_set_spec },
 	{ "dry-run", KEY_DRY_RUN, NULL, NULL,
 	  "tell what the machine would be, and make none",

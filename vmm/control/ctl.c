@@ -59,6 +59,7 @@ static const char help[] =
 	"  memory.balloon target=SIZE how much of its RAM the guest is to keep; it gives what\n"
 	"                             it can (--balloon)\n"
 	"  memory.set size=SIZE       how much RAM it is to have in all (--memory SIZE,max=SIZE)\n"
+	"  cpus.set count=N           how many CPUs it is to have (--cpus N,max=M)\n"
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
 	"  log.file file=FILE         messages go into FILE from here on; it has to be there\n"

@@ -245,6 +245,13 @@ static json_t *on_memory_set(void *ctx, const json_t *params, struct err *e)
 	return machine_set_memory(of(ctx), size, e) ? NULL : nothing();
 }
 
+static json_t *on_cpus_set(void *ctx, const json_t *params, struct err *e)
+{
+	json_int_t count = json_integer_value(json_object_get(params, "count"));
+
+	return machine_set_cpus(of(ctx), count, e) ? NULL : json_pack("{s:I}", "target", count);
+}
+
 static json_t *on_events(void *ctx, const json_t *params, struct err *e)
 {
 	((struct control_call *)ctx)->listens = true;
@@ -321,6 +328,7 @@ static const struct rpc_method methods[] = {
 	{"net.remove", {{"net", RPC_STRING, true}}, on_net_remove},
 	{"memory.balloon", {{"target", RPC_SIZE, true}}, on_memory_balloon},
 	{"memory.set", {{"size", RPC_SIZE, true}}, on_memory_set},
+	{"cpus.set", {{"count", RPC_INTEGER, true}}, on_cpus_set},
 	{"events", {{0}}, on_events},
 	{"log.file", {{"file", RPC_FD, true}}, on_log_file},
 	{"rpc.discover", {{0}}, on_discover},

@@ -166,8 +166,8 @@ void state_section_name(const struct state_reader *r, char name[STATE_NAME_BYTES
 		memcpy(name, r->data + r->pos, STATE_NAME_BYTES - 1);
 }
 
-int state_find(struct state_reader *out, const struct state_reader *r, const char *name,
-	       struct err *e)
+/* *out stands before the first section called `name`, or where there are no more. */
+static void seek(struct state_reader *out, const struct state_reader *r, const char *name)
 {
 	char want[NAME_LEN] = "";
 
@@ -181,6 +181,22 @@ int state_find(struct state_reader *out, const struct state_reader *r, const cha
 			break;
 		out->pos += HEADER_LEN + length;
 	}
+}
+
+bool state_has(const struct state_reader *r, const char *name)
+{
+	char there[STATE_NAME_BYTES];
+	struct state_reader at;
+
+	seek(&at, r, name);
+	state_section_name(&at, there);
+	return !strcmp(there, name);
+}
+
+int state_find(struct state_reader *out, const struct state_reader *r, const char *name,
+	       struct err *e)
+{
+	seek(out, r, name);
 	return state_section_open(out, name, e);
 }
 

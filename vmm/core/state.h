@@ -52,6 +52,8 @@ int state_section_expect(struct state_reader *r, const char *name, uint32_t vers
 /* What the next section is called, as far as it has a name; "" at the end. */
 enum { STATE_NAME_BYTES = 24 };
 void state_section_name(const struct state_reader *r, char name[STATE_NAME_BYTES]);
+/* Is there a section called `name` from where `r` stands on? */
+bool state_has(const struct state_reader *r, const char *name);
 /* A reader of its own, *out, on the first section called `name` from where `r` stands on, which
  * stays where it is: its version (> 0), or -EBADMSG with *e filled. */
 int state_find(struct state_reader *out, const struct state_reader *r, const char *name,

@@ -20,22 +20,28 @@ enum {
 	HOLD_MS = 10,
 };
 
-int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n,
+int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n, unsigned max,
 		 const struct exit_env *env, struct err *e)
 {
-	*g = (struct vcpu_group){.run_size = vm->run_size, .wish = VCPU_RUN};
+	*g = (struct vcpu_group){.run_size = vm->run_size, .wish = VCPU_RUN, .max = max};
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_cond_init(&g->changed, NULL);
-	if (n > vm->cpus_max)
+	if (max > vm->cpus_max)
 		return err_usage(e, -EINVAL, "--cpus %u: this host's KVM runs at most %u in a VM",
-				 n, vm->cpus_max);
-	g->vcpus = calloc(n, sizeof(*g->vcpus));
+				 max, vm->cpus_max);
+	g->vcpus = calloc(max, sizeof(*g->vcpus));
 	if (!g->vcpus)
-		return err_host(e, -ENOMEM, "--cpus %u: out of memory", n);
-	for (; g->n < n; g->n++) {
+		return err_host(e, -ENOMEM, "--cpus %u: out of memory", max);
+	for (unsigned i = 0; i < max; i++)
+		g->vcpus[i] = (struct vcpu){.index = i, .env = env, .group = g};
+	return vcpus_make(g, vm, n, e);
+}
+
+int vcpus_make(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n, struct err *e)
+{
+	while (g->n < n) {
 		struct vcpu *v = &g->vcpus[g->n];
 
-		*v = (struct vcpu){.index = g->n, .env = env, .group = g};
 		v->fd = kvm_ioctl(vm->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)g->n);
 		if (v->fd < 0)
 			return err_host(e, v->fd, "--cpus: KVM cannot make CPU %u: %s", g->n,
@@ -48,8 +54,19 @@ int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n,
 			return err_host(e, ret, "--cpus: cannot map CPU %u: %s", g->n,
 					strerror(-ret));
 		}
+		pthread_mutex_lock(&g->lock);
+		g->n++;
+		pthread_mutex_unlock(&g->lock);
 	}
 	return 0;
+}
+
+/* With the group's lock: have it look what is wanted of it. */
+static void call_out(struct vcpu *v)
+{
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	if (v->started)
+		pthread_kill(v->thread, VCPU_KICK);
 }
 
 /* With the group's lock: the wish, and out of KVM_RUN with everybody. The wish to quit is
@@ -60,12 +77,9 @@ static void wish_for(struct vcpu_group *g, enum vcpu_wish wish)
 		return;
 	atomic_store(&g->wish, wish);
 	if (wish != VCPU_RUN) {
-		for (unsigned i = 0; i < g->n; i++) {
-			if (!g->vcpus[i].started)
-				continue;
-			__atomic_store_n(&g->vcpus[i].run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-			pthread_kill(g->vcpus[i].thread, VCPU_KICK);
-		}
+		for (unsigned i = 0; i < g->n; i++)
+			if (g->vcpus[i].started)
+				call_out(&g->vcpus[i]);
 	}
 	pthread_cond_broadcast(&g->changed);
 }
@@ -91,12 +105,13 @@ static bool may_run(struct vcpu *v)
 	if (atomic_load_explicit(&g->wish, memory_order_acquire) == VCPU_RUN &&
 	    !__atomic_load_n(&v->run->immediate_exit, __ATOMIC_RELAXED))
 		return true;
-	if (atomic_load(&g->wish) == VCPU_PARK && complete_io(v) == EXIT_LEAVE)
+	if ((atomic_load(&g->wish) == VCPU_PARK || atomic_load(&v->out)) &&
+	    complete_io(v) == EXIT_LEAVE)
 		return false;
 	pthread_mutex_lock(&g->lock);
 	g->parked++;
 	pthread_cond_broadcast(&g->changed);
-	while (g->wish == VCPU_PARK)
+	while (g->wish == VCPU_PARK || (g->wish == VCPU_RUN && v->out))
 		pthread_cond_wait(&g->changed, &g->lock);
 	g->parked--;
 	run = g->wish == VCPU_RUN;
@@ -199,6 +214,11 @@ int vcpus_start(struct vcpu_group *g, struct err *e)
 	for (unsigned i = 0; i < g->n && !ret; i++) {
 		struct vcpu *v = &g->vcpus[i];
 
+		if (v->started)
+			continue;
+		/* It stands before it has ever been in the guest. */
+		if (g->wish != VCPU_RUN || v->out)
+			v->run->immediate_exit = 1;
 		snprintf(name, sizeof(name), "vcpu%u", i);
 		ret = thread_start(&v->thread, name, STACK_BYTES, vcpu_main, v);
 		if (ret)
@@ -206,6 +226,8 @@ int vcpus_start(struct vcpu_group *g, struct err *e)
 		v->started = true;
 		g->alive++;
 	}
+	while (!ret && g->wish == VCPU_PARK && g->parked < g->alive)
+		pthread_cond_wait(&g->changed, &g->lock);
 	pthread_mutex_unlock(&g->lock);
 	if (ret)
 		return err_host(e, ret, "--cpus %u: cannot start a thread: %s", g->n,
@@ -228,6 +250,24 @@ void vcpus_resume(struct vcpu_group *g)
 {
 	pthread_mutex_lock(&g->lock);
 	wish_for(g, VCPU_RUN);
+	pthread_mutex_unlock(&g->lock);
+}
+
+void vcpus_take_out(struct vcpu_group *g, unsigned i)
+{
+	pthread_mutex_lock(&g->lock);
+	if (i < g->n) {
+		atomic_store(&g->vcpus[i].out, true);
+		call_out(&g->vcpus[i]);
+	}
+	pthread_mutex_unlock(&g->lock);
+}
+
+void vcpus_bring_in(struct vcpu_group *g, unsigned i)
+{
+	pthread_mutex_lock(&g->lock);
+	atomic_store(&g->vcpus[i].out, false);
+	pthread_cond_broadcast(&g->changed);
 	pthread_mutex_unlock(&g->lock);
 }
 

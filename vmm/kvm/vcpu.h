@@ -15,6 +15,9 @@
  * done (vmm/core/hold.h). It parks and quits like any other, its last I/O completed,
  * and goes on waiting when it is resumed.
  *
+ * Out: the machine has taken it away. It stands as one that is parked does, whatever the
+ * group's wish, until it is brought in again: KVM has no way to unmake a vCPU.
+ *
  * A thread inside KVM_RUN hears nothing, so whoever wants something of it sets
  * the wish, sets run->immediate_exit and sends VCPU_KICK. If the signal comes
  * before the thread entered KVM_RUN, immediate_exit makes that entry return at
@@ -49,7 +52,8 @@ struct vcpu {
 	struct vcpu_group *group;
 	pthread_t thread;
 	bool started;
-	bool crashed; /* its registers are worth a look; its thread's, until that is joined */
+	_Atomic bool out; /* changes with the group's lock */
+	bool crashed;     /* its registers are worth a look; its thread's, until that is joined */
 
 	/* What it is held for; NULL: it is not. Own thread. */
 	bool (*held_until)(void *dev, unsigned timeout_ms);
@@ -59,8 +63,9 @@ struct vcpu {
 enum vcpu_wish { VCPU_RUN, VCPU_PARK, VCPU_QUIT };
 
 struct vcpu_group {
-	unsigned n;
-	struct vcpu *vcpus; /* owned */
+	unsigned n;         /* changes with the lock: those that were made */
+	unsigned max;       /* that can be */
+	struct vcpu *vcpus; /* owned: `max` of them */
 	size_t run_size;
 	_Atomic enum vcpu_wish wish;
 	pthread_mutex_t lock;   /* orders wish, parked, alive and immediate_exit */
@@ -68,12 +73,22 @@ struct vcpu_group {
 	unsigned parked, alive;
 };
 
-/* Make `n` vCPUs (main thread). `env` is borrowed and outlives the group. */
-int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n,
+/* Make `n` vCPUs, with room for `max` (main thread). `env` is borrowed and outlives the group. */
+int vcpus_create(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n, unsigned max,
 		 const struct exit_env *env, struct err *e);
+/* Make more, up to `n` (<= max): they wait for INIT and SIPI, and have no threads yet. Those that
+ * were made stay on a failure. Main thread, also while others run. */
+int vcpus_make(struct vcpu_group *g, const struct kvm_vm *vm, unsigned n, struct err *e);
 
-/* Start the threads; the guest runs from here on. */
+/* Start the threads; the guest runs from here on. Again, for those that were made since: while
+ * others are parked, they are too. */
 int vcpus_start(struct vcpu_group *g, struct err *e);
+
+/* vCPU `i` runs no further instruction once it has come out of the guest, which is soon. Any
+ * thread, its own as well; nobody is waited for. Before the threads start, too. */
+void vcpus_take_out(struct vcpu_group *g, unsigned i);
+/* It may run again, with what its registers are by then. While all are parked. */
+void vcpus_bring_in(struct vcpu_group *g, unsigned i);
 
 /* Get every vCPU out of the guest, with its last I/O completed so that its
  * state can be read, and the devices', and wait until all stand. vcpus_resume lets them go. Park,

@@ -46,6 +46,7 @@ static const char *const names[N_EVENTS] = {
 	[EVENT_PANIC] = "panic",
 	[EVENT_DEVICE_ADDED] = "device-added",
 	[EVENT_DEVICE_REMOVED] = "device-removed",
+	[EVENT_CPUS] = "cpus",
 	[EVENT_RESTARTED] = "restarted",
 	[EVENT_STOPPED] = "stopped",
 };
@@ -167,6 +168,17 @@ void events_device(struct events *ev, enum event what, const char *name, bool is
 	put_first(ev);
 	put(ev, what, now(ev),
 	    json_pack("{s:s, s:s}", "device", name, "kind", is_net ? "net" : "disk"));
+	pthread_mutex_unlock(&ev->lock);
+}
+
+void events_cpus(struct events *ev, unsigned count, unsigned target)
+{
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->lock);
+	put_first(ev);
+	put(ev, EVENT_CPUS, now(ev),
+	    json_pack("{s:i, s:i}", "count", (int)count, "target", (int)target));
 	pthread_mutex_unlock(&ev->lock);
 }
 

@@ -35,8 +35,9 @@ enum event {
 	EVENT_COMMAND_STARTED,
 	EVENT_COMMAND_ENDED,
 	EVENT_PANIC,
-	EVENT_DEVICE_ADDED, /* these two as often as it happens */
+	EVENT_DEVICE_ADDED, /* these three as often as it happens */
 	EVENT_DEVICE_REMOVED,
+	EVENT_CPUS,
 	EVENT_ENDED,     /* it is known why the guest ends; no line of its own, */
 	EVENT_TORN_DOWN, /* nor has this */
 	EVENT_RESTARTED,
@@ -75,6 +76,8 @@ void events_panic(struct events *ev, const char *detail);
 void events_command_ended(struct events *ev, int status);
 /* EVENT_DEVICE_ADDED or EVENT_DEVICE_REMOVED, of a disk or a network of that name. */
 void events_device(struct events *ev, enum event what, const char *name, bool is_net);
+/* It has so many CPUs now, and is to have `target`: as often as it comes. */
+void events_cpus(struct events *ev, unsigned count, unsigned target);
 
 /* What was counted of the machine, or NULL; takes `stats` over. */
 void events_stats(struct events *ev, json_t *stats);

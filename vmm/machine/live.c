@@ -281,13 +281,13 @@ json_t *machine_status(const struct machine *m)
 
 	for (unsigned i = 0; devices && i < m->devices.n; i++)
 		json_array_append_new(devices, json_string(m->devices.items[i].name));
-	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:i, s:I, s:o, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "state", m->paused ? "paused" : "running", "pid", (int)getpid(),
 			 "uptime_ms", (json_int_t)(uptime / 1000000), "kernel",
-			 json_text(c->kernel), "cpus", (int)c->cpus, "memory",
+			 json_text(c->kernel), "cpus", (int)machine_cpus(m), "memory",
 			 (json_int_t)c->memory, "command", c->command.wanted, "devices", devices,
 			 "disks", disks(m), "nets", nets(m), "balloon", balloon(m), "mem", mem(m),
-			 "vsock", vsock(m));
+			 "vsock", vsock(m), "cpu", machine_cpu_json(m));
 }
 
 json_t *machine_stats(struct machine *m)

@@ -96,6 +96,11 @@ int machine_set_balloon(struct machine *m, int64_t target, struct err *e);
  */
 int machine_set_memory(struct machine *m, int64_t size, struct err *e);
 
+/* How many CPUs the guest is to have, 1 to --cpus' max: it takes what is missing, or gives up what
+ * is too much, the last ones first, as far as it can, in its own time. -ENOENT without max,
+ * -ERANGE, or a negative errno of KVM's, with *e filled. */
+int machine_set_cpus(struct machine *m, int64_t count, struct err *e);
+
 /* New JSON values; NULL for want of memory. {"state": "running" or "paused", ...}; what
  * stats_collect() gives, while the guest is asked for newer figures of its memory; the console's
  * last lines, or null if there is no console. */

@@ -72,7 +72,8 @@ static int make_vm(struct machine *m, struct err *e)
 	if (!ret)
 		ret = regs_reserve_real_mode(&m->vm, m->cpuid.vendor);
 	if (!ret)
-		ret = vcpus_create(&m->vcpus, &m->vm, c->cpus, &m->exits, e);
+		ret = vcpus_create(&m->vcpus, &m->vm, m->saved.bytes ? m->saved.cpus : c->cpus,
+				   c->cpus_max, &m->exits, e);
 	if (ret)
 		return ret;
 	coalesced_init(&m->coalesced, &m->vm, m->vcpus.vcpus[0].run);
@@ -133,6 +134,8 @@ static int make_devices(struct machine *m, struct err *e)
 	int ret = machine_make_platform(m, e);
 
 	if (!ret)
+		ret = machine_make_cpus(m, e);
+	if (!ret)
 		ret = machine_make_pci(m, e);
 	if (!ret)
 		ret = machine_make_hotplug(m, e);
@@ -178,6 +181,8 @@ int machine_create(struct machine **out, struct vm_config *config, struct events
 		ret = make_devices(m, e);
 	if (!ret && m->saved.bytes)
 		ret = saved_load_devices(m, e);
+	if (!ret)
+		ret = machine_place_cpus(m, e);
 	saved_close(m);
 	lazy_watch(m->lazy, &m->stop);
 	if (!ret && (config->stats || log_enabled(LOG_DEBUG)) && stats_begin(m))

@@ -9,6 +9,7 @@
 #define VMM_MACHINE_PARTS_H
 
 #include "devices/backend/vsock_command.h"
+#include "devices/cpu/hotplug.h"
 #include "devices/irq/ioapic.h"
 #include "devices/pci/conf1.h"
 #include "devices/pci/host.h"
@@ -176,6 +177,7 @@ struct machine {
 	struct coalesced coalesced;
 	struct stats *stats; /* NULL: exits are not counted */
 	struct vcpu_group vcpus;
+	unsigned cpus_ready; /* of them, that have their CPUID and MSRs */
 
 	/* its devices */
 	struct bus pio, mmio;
@@ -186,6 +188,7 @@ struct machine {
 	struct cmos cmos;
 	struct i8042 i8042;
 	struct power power;
+	struct cpu_hotplug cpu_hotplug; /* if board_cpus_change() */
 	struct pvpanic pvpanic;
 	struct vmgenid vmgenid;
 	struct pci_host pci; /* not with --transport mmio */
@@ -282,6 +285,15 @@ int machine_check_added(struct machine *m, struct err *e);
 /* All of its disks, from the start and since, as a snapshot has them in order; gives how many. */
 enum { MACHINE_DISKS_MAX = CONFIG_DISKS_MAX + BOARD_PCI_SLOTS };
 unsigned machine_all_disks(const struct machine *m, struct disk *all[MACHINE_DISKS_MAX]);
+
+/* cpus.c: the chip, if the board has processors that come and go. And when the vCPUs and it are
+ * complete, new or restored, before they run: those that are not there are taken out. 0, or a
+ * negative errno with *e filled. */
+int machine_make_cpus(struct machine *m, struct err *e);
+int machine_place_cpus(struct machine *m, struct err *e);
+/* How many the guest has; and {"count": that, "target", "max"}, or null if that cannot change. */
+unsigned machine_cpus(const struct machine *m);
+json_t *machine_cpu_json(const struct machine *m);
 
 /* limits.c: a limit as devices take it, and as it is told: {"bps", "burst", "iops", "iops_burst"},
  * or "pps" and "pps_burst"; 0: none. */

@@ -191,6 +191,19 @@ static int verify_memory(struct machine *m, struct err *e)
 	return damaged_memory(m, ret, at, e);
 }
 
+/* Those that came while it ran have a section as well; without one for each that it began with,
+ * saved_load_cpus() finds which is missing. */
+static void count_cpus(struct saved_machine *s, const struct vm_config *c)
+{
+	char name[STATE_NAME_BYTES];
+
+	for (s->cpus = c->cpus; s->cpus < c->cpus_max; s->cpus++) {
+		saved_cpu_name(name, s->cpus);
+		if (!state_has(&s->state, name))
+			return;
+	}
+}
+
 int saved_open(struct machine *m, struct err *e)
 {
 	struct saved_machine *s = &m->saved;
@@ -211,6 +224,8 @@ int saved_open(struct machine *m, struct err *e)
 		return err_host(e, ret, "--restore %.200s: " SNAPSHOT_STATE ": %s", path,
 				strerror(-ret));
 	ret = load_machine(m, e);
+	if (!ret)
+		count_cpus(s, m->config);
 	if (!ret)
 		ret = check_config(m, dir, e);
 	if (!ret)

@@ -35,6 +35,7 @@ struct saved_machine {
 	uint64_t state_sum;     /* of the file with the state, by which its working set knows it */
 	uint8_t *bytes;         /* owned: what `state` reads; NULL: no machine is being restored */
 	struct state_reader state;
+	unsigned cpus; /* that it has registers of: those that were ever there */
 	uint32_t tsc_khz;
 	uint64_t config_sum;  /* of machine.ini and cmdline */
 	int64_t wall_ns;      /* when it was saved, */

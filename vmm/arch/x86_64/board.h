@@ -18,6 +18,8 @@ enum {
 	BOARD_PCI_SLOTS = 32,
 	/* On PCI, slot 0 is the bridge's; on MMIO the I/O APIC's 64 pins end it. */
 	BOARD_VIRTIO_MAX = 48,
+	/* Of a board on which they come and go; the registers for that have no more bits. */
+	BOARD_CHANGING_CPUS_MAX = 64,
 };
 
 /* A virtio device, and where the guest finds it. */
@@ -75,6 +77,12 @@ unsigned board_ioapic_pins(const struct board *b);
 int board_map_ram(const struct board *b, struct guest_mem *gm, struct err *e);
 /* The same of a *gm of GUEST_MEM_FILE, from `fd` (the caller's), one region behind the other. */
 int board_map_saved_ram(const struct board *b, struct guest_mem *gm, int fd, struct err *e);
+
+/* Can processors come and go? */
+static inline bool board_cpus_change(const struct board *b)
+{
+	return b->cpus_max > b->cpus && b->cpus_max <= BOARD_CHANGING_CPUS_MAX;
+}
 
 /* APIC ids are packed: the id is the processor's number, as the topology leaves
  * of CPUID say too (one package, one thread a core). */

@@ -79,6 +79,8 @@
 #define LAYOUT_ACPI_PORT_LEN 3
 #define LAYOUT_HOTPLUG       0x610 /* devices/pci/hotplug.h */
 #define LAYOUT_HOTPLUG_LEN   12
+#define LAYOUT_CPUS          0x620 /* devices/cpu/hotplug.h */
+#define LAYOUT_CPUS_LEN      28
 #define LAYOUT_PCI_CONF1     0xcf8
 #define LAYOUT_RESET         0xcf9 /* inside it, byte accesses */
 #define LAYOUT_RESET_LEN     1

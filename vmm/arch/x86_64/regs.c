@@ -2,6 +2,7 @@
 #include "vmm/arch/x86_64/regs.h"
 
 #include "vmm/arch/x86_64/layout.h"
+#include "vmm/base/le.h"
 #include "vmm/kvm/vm.h"
 
 #include <errno.h>
@@ -19,6 +20,8 @@
 #define EFER_LMA (1ull << 10)
 
 #define RFLAGS_FIXED (1ull << 1)
+
+#define APIC_BASE_ENABLE (1ull << 11)
 
 #define MSR_IA32_MISC_ENABLE    0x1a0
 #define MISC_ENABLE_FAST_STRING (1ull << 0)
@@ -67,6 +70,58 @@ int regs_announce_apics(int vcpu_fd)
 	int ret = kvm_ioctl(vcpu_fd, KVM_GET_LAPIC, &apic);
 
 	return ret ? ret : kvm_ioctl(vcpu_fd, KVM_SET_LAPIC, &apic);
+}
+
+/* [SDM 3A 11.4.7.1]: all zeroes but these, and what says which one it is. */
+static void reset_apic(struct kvm_lapic_state *apic, uint32_t id)
+{
+	enum { ID = 0x20, VERSION = 0x30, DFR = 0xe0, SVR = 0xf0, LVT = 0x320, LVT_END = 0x380 };
+	enum { MASKED = 1 << 16, ID_SHIFT = 24 };
+	char *regs = apic->regs;
+	uint32_t version = le32_get(regs + VERSION);
+
+	memset(apic, 0, sizeof(*apic));
+	le32_put(regs + ID, id << ID_SHIFT);
+	le32_put(regs + VERSION, version);
+	le32_put(regs + DFR, UINT32_MAX);
+	le32_put(regs + SVR, 0xff);
+	for (unsigned at = LVT; at < LVT_END; at += 0x10)
+		le32_put(regs + at, MASKED);
+}
+
+/* Of the rest INIT makes what it should be. But one that waits for it must have nothing pending, or
+ * KVM would wake it again and again: no interrupts in its APIC, whose timer would bring them, no
+ * NMI, and interrupts off. */
+int regs_set_waiting(int vcpu_fd, uint32_t id)
+{
+	struct kvm_mp_state mp = {0};
+	struct kvm_regs r = {.rflags = RFLAGS_FIXED};
+	struct kvm_vcpu_events events = {.flags = KVM_VCPUEVENT_VALID_NMI_PENDING |
+						  KVM_VCPUEVENT_VALID_SHADOW};
+	struct kvm_lapic_state apic;
+	struct kvm_sregs s;
+	/* Asked for, an INIT or SIPI that has come takes effect, and not afterwards. */
+	int ret = kvm_ioctl(vcpu_fd, KVM_GET_MP_STATE, &mp);
+
+	if (!ret)
+		ret = kvm_ioctl(vcpu_fd, KVM_GET_SREGS, &s);
+	if (!ret)
+		ret = kvm_ioctl(vcpu_fd, KVM_GET_LAPIC, &apic);
+	if (ret)
+		return ret;
+	/* Not the boot processor, and not in x2APIC mode, which decides how the page is read. */
+	s.apic_base = LAYOUT_LAPIC | APIC_BASE_ENABLE;
+	memset(s.interrupt_bitmap, 0, sizeof(s.interrupt_bitmap));
+	reset_apic(&apic, id);
+	mp.mp_state = KVM_MP_STATE_UNINITIALIZED;
+	ret = kvm_ioctl(vcpu_fd, KVM_SET_SREGS, &s);
+	if (!ret)
+		ret = kvm_ioctl(vcpu_fd, KVM_SET_LAPIC, &apic);
+	if (!ret)
+		ret = kvm_ioctl(vcpu_fd, KVM_SET_REGS, &r);
+	if (!ret)
+		ret = kvm_ioctl(vcpu_fd, KVM_SET_VCPU_EVENTS, &events);
+	return ret ? ret : kvm_ioctl(vcpu_fd, KVM_SET_MP_STATE, &mp);
 }
 
 /* What distinguishes the modes of boot_entry.h. */

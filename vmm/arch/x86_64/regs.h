@@ -6,6 +6,8 @@
 #include "vmm/arch/x86_64/boot_entry.h"
 #include "vmm/kvm/vm.h"
 
+#include <stdint.h>
+
 /* On Intel hosts, give KVM the four pages that real mode may need there
  * [KVM api 4.40 KVM_SET_TSS_ADDR]; before vCPUs are made. 0 or a negative errno. */
 int regs_reserve_real_mode(const struct kvm_vm *vm, const char *cpu_vendor);
@@ -18,6 +20,11 @@ int regs_set_msrs(int vcpu_fd);
  * them (any). Without it the last one hears no INIT until some APIC changes, see regs.c.
  * 0 or a negative errno. */
 int regs_announce_apics(int vcpu_fd);
+
+/* Put a processor that has run, and does not now, where its next INIT and SIPI find it: halted
+ * until then, its local APIC as after a reset, and nothing pending. `id`: of the APIC. 0 or a
+ * negative errno. */
+int regs_set_waiting(int vcpu_fd, uint32_t id);
 
 /* Put the boot processor at the entry. The others wait for INIT and SIPI. */
 int regs_set_entry(int vcpu_fd, const struct boot_entry *entry);

@@ -496,3 +496,16 @@ int regs_shift_tsc(int fd, int64_t by)
 	offset += (uint64_t)by;
 	return ret ? ret : kvm_ioctl(fd, KVM_SET_DEVICE_ATTR, &attr);
 }
+
+int regs_copy_tsc(int fd, int other)
+{
+	uint64_t offset = 0;
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL,
+		.attr = KVM_VCPU_TSC_OFFSET,
+		.addr = (uintptr_t)&offset,
+	};
+	int ret = kvm_ioctl(other, KVM_GET_DEVICE_ATTR, &attr);
+
+	return ret ? ret : kvm_ioctl(fd, KVM_SET_DEVICE_ATTR, &attr);
+}

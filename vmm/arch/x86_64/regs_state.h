@@ -35,5 +35,7 @@ int regs_load(const struct kvm_vm *vm, int vcpu_fd, const char *name, uint64_t t
 int regs_read_tsc(int vcpu_fd, uint64_t *tsc);
 /* Move it by so many ticks from where it is. 0, or a negative errno: -ENXIO if KVM cannot. */
 int regs_shift_tsc(int vcpu_fd, int64_t by);
+/* Have it say what that of another processor of the machine says, at the same rate. Likewise. */
+int regs_copy_tsc(int vcpu_fd, int other_fd);
 
 #endif

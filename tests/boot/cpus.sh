@@ -1,0 +1,137 @@
+# shellcheck shell=bash
+# Processors that come and go while Linux runs: to it one that came is off line until somebody asks for
+# it, which is this guest's script, or minivmm's init with a command.
+
+socket() { sock=$(there mktemp -u /run/minivmm-cpus.XXXXXX); }
+ctl() { there "$vm_binary" ctl "$sock" "$@" >"$vm_dir/answer" 2>"$vm_dir/why.ctl" || fail "ctl $*: $(cat "$vm_dir/why.ctl")"; }
+# settles N: the machine says that the guest has, and is to have, that many.
+settles() {
+	local limit=$((SECONDS + 60))
+	while ctl status --json; ! jq -e --argjson n "$1" '.cpus == $n and .cpu.count == $n and .cpu.target == $n' "$vm_dir/answer" >/dev/null; do
+		[ "$SECONDS" -lt "$limit" ] || fail "status never is $1: $(cat "$vm_dir/answer")"
+		sleep 0.2
+	done
+}
+# So many there are, all on line: each runs what is meant for it, which says on which one it was; one
+# process for each runs on all the while.
+# shellcheck disable=SC2016
+follows='d=/sys/devices/system/cpu; n() { ls -d $d/cpu[0-9]* | wc -l; }
+	all() { until [ "$(n)" = $1 ]; do sleep 0.1; done
+		for c in $d/cpu[0-9]*/online; do [ "$(cat $c)" = 1 ] || echo 1 >$c; done
+		i=0; on=
+		while [ $i -lt $1 ]; do
+			on="$on $(taskset $(printf %x $((1 << i))) cut -d" " -f39 /proc/self/stat)"; i=$((i + 1))
+		done
+		echo "$2 $(nproc):$on"; }
+	work() { i=0; while [ $i -lt $1 ]; do (while :; do sleep 0.01; : $((i * i)); done) & i=$((i + 1)); done; }'
+# there_and_back: 1 -> 4 -> 2 -> 4.
+there_and_back() {
+	vm_expect '^first 1: 0' 200 || fail "$vm_why"
+	ctl cpus.set count=4
+	vm_expect '^second 4: 0 1 2 3' 100 || fail "$vm_why"
+	settles 4
+	ctl cpus.set count=2
+	vm_expect '^third 2: 0 1' 100 || fail "$vm_why"
+	settles 2
+	ctl cpus.set count=4
+	vm_expect '^fourth 4: 0 1 2 3' 100 || fail "$vm_why"
+	settles 4
+	vm_wait 100 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	clean_dmesg
+}
+rounds='all 1 first; work 4; all 4 second; all 2 third; all 4 fourth; echo "@@ warnings"; warnings'
+
+test_a_stock_kernel() {
+	kernel cloud
+	socket
+	tiny_disk "$vm_dir/root.img"
+	encoded "$follows
+		$rounds"
+	vm_start -k "$kernel" -d "$vm_dir/root.img" -c 1,max=4 --control "$sock" --append "quiet $run"
+	there_and_back
+}
+# Without PCI; and from the guest's side: it ejects one by itself, and those that were there go as well.
+test_on_mmio_long() {
+	kernel cloud
+	socket
+	guest "$follows
+		all 3 first; p=\$(readlink -f \$d/cpu1/firmware_node); echo 1 >\$p/eject
+		all 2 second; read x; all 3 third; all 1 fourth; echo '@@ warnings'; warnings"
+	vm_start -k "$kernel" -i "$initrd" -c 3,max=4 --transport mmio --control "$sock" --append quiet
+	vm_expect '^second 2: 0 2' 200 || fail "$vm_why"
+	ctl status --json
+	jq -e '.cpu == {count: 2, target: 3, max: 4}' "$vm_dir/answer" >/dev/null || fail "$(cat "$vm_dir/answer")"
+	ctl cpus.set count=3
+	vm_send $'\n'
+	vm_expect '^third 3: 0 1 2' 100 || fail "$vm_why"
+	ctl cpus.set count=1
+	vm_expect '^fourth 1: 0' 100 || fail "$vm_why"
+	settles 1
+	vm_wait 100 || fail "$vm_why"
+	clean_dmesg
+}
+# Without ACPI it hears of nothing.
+test_without_acpi_long() {
+	kernel cloud
+	socket
+	guest 'echo "cpus $(nproc)"; read x; echo "then $(nproc)"'
+	vm_start -k "$kernel" -i "$initrd" -c 2,max=4 --control "$sock" --append "quiet acpi=off"
+	vm_expect '^cpus 2' 200 || fail "$vm_why"
+	ctl cpus.set count=4
+	ctl status --json
+	jq -e '.cpu == {count: 2, target: 4, max: 4}' "$vm_dir/answer" >/dev/null || fail "$(cat "$vm_dir/answer")"
+	vm_send $'\n'
+	vm_wait 100 || fail "$vm_why"
+	says '^then 2'
+}
+# With a command they come on line by themselves.
+# shellcheck disable=SC2016
+test_a_command() {
+	kernel cloud
+	socket
+	there sh -c 'until [ -S "$1" ]; do sleep 0.1; done; until "$0" ctl "$1" cpus.set count=3; do sleep 0.2; done' \
+		"$vm_binary" "$sock" >/dev/null 2>&1 &
+	timeout 200 "${vm_on[@]}" "$vm_binary" run -k "$kernel" -c 1,max=3 --control "$sock" -- sh -c \
+		'until [ "$(nproc)" = 3 ]; do sleep 0.1; done; taskset -c 2 cut -d" " -f39 /proc/self/stat' \
+		</dev/null >"$vm_dir/out" 2>"$vm_dir/err" || fail "status $?: $(cat "$vm_dir/err")"
+	wait
+	[ "$(cat "$vm_dir/out")" = 2 ] || fail "stdout is: $(cat "$vm_dir/out")"
+}
+
+# Some on, some off, one that never was: as they were, and they come and go again.
+test_restored() {
+	local dir
+	kernel cloud
+	socket
+	dir=$(there mktemp -d /var/tmp/minivmm-cpus.XXXXXX)
+	on_exit there rm -rf "$dir"
+	guest "$follows
+		all 1 first; work 4; all 3 second; all 2 third; read x; all 2 again; all 4 fourth; all 1 fifth; echo '@@ warnings'; warnings"
+	vm_start -k "$kernel" -i "$initrd" -c 1,max=4 --control "$sock" --append quiet
+	vm_expect '^first 1: 0' 200 || fail "$vm_why"
+	ctl cpus.set count=3
+	vm_expect '^second 3: 0 1 2' 100 || fail "$vm_why"
+	settles 3
+	ctl cpus.set count=2
+	vm_expect '^third 2: 0 1' 100 || fail "$vm_why"
+	settles 2
+	ctl snapshot "dir=$dir/snap" stop=on
+	vm_wait 100 || fail "$vm_why"
+	vm_start --restore "$dir/snap" --control "$sock"
+	local limit=$((SECONDS + 60))
+	until there test -S "$sock"; do
+		[ "$SECONDS" -lt "$limit" ] || fail "it has no socket: $(cat "$vm_dir/err")"
+		sleep 0.1
+	done
+	settles 2
+	vm_send $'\n'
+	vm_expect '^again 2: 0 1' 100 || fail "$vm_why"
+	ctl cpus.set count=4
+	vm_expect '^fourth 4: 0 1 2 3' 100 || fail "$vm_why"
+	settles 4
+	ctl cpus.set count=1
+	vm_expect '^fifth 1: 0' 100 || fail "$vm_why"
+	vm_wait 100 || fail "$vm_why"
+	clean_dmesg
+}
