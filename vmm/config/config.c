@@ -511,3 +511,38 @@ int config_parse(struct vm_config *c, int argc, char **argv, struct err *e)
 	}
 	return action;
 }
+
+int config_parse_saved(struct vm_config *c, const char *word, struct err *e)
+{
+	int err;
+
+	vm_config_init(c);
+	err = apply_saved(c, word, e);
+	if (!err)
+		err = apply_environment(c, e);
+	if (err) {
+		cleanse(e->text);
+		vm_config_fini(c);
+	}
+	return err;
+}
+
+int config_parse_clone(struct vm_config *c, int argc, char **argv, struct err *e)
+{
+	struct cli_scan found = {0};
+	int err = cli_scan(argc, argv, &found, e);
+
+	/* Whatever makes no machine, or another one. */
+	if (err >= 0 && (err != CONFIG_RUN || found.restore || found.config_file || found.run))
+		err = err_usage(e, -EINVAL,
+				"clone: give settings of a machine; not --help, --config, "
+				"--restore or a command");
+	if (err == CONFIG_RUN)
+		err = cli_apply(c, argc, argv, e);
+	c->command.wanted = found.command;
+	if (!err)
+		err = complete(c, e);
+	if (err)
+		cleanse(e->text);
+	return err;
+}
