@@ -33,11 +33,20 @@ unsigned contenders_turn(unsigned round, unsigned i, unsigned n);
 
 /* In a process group of its own, with `out` as stdout and nothing as stdin; it does not
  * outlive us. */
+/* Its stderr is kept, from the last contenders_mark() on, for contenders_drop() to tell. */
 pid_t contenders_spawn(const struct contender *c, int out);
+
+void contenders_mark(void);
+
+/* One that is asked for (asked.h) has no process of ours: what contenders_spawn() gave is then for
+ * these two, as any other is. The latter waits for the end and gives the exit status; -1: a
+ * signal's. */
+void contenders_kill(pid_t who, int signum);
+int contenders_wait(pid_t who);
 
 void contenders_sample(const char *row, const char *measure, const char *unit, bool more,
 		       const struct contender *c, double value);
-/* It did not do what it was to do, and is out. */
+/* It did not do what it was to do, and is out. Why, as it said itself, is told on stderr. */
 void contenders_drop(const char *row, struct contender *c, const char *why);
 
 double contenders_now_ms(void);
