@@ -145,9 +145,14 @@ void contenders_sample(const char *row, const char *measure, const char *unit, b
 	fflush(stdout);
 }
 
-void contenders_drop(const char *row, struct contender *c, const char *why)
+void contenders_fail(const char *row, struct contender *c, const char *why)
 {
+	fprintf(stderr, "bench: %s: %s\n", c->name, why);
 	tell_said(c);
+	if (!c->failed) {
+		c->failed = true;
+		return;
+	}
 	printf("missing\t%s\t%s\t%s\n", row, c->name, why);
 	fflush(stdout);
 	c->out = true;

@@ -195,18 +195,38 @@ static long available_kib(void)
 
 /* --- a herd's life ---------------------------------------------------------------------- */
 
-/* Until as many have said that they run, or everybody is gone; how many have. */
+/* Has one of them ended? */
+static bool is_short(const struct herd *h)
+{
+	for (unsigned i = 0; i < h->n; i++) {
+		siginfo_t info = {0};
+
+		if (h->pids[i] > 0 &&
+		    (waitid(P_PID, (id_t)h->pids[i], &info, WEXITED | WNOHANG | WNOWAIT) ||
+		     info.si_pid))
+			return true;
+	}
+	return false;
+}
+
+/* Until as many have said that they run, or that will not be: everybody is gone, or one is and
+ * the others say nothing more; how many have. */
 static unsigned hear(const struct herd *h, double until_ms)
 {
+	enum { QUIET_MS = 3000 };
 	unsigned heard = 0;
 
 	for (;;) {
 		struct pollfd p = {.fd = h->out, .events = POLLIN};
-		int left = (int)(until_ms - contenders_now_ms());
 		char bytes[256];
 
-		if (heard >= h->n || left <= 0 || poll(&p, 1, left) <= 0)
+		if (heard >= h->n || contenders_now_ms() > until_ms)
 			return heard;
+		if (poll(&p, 1, QUIET_MS) <= 0) {
+			if (is_short(h))
+				return heard;
+			continue;
+		}
 		ssize_t n = read(h->out, bytes, sizeof(bytes));
 
 		if (n <= 0)
@@ -345,12 +365,17 @@ int main(int argc, char **argv)
 	for (unsigned round = 0; round <= rounds; round++)
 		for (unsigned i = 0; i < many; i++) {
 			struct contender *c = &field[contenders_turn(round, i, many)];
-			const char *why = c->out ? NULL : burst(c, few, round > 0);
 
-			if (!why && !c->out && round)
+			if (c->out)
+				continue;
+			const char *why = burst(c, few, round > 0);
+
+			if (!why && round)
 				why = idle(c, n, ram_kib);
 			if (why)
-				contenders_drop("density", c, why);
+				contenders_fail("density", c, why);
+			else
+				c->failed = false;
 		}
 	return 0;
 }

@@ -202,15 +202,17 @@ int main(int argc, char **argv)
 	for (unsigned round = 0; round <= rounds; round++)
 		for (unsigned i = 0; i < n; i++) {
 			struct contender *c = &field[contenders_turn(round, i, n)];
-			double value;
+			double value = 0;
 
 			if (c->out)
 				continue;
 			const char *why = row->measured(c, &value);
 
 			if (why)
-				contenders_drop(row->name, c, why);
-			else if (round)
+				contenders_fail(row->name, c, why);
+			else
+				c->failed = false;
+			if (!why && round)
 				contenders_sample(row->name, row->measure, row->unit, row->more, c,
 						  value);
 		}
