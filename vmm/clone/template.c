@@ -446,6 +446,7 @@ int template_run(const struct clone_words *w, const struct clone_maker *maker, s
 		turn(t);
 	if (t->is_child) {
 		status = t->status;
+		free(t->place.leaf); /* the path itself is the parent's to remove */
 	} else {
 		t->fds = &none;
 		finish(t);
