@@ -85,8 +85,52 @@ static int run_machines(struct vm_config *c, struct events *events,
 	}
 }
 
+/* Who asked a template for this machine wants to hear that it runs. */
+struct asked {
+	void (*runs)(void *ctx);
+	void *ctx;
+	const struct machine_watcher *inner; /* or NULL */
+	struct machine_watcher watcher;
+};
+
+static int asked_begins(void *ctx, struct machine *m, struct loop *loop, struct err *e)
+{
+	const struct asked *a = ctx;
+
+	return a->inner ? a->inner->begins(a->inner->ctx, m, loop, e) : 0;
+}
+
+static void asked_runs(void *ctx)
+{
+	const struct asked *a = ctx;
+
+	if (a->inner && a->inner->runs)
+		a->inner->runs(a->inner->ctx);
+	a->runs(a->ctx);
+}
+
+static void asked_ends(void *ctx)
+{
+	const struct asked *a = ctx;
+
+	if (a->inner)
+		a->inner->ends(a->inner->ctx);
+}
+
+/* `inner` itself where nobody has asked. */
+static const struct machine_watcher *asked_watcher(struct asked *a,
+						   const struct machine_watcher *inner)
+{
+	if (!a)
+		return inner;
+	a->inner = inner;
+	a->watcher = (struct machine_watcher){asked_begins, asked_runs, asked_ends, a};
+	return &a->watcher;
+}
+
 /* ... and tell programs of it. */
-static int run(struct vm_config *c, const struct process_start *start, struct err *e)
+static int run(struct vm_config *c, const struct process_start *start, struct asked *asked,
+	       struct err *e)
 {
 	struct machine_end end = {0};
 	struct control *control = NULL;
@@ -104,8 +148,10 @@ static int run(struct vm_config *c, const struct process_start *start, struct er
 	if (control_open(&control, c, events, e))
 		status = report(e, c->command.wanted);
 	else
-		status = run_machines(c, events, notify_watcher(&notify, control_watcher(control)),
-				      &end, e);
+		status = run_machines(
+			c, events,
+			asked_watcher(asked, notify_watcher(&notify, control_watcher(control))),
+			&end, e);
 	const char *why = e->kind ? e->text : NULL;
 
 	machine_end_text(&end, how);
@@ -138,6 +184,50 @@ static int examine(bool json, struct err *e)
 	return linux_runs ? 0 : 1;
 }
 
+/* --- clones of a template ---------------------------------------------------------------- */
+
+static struct vm_config template_config;
+static struct snapshot_kept *template_kept; /* what is left of it: nothing, in a clone */
+
+static int prepare(const char *word, int argc, char **argv, struct err *e)
+{
+	struct vm_config first;
+	int ret = config_parse_saved(&first, word, e);
+
+	if (ret)
+		return ret;
+	ret = config_parse_clone(&first, 0, argc, argv, e);
+	vm_config_fini(&first);
+	if (!ret)
+		ret = config_parse_saved(&template_config, word, e);
+	if (!ret)
+		ret = machine_keep(&template_config, e);
+	template_kept = template_config.restore.kept;
+	return ret;
+}
+
+static int become_clone(unsigned number, int argc, char **argv, void (*runs)(void *ctx), void *ctx,
+			struct err *e)
+{
+	const struct process_start start = {clock_monotonic_ns(&clock_host), clock_process_ns()};
+	struct asked asked = {.runs = runs, .ctx = ctx};
+	struct vm_config *c = &template_config;
+
+	if (config_parse_clone(c, number, argc, argv, e) || start_log(c, e))
+		return report(e, false);
+	return run(c, &start, &asked, e);
+}
+
+static int clone_machines(int argc, char **argv)
+{
+	static const struct clone_maker maker = {prepare, become_clone};
+	int status = clone_main(argc, argv, &maker);
+
+	vm_config_fini(&template_config);
+	machine_keep_no_more(template_kept);
+	return status;
+}
+
 /* Many machines are on one host, and most live for a moment. A heap for each thread is memory
  * and system calls for threads that hardly ever allocate. (What is large is mapped, but not
  * always: a threshold of ours would map the buffer of each reply of a shared directory anew.) */
@@ -164,7 +254,7 @@ int main(int argc, char **argv)
 	if (argc > 1 && !strcmp(argv[1], "list"))
 		return list_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "clone"))
-		return clone_main(argc - 1, argv + 1);
+		return clone_machines(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "matrix"))
 		return matrix_main(argc - 1, argv + 1);
 	switch (config_parse(&config, argc, argv, &e)) {
@@ -173,7 +263,7 @@ int main(int argc, char **argv)
 			status = describe(&config, &e);
 		else
 			status = start_log(&config, &e) ? report(&e, command)
-							: run(&config, &start, &e);
+							: run(&config, &start, NULL, &e);
 		break;
 	case CONFIG_DOCTOR:
 		status = examine(config.json, &e);

@@ -20,7 +20,8 @@ enum { CONTENDERS_MAX = 8 };
 struct contender {
 	const char *name;
 	char **argv; /* a word "@" in it becomes a number that no other process has */
-	bool out;    /* it failed, and takes no further part */
+	bool failed; /* the last time, */
+	bool out;    /* and the one before as well: it takes no further part */
 };
 
 /* NAME COMMAND... [::: NAME COMMAND...]... into `field`; how many. Ends the program if
@@ -33,12 +34,22 @@ unsigned contenders_turn(unsigned round, unsigned i, unsigned n);
 
 /* In a process group of its own, with `out` as stdout and nothing as stdin; it does not
  * outlive us. */
+/* Its stderr is kept, from the last contenders_mark() on, for contenders_fail() to tell. */
 pid_t contenders_spawn(const struct contender *c, int out);
+
+void contenders_mark(void);
+
+/* One that is asked for (asked.h) has no process of ours: what contenders_spawn() gave is then for
+ * these two, as any other is. The latter waits for the end and gives the exit status; -1: a
+ * signal's. */
+void contenders_kill(pid_t who, int signum);
+int contenders_wait(pid_t who);
 
 void contenders_sample(const char *row, const char *measure, const char *unit, bool more,
 		       const struct contender *c, double value);
-/* It did not do what it was to do, and is out. */
-void contenders_drop(const char *row, struct contender *c, const char *why);
+/* It did not do what it was to do. Why, as it said itself, is told on stderr; when it happens twice
+ * in a row it is out. */
+void contenders_fail(const char *row, struct contender *c, const char *why);
 
 double contenders_now_ms(void);
 _Noreturn void contenders_die(const char *what, const char *why);

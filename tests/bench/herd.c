@@ -18,6 +18,7 @@
  *
  * One round more than ROUNDS, with a tenth of the herd, is not told.
  */
+#include "tests/bench/asked.h"
 #include "tests/bench/contenders.h"
 
 #include <dirent.h>
@@ -44,8 +45,9 @@ enum {
 struct herd {
 	const struct contender *c;
 	unsigned n;
-	pid_t pids[HERD_MAX];
-	int out; /* all of them write there; its end is theirs */
+	pid_t pids[HERD_MAX]; /* as contenders_spawn() gave them, */
+	pid_t at[HERD_MAX];   /* and what processes those are */
+	int out;              /* all of them write there; its end is theirs */
 };
 
 struct process {
@@ -87,7 +89,7 @@ static pid_t parent_of(pid_t pid)
 static bool is_ours(const struct herd *h, pid_t pid)
 {
 	for (unsigned i = 0; i < h->n; i++)
-		if (h->pids[i] == pid)
+		if (h->at[i] == pid)
 			return true;
 	for (unsigned i = 0; i < n_all; i++)
 		if (all[i].ours && all[i].pid == pid)
@@ -193,18 +195,38 @@ static long available_kib(void)
 
 /* --- a herd's life ---------------------------------------------------------------------- */
 
-/* Until as many have said that they run, or everybody is gone; how many have. */
+/* Has one of them ended? */
+static bool is_short(const struct herd *h)
+{
+	for (unsigned i = 0; i < h->n; i++) {
+		siginfo_t info = {0};
+
+		if (h->pids[i] > 0 &&
+		    (waitid(P_PID, (id_t)h->pids[i], &info, WEXITED | WNOHANG | WNOWAIT) ||
+		     info.si_pid))
+			return true;
+	}
+	return false;
+}
+
+/* Until as many have said that they run, or that will not be: everybody is gone, or one is and
+ * the others say nothing more; how many have. */
 static unsigned hear(const struct herd *h, double until_ms)
 {
+	enum { QUIET_MS = 3000 };
 	unsigned heard = 0;
 
 	for (;;) {
 		struct pollfd p = {.fd = h->out, .events = POLLIN};
-		int left = (int)(until_ms - contenders_now_ms());
 		char bytes[256];
 
-		if (heard >= h->n || left <= 0 || poll(&p, 1, left) <= 0)
+		if (heard >= h->n || contenders_now_ms() > until_ms)
 			return heard;
+		if (poll(&p, 1, QUIET_MS) <= 0) {
+			if (is_short(h))
+				return heard;
+			continue;
+		}
 		ssize_t n = read(h->out, bytes, sizeof(bytes));
 
 		if (n <= 0)
@@ -222,6 +244,7 @@ static const char *gather(struct herd *h, const struct contender *c, unsigned n,
 	if (pipe2(ends, O_CLOEXEC))
 		contenders_die("pipe", strerror(errno));
 	*h = (struct herd){.c = c, .out = ends[0]};
+	contenders_mark();
 	double from = contenders_now_ms();
 
 	for (; h->n < n; h->n++)
@@ -230,13 +253,18 @@ static const char *gather(struct herd *h, const struct contender *c, unsigned n,
 	unsigned heard = hear(h, from + LIMIT_MS);
 
 	*took_ms = contenders_now_ms() - from;
+	for (unsigned i = 0; i < n && heard == n; i++)
+		h->at[i] = h->pids[i] < 0 ? asked_pid(h->pids[i]) : h->pids[i];
+	if (heard != n)
+		fprintf(stderr, "bench: %s: %u of %u guests said that they run\n", c->name, heard,
+			n);
 	return heard == n ? NULL : "not all of the guests said that they run";
 }
 
 static void kill_all(const struct herd *h, int signum)
 {
 	for (unsigned i = 0; i < h->n; i++)
-		kill(h->pids[i], signum);
+		contenders_kill(h->pids[i], signum);
 }
 
 /* From SIGTERM to the last one gone. */
@@ -251,7 +279,7 @@ static double scatter(struct herd *h)
 		;
 	kill_all(h, SIGKILL);
 	for (unsigned i = 0; i < h->n; i++)
-		waitpid(h->pids[i], NULL, 0);
+		contenders_wait(h->pids[i]);
 	close(h->out);
 	return contenders_now_ms() - from;
 }
@@ -262,9 +290,12 @@ static unsigned count_alive(const struct herd *h)
 
 	for (unsigned i = 0; i < h->n; i++) {
 		siginfo_t info = {0};
+		bool gone = h->pids[i] < 0 ? kill(h->at[i], 0)
+					   : waitid(P_PID, (id_t)h->at[i], &info,
+						    WEXITED | WNOHANG | WNOWAIT) ||
+						     info.si_pid;
 
-		alive += !waitid(P_PID, (id_t)h->pids[i], &info, WEXITED | WNOHANG | WNOWAIT) &&
-			 !info.si_pid;
+		alive += !gone;
 	}
 	return alive;
 }
@@ -334,12 +365,17 @@ int main(int argc, char **argv)
 	for (unsigned round = 0; round <= rounds; round++)
 		for (unsigned i = 0; i < many; i++) {
 			struct contender *c = &field[contenders_turn(round, i, many)];
-			const char *why = c->out ? NULL : burst(c, few, round > 0);
 
-			if (!why && !c->out && round)
+			if (c->out)
+				continue;
+			const char *why = burst(c, few, round > 0);
+
+			if (!why && round)
 				why = idle(c, n, ram_kib);
 			if (why)
-				contenders_drop("density", c, why);
+				contenders_fail("density", c, why);
+			else
+				c->failed = false;
 		}
 	return 0;
 }

@@ -72,10 +72,11 @@ static void note_bytes(struct life *l, const char *bytes, size_t len)
 static const char *live(const struct contender *c, struct life *l)
 {
 	const char *why = NULL;
-	int ends[2], status;
+	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC))
 		contenders_die("pipe", strerror(errno));
+	contenders_mark();
 	*l = (struct life){.begun = contenders_now_ms()};
 	pid_t pid = contenders_spawn(c, ends[1]);
 
@@ -86,7 +87,7 @@ static const char *live(const struct contender *c, struct life *l)
 		char bytes[256];
 
 		if (left <= 0 || poll(&p, 1, left) <= 0) {
-			kill(-pid, SIGKILL);
+			contenders_kill(pid, SIGKILL);
 			why = "it did not end in time";
 			break;
 		}
@@ -96,14 +97,15 @@ static const char *live(const struct contender *c, struct life *l)
 			break;
 		note_bytes(l, bytes, (size_t)n);
 	}
-	waitpid(pid, &status, 0);
+	int status = contenders_wait(pid);
+
 	l->gone = contenders_now_ms();
 	close(ends[0]);
 	if (why)
 		return why;
 	if (!l->runs)
 		return "its guest said nothing";
-	return WIFEXITED(status) && !WEXITSTATUS(status) ? NULL : "it failed";
+	return status ? "it failed" : NULL;
 }
 
 static const char *start(const struct contender *c, double *value)
@@ -200,15 +202,17 @@ int main(int argc, char **argv)
 	for (unsigned round = 0; round <= rounds; round++)
 		for (unsigned i = 0; i < n; i++) {
 			struct contender *c = &field[contenders_turn(round, i, n)];
-			double value;
+			double value = 0;
 
 			if (c->out)
 				continue;
 			const char *why = row->measured(c, &value);
 
 			if (why)
-				contenders_drop(row->name, c, why);
-			else if (round)
+				contenders_fail(row->name, c, why);
+			else
+				c->failed = false;
+			if (!why && round)
 				contenders_sample(row->name, row->measure, row->unit, row->more, c,
 						  value);
 		}

@@ -438,6 +438,7 @@ static const char *type_of(enum rpc_kind kind)
 	static const char *const types[] = {
 		[RPC_STRING] = "string", [RPC_INTEGER] = "integer", [RPC_BOOLEAN] = "boolean",
 		[RPC_PATH] = "string",   [RPC_SIZE] = "integer",    [RPC_FD] = "integer",
+		[RPC_LIST] = "array",
 	};
 
 	return types[kind];

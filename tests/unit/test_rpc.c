@@ -37,6 +37,13 @@ static json_t *fail_at(void *ctx, const json_t *params, struct err *e)
 	return NULL;
 }
 
+static json_t *wait_for_it(void *ctx, const json_t *params, struct err *e)
+{
+	calls++;
+	e->code = RPC_LATER;
+	return NULL;
+}
+
 static const struct rpc_method methods[] = {
 	{"echo",
 	 {{"s", RPC_STRING, false}, {"n", RPC_INTEGER, false}, {"b", RPC_BOOLEAN, false}},
@@ -45,8 +52,10 @@ static const struct rpc_method methods[] = {
 	{"files", {{"a", RPC_FD, true}, {"b", RPC_FD, false}}, echo},
 	{"refuse", {{0}}, refuse},
 	{"fail", {{0}}, fail_at},
+	{"wait", {{0}}, wait_for_it},
+	{"list", {{"l", RPC_LIST, true}}, echo},
 };
-static const struct rpc_table table = {5, methods};
+static const struct rpc_table table = {7, methods};
 
 static int seen;
 static unsigned n_fds; /* that come with each line */
@@ -245,6 +254,51 @@ static void a_methods_own_refusal(void **state)
 		"the disk \xef\xbf\xbd is gone");
 }
 
+/* The id of a request whose method says that its answer comes later; NULL: there is none. */
+static json_t *put_off(const char *line)
+{
+	json_t *later;
+	char *answer;
+
+	assert_int_equal(rpc_request(&table, &seen, line, strlen(line), 0, &answer, &later), 0);
+	assert_null(answer);
+	return later;
+}
+
+static void an_answer_that_comes_later(void **state)
+{
+	json_t *id = put_off("{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"method\":\"wait\"}");
+	struct err none = {0}, e = {0};
+	char *line = rpc_late_answer(id, json_pack("{s:i}", "n", 7), &none);
+
+	assert_string_equal(line, "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":{\"n\":7}}\n");
+	free(line);
+	err_usage(&e, -EINVAL, "in use");
+	line = rpc_late_answer(id, NULL, &e);
+	assert_string_equal(line, "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"error\":{\"code\":-32602,"
+				  "\"message\":\"in use\"}}\n");
+	free(line);
+	json_decref(id);
+	/* Nobody answers a notification, now or later. */
+	assert_null(put_off("{\"jsonrpc\":\"2.0\",\"method\":\"wait\"}"));
+	line = rpc_notification("ended", json_pack("{s:i}", "pid", 9));
+	assert_string_equal(line,
+			    "{\"jsonrpc\":\"2.0\",\"method\":\"ended\",\"params\":{\"pid\":9}}\n");
+	free(line);
+}
+
+static void a_list(void **state)
+{
+	answers("{'jsonrpc':'2.0','id':1,'method':'list','params':{'l':['a','']}}",
+		"{'jsonrpc':'2.0','id':1,'result':{'l':['a','']}}");
+	answers("{'jsonrpc':'2.0','id':1,'method':'list','params':{'l':[]}}",
+		"{'jsonrpc':'2.0','id':1,'result':{'l':[]}}");
+	refused("{'jsonrpc':'2.0','id':1,'method':'list','params':{'l':['a',1]}}",
+		RPC_INVALID_PARAMS, "1", "list: l has to be an array of strings");
+	refused("{'jsonrpc':'2.0','id':1,'method':'list','params':{'l':'a'}}", RPC_INVALID_PARAMS,
+		"1", "list: l has to be an array of strings");
+}
+
 static void a_complaint(void **state)
 {
 	char *line = rpc_complaint(RPC_FAILED, "go away");
@@ -265,6 +319,8 @@ int main(void)
 		cmocka_unit_test(methods_and_params),
 		cmocka_unit_test(descriptors),
 		cmocka_unit_test(a_methods_own_refusal),
+		cmocka_unit_test(an_answer_that_comes_later),
+		cmocka_unit_test(a_list),
 		cmocka_unit_test(a_complaint),
 	};
 

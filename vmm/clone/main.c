@@ -4,6 +4,8 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
+#include "vmm/clone/template.h"
+#include "vmm/clone/words.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,10 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_SIGNAL = 128, CLONES_MAX = 10000 };
-
 static const char help[] =
 	"usage: minivmm clone DIR [-n N] [OPTION]...\n"
+	"       minivmm clone DIR --template SOCKET [OPTION]...\n"
 	"\n"
 	"Goes on from the snapshot in DIR with N machines (default 1) at once, and waits for all "
 	"of\n"
@@ -40,15 +41,18 @@ static const char help[] =
 	"are\n"
 	"several machines. SIGTERM and SIGINT press the power button of each.\n"
 	"\n"
+	"With --template it opens and checks the snapshot once, and then waits to be asked for\n"
+	"one machine after the other at the unix socket SOCKET (mode 0600), which is quicker than\n"
+	"to start one:\n"
+	"\n"
+	"  minivmm clone snap --template t.sock --control vm%i.sock &\n"
+	"  minivmm ctl t.sock clone options=--serial=file=vm%i.log\n"
+	"\n"
+	"The answer is the machine's number and process id, once its guest runs, or why it does\n"
+	"not; who stays hears when it ends. Another snapshot at DIR changes nothing for it. When\n"
+	"the template ends (a signal; ctl SOCKET stop), the power buttons of all are pressed.\n"
+	"\n"
 	"Exit status: 0 all ended well, else that of the first one that did not; 2 usage.\n";
-
-struct words {
-	const char *dir;
-	unsigned n;
-	char **options; /* borrowed; n_options of them */
-	int n_options;
-	bool help;
-};
 
 static int read_count(unsigned *n, const char *text, struct err *e)
 {
@@ -63,36 +67,45 @@ static int read_count(unsigned *n, const char *text, struct err *e)
 }
 
 /* Our own words come first; the rest is for the machines. */
-static int read_words(struct words *w, int argc, char **argv, struct err *e)
+static int read_words(struct clone_words *w, int argc, char **argv, struct err *e)
 {
-	int i = 1;
+	int i = 1, ret = 0;
 
-	*w = (struct words){.n = 1};
-	for (; i < argc; i++) {
+	*w = (struct clone_words){.n = 1};
+	for (; i < argc && !ret; i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			w->help = true;
 			return 0;
 		}
 		if (!strcmp(argv[i], "-n")) {
-			int ret = read_count(&w->n, argv[++i], e);
-
-			if (ret)
-				return ret;
+			w->counted = true;
+			ret = read_count(&w->n, argv[++i], e);
+		} else if (!strcmp(argv[i], "--template")) {
+			w->socket = argv[++i];
+			if (!w->socket || !*w->socket)
+				ret = err_usage(e, -EINVAL,
+						"clone --template: give the socket's path");
 		} else if (!w->dir && argv[i][0] != '-') {
 			w->dir = argv[i];
 		} else {
 			break;
 		}
 	}
+	if (ret)
+		return ret;
 	if (!w->dir)
 		return err_usage(e, -EINVAL, "clone: no DIR given; see minivmm clone --help");
+	if (w->socket && w->counted)
+		return err_usage(e, -EINVAL,
+				 "clone -n: not together with --template, which is asked for one "
+				 "at a time");
 	w->options = argv + i;
 	w->n_options = argc - i;
 	return 0;
 }
 
 /* `word` with the number for each %i: the caller's; NULL for want of memory. */
-static char *numbered(const char *word, unsigned number)
+char *clone_word(const char *word, unsigned number)
 {
 	char *out = NULL;
 	size_t size;
@@ -114,7 +127,7 @@ static char *numbered(const char *word, unsigned number)
 /* What --restore is to have: likewise. */
 static char *clone_of(const char *dir, unsigned number)
 {
-	char *whole = numbered(dir, number), *word = NULL;
+	char *whole = clone_word(dir, number), *word = NULL;
 
 	if (whole && asprintf(&word, "%s,clone=%u", whole, number) < 0)
 		word = NULL;
@@ -123,14 +136,14 @@ static char *clone_of(const char *dir, unsigned number)
 }
 
 /* In the child. */
-static _Noreturn void become(const struct words *w, unsigned number, pid_t parent)
+static _Noreturn void become(const struct clone_words *w, unsigned number, pid_t parent)
 {
 	char **argv = calloc((size_t)w->n_options + 4, sizeof(*argv));
 	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (!argv || getppid() != parent)
-		_exit(STATUS_FAILED);
+		_exit(CLONE_STATUS_FAILED);
 	if (w->n > 1 && nothing >= 0) {
 		dup2(nothing, STDIN_FILENO);
 		dup2(nothing, STDOUT_FILENO);
@@ -139,13 +152,13 @@ static _Noreturn void become(const struct words *w, unsigned number, pid_t paren
 	argv[1] = (char *)"--restore";
 	argv[2] = clone_of(w->dir, number);
 	for (int i = 0; i < w->n_options; i++)
-		argv[3 + i] = numbered(w->options[i], number);
+		argv[3 + i] = clone_word(w->options[i], number);
 	for (int i = 2; i < w->n_options + 3; i++)
 		if (!argv[i])
-			_exit(STATUS_FAILED);
+			_exit(CLONE_STATUS_FAILED);
 	execv("/proc/self/exe", argv);
 	log_error("clone: cannot start minivmm: %s", strerror(errno));
-	_exit(STATUS_FAILED);
+	_exit(CLONE_STATUS_FAILED);
 }
 
 /* --- all of them -------------------------------------------------------------------------------
@@ -165,7 +178,7 @@ static void hand_on(int signum)
 			kill(children[i], SIGTERM);
 }
 
-static int start(const struct words *w, struct err *e)
+static int start(const struct clone_words *w, struct err *e)
 {
 	pid_t self = getpid();
 
@@ -184,9 +197,10 @@ static int start(const struct words *w, struct err *e)
 	return 0;
 }
 
-static int status_of(int status)
+int clone_status(int wait_status)
 {
-	return WIFSIGNALED(status) ? STATUS_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
+	return WIFSIGNALED(wait_status) ? CLONE_STATUS_SIGNAL + WTERMSIG(wait_status)
+					: WEXITSTATUS(wait_status);
 }
 
 static unsigned number_of(pid_t pid)
@@ -210,7 +224,7 @@ static int wait_for_all(void)
 		unsigned i = number_of(pid);
 
 		children[i] = 0;
-		status = status_of(status);
+		status = clone_status(status);
 		if (status && !signalled)
 			log_warn("clone %u ended with status %d", i, status);
 		first = first ? first : status;
@@ -218,7 +232,7 @@ static int wait_for_all(void)
 	return first;
 }
 
-static int run(const struct words *w, struct err *e)
+static int run(const struct clone_words *w, struct err *e)
 {
 	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 	struct sigaction sa = {.sa_handler = hand_on};
@@ -226,7 +240,7 @@ static int run(const struct words *w, struct err *e)
 	children = calloc(w->n, sizeof(*children));
 	if (!children) {
 		err_host(e, -ENOMEM, "clone: out of memory");
-		return STATUS_FAILED;
+		return CLONE_STATUS_FAILED;
 	}
 	for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
 		sigaction(signals[i], &sa, NULL);
@@ -238,19 +252,48 @@ static int run(const struct words *w, struct err *e)
 
 	free(children);
 	if (ret)
-		return STATUS_FAILED;
-	return signalled ? STATUS_SIGNAL + signalled : status;
+		return CLONE_STATUS_FAILED;
+	return signalled ? CLONE_STATUS_SIGNAL + signalled : status;
 }
 
-int clone_main(int argc, char **argv)
+/* The first one's options are looked at here, so that what is wrong with them is told now. */
+static int prepare(const struct clone_words *w, const struct clone_maker *maker, struct err *e)
 {
-	struct words w;
+	char **argv = calloc((size_t)w->n_options + 2, sizeof(*argv));
+	int ret = argv ? 0 : err_host(e, -ENOMEM, "clone: out of memory");
+
+	for (int i = 0; i < w->n_options && !ret; i++) {
+		argv[i + 1] = clone_word(w->options[i], 0);
+		if (!argv[i + 1])
+			ret = err_host(e, -ENOMEM, "clone: out of memory");
+	}
+	if (!ret) {
+		argv[0] = (char *)"minivmm";
+		ret = maker->prepare(w->dir, w->n_options + 1, argv, e);
+	}
+	for (int i = 0; i < w->n_options && argv; i++)
+		free(argv[i + 1]);
+	free(argv);
+	return ret;
+}
+
+static int serve(const struct clone_words *w, const struct clone_maker *maker, struct err *e)
+{
+	if (!prepare(w, maker, e))
+		return template_run(w, maker, e);
+	return e->kind == ERR_USAGE ? CLONE_STATUS_USAGE : CLONE_STATUS_FAILED;
+}
+
+int clone_main(int argc, char **argv, const struct clone_maker *maker)
+{
+	struct clone_words w;
 	struct err e = {0};
-	int status = STATUS_USAGE;
+	int status = CLONE_STATUS_USAGE;
 
 	if (!read_words(&w, argc, argv, &e))
-		status = !w.help                                     ? run(&w, &e)
-			 : fputs(help, stdout) < 0 || fflush(stdout) ? STATUS_FAILED
+		status = w.socket && !w.help                         ? serve(&w, maker, &e)
+			 : !w.help                                   ? run(&w, &e)
+			 : fputs(help, stdout) < 0 || fflush(stdout) ? CLONE_STATUS_FAILED
 								     : 0;
 	if (e.kind)
 		log_error("%s", e.text);

@@ -522,6 +522,15 @@ static void cleanse(char *text)
 	}
 }
 
+/* Its networks' addresses are not the saved ones'. */
+static void set_clone(struct vm_config *c, uint32_t number)
+{
+	c->restore.is_clone = true;
+	c->restore.clone = number;
+	for (unsigned i = 0; i < c->n_nets; i++)
+		c->nets[i].has_mac = false;
+}
+
 /* What the saved machine was, below all that is said now. */
 static int apply_saved(struct vm_config *c, const char *word, struct err *e)
 {
@@ -536,8 +545,8 @@ static int apply_saved(struct vm_config *c, const char *word, struct err *e)
 				strerror(errno));
 	if (!err)
 		err = apply_file(c, file, e);
-	for (unsigned i = 0; c->restore.is_clone && i < c->n_nets; i++)
-		c->nets[i].has_mac = false;
+	if (c->restore.is_clone)
+		set_clone(c, c->restore.clone);
 	free(file);
 	return err;
 }
@@ -582,4 +591,40 @@ int config_parse(struct vm_config *c, int argc, char **argv, struct err *e)
 		vm_config_fini(c);
 	}
 	return action;
+}
+
+int config_parse_saved(struct vm_config *c, const char *word, struct err *e)
+{
+	int err;
+
+	vm_config_init(c);
+	err = apply_saved(c, word, e);
+	if (!err)
+		err = apply_environment(c, e);
+	if (err) {
+		cleanse(e->text);
+		vm_config_fini(c);
+	}
+	return err;
+}
+
+int config_parse_clone(struct vm_config *c, unsigned number, int argc, char **argv, struct err *e)
+{
+	struct cli_scan found = {0};
+	int err = cli_scan(argc, argv, &found, e);
+
+	/* Whatever makes no machine, or another one. */
+	if (err >= 0 && (err != CONFIG_RUN || found.restore || found.config_file || found.run))
+		err = err_usage(e, -EINVAL,
+				"clone: give settings of a machine; not --help, --config, "
+				"--restore or a command");
+	set_clone(c, number);
+	if (err == CONFIG_RUN)
+		err = cli_apply(c, argc, argv, e);
+	c->command.wanted = found.command;
+	if (!err)
+		err = complete(c, e);
+	if (err)
+		cleanse(e->text);
+	return err;
 }

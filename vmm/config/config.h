@@ -163,9 +163,12 @@ struct char_config {
 enum restore_memory { RESTORE_MAP, RESTORE_READ, RESTORE_LAZY };
 
 /* A saved machine that goes on. */
+struct snapshot_kept;
 struct restore_config {
-	char *dir;   /* its snapshot; NULL: the machine boots */
-	bool verify; /* look at all of its memory before it runs */
+	char *dir; /* its snapshot; NULL: the machine boots */
+	struct snapshot_kept
+		*kept; /* that has been opened (vmm/machine/machine.h); NULL: not yet */
+	bool verify;   /* look at all of its memory before it runs */
 	enum restore_memory memory;
 	bool any_cpu;   /* also where this host's CPU lacks features that the guest knows of */
 	bool any_disks; /* also with disks that have been written to since */
@@ -279,6 +282,14 @@ enum config_action {
  * file and the --cmdline-file. For the main thread, before there are others.
  */
 int config_parse(struct vm_config *c, int argc, char **argv, struct err *e);
+
+/* The same in two steps, for machines that go on from one snapshot and are forked in between. First
+ * what the snapshot that `word` names (as --restore has it) and the environment say, into *c, which
+ * this initialises; 0, or a negative errno with *e filled and nothing to free. */
+int config_parse_saved(struct vm_config *c, const char *word, struct err *e);
+/* Then what is said of one of them, clone `number`: argv[0] is not looked at. 0, or a negative errno
+ * with *e filled; *c is the caller's to free in either case. */
+int config_parse_clone(struct vm_config *c, unsigned number, int argc, char **argv, struct err *e);
 
 /* The section of a file that `key` belongs into, or NULL: no file can have it. */
 const char *config_section_of(const char *key);

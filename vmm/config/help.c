@@ -13,7 +13,7 @@ enum { DOC_COLUMN = 33 };
 static const char head[] =
 	"usage: minivmm [run] --kernel FILE [OPTION]...\n"
 	"       minivmm run [OPTION]... -- COMMAND [ARGUMENT]...\n"
-	"       minivmm clone DIR [-n N] [OPTION]...\n"
+	"       minivmm clone DIR [-n N | --template SOCKET] [OPTION]...\n"
 	"       minivmm matrix FILE [-j N] [--junit FILE] [--json FILE]\n"
 	"       minivmm ctl PATH METHOD [KEY=VALUE]... [--json]\n"
 	"       minivmm list [--json]\n"

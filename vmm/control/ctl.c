@@ -63,6 +63,9 @@ static const char help[] =
 	"  events                     what happens from here on, until it ends: a JSON object\n"
 	"                             a line (vmm/machine/EVENTS.md)\n"
 	"  log.file file=FILE         messages go into FILE from here on; it has to be there\n"
+	"  clone [number=N] [options=WORD]... [stdout=FILE]\n"
+	"                             of a template alone (minivmm clone --template): another\n"
+	"                             machine, with these options beside the template's\n"
 	"  rpc.discover               all of this as an OpenRPC document\n"
 	"\n"
 	"      --json                 what was answered, as JSON\n"
@@ -188,6 +191,8 @@ static json_t *value_of(struct words *w, const struct rpc_param *p, const char *
 		return NULL;
 	case RPC_FD:
 		return open_file(w, p, text, e);
+	case RPC_LIST:
+		return json_pack("[s]", text);
 	}
 	return NULL;
 }
@@ -210,7 +215,11 @@ static int take_param(struct words *w, const char *word, struct err *e)
 		return err_usage(e, -EINVAL,
 				 "ctl %.80s: %s has no such key; see minivmm ctl --help", word,
 				 w->name);
-	if (json_object_get(w->params, name))
+	json_t *list = json_object_get(w->params, name);
+
+	if (list && p->kind == RPC_LIST)
+		return json_array_append_new(list, json_string(equals + 1)) ? -ENOMEM : 0;
+	if (list)
 		return err_usage(e, -EINVAL, "ctl %.80s: %s is given twice", word, name);
 	json_t *value = value_of(w, p, equals + 1, e);
 

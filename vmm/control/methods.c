@@ -279,6 +279,13 @@ static json_t *on_log_file(void *ctx, const json_t *params, struct err *e)
 	return nothing();
 }
 
+static json_t *on_clone(void *ctx, const json_t *params, struct err *e)
+{
+	err_host(e, -ENOTSUP,
+		 "this is a machine; clones are to be had of a template (minivmm clone --help)");
+	return NULL;
+}
+
 static json_t *on_discover(void *ctx, const json_t *params, struct err *e)
 {
 	return json_loadb(openrpc_begin, (size_t)(openrpc_end - openrpc_begin), 0, NULL);
@@ -331,6 +338,10 @@ static const struct rpc_method methods[] = {
 	{"cpus.set", {{"count", RPC_INTEGER, true}}, on_cpus_set},
 	{"events", {{0}}, on_events},
 	{"log.file", {{"file", RPC_FD, true}}, on_log_file},
+	/* Of vmm/clone/template.c: here only for ctl, and to be told apart from a typing error. */
+	{"clone",
+	 {{"number", RPC_INTEGER, false}, {"options", RPC_LIST, false}, {"stdout", RPC_FD, false}},
+	 on_clone},
 	{"rpc.discover", {{0}}, on_discover},
 };
 

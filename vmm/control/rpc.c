@@ -45,6 +45,19 @@ const struct rpc_param *rpc_param(const struct rpc_method *m, const char *name)
 
 /* --- judging a request -------------------------------------------------------------- */
 
+static bool is_strings(const json_t *list)
+{
+	const json_t *each;
+	size_t i;
+
+	json_array_foreach(list, i, each)
+	{
+		if (!json_is_string(each))
+			return false;
+	}
+	return json_is_array(list);
+}
+
 static bool is_of(const json_t *value, enum rpc_kind kind)
 {
 	switch (kind) {
@@ -58,6 +71,8 @@ static bool is_of(const json_t *value, enum rpc_kind kind)
 		return json_is_integer(value);
 	case RPC_BOOLEAN:
 		return json_is_boolean(value);
+	case RPC_LIST:
+		return is_strings(value);
 	}
 	return false;
 }
@@ -65,9 +80,10 @@ static bool is_of(const json_t *value, enum rpc_kind kind)
 static bool check_params(const struct rpc_method *m, json_t *params, struct fault *f)
 {
 	static const char *const kinds[] = {
-		[RPC_STRING] = "a string",       [RPC_INTEGER] = "an integer",
-		[RPC_SIZE] = "an integer",       [RPC_BOOLEAN] = "true or false",
-		[RPC_PATH] = "an absolute path", [RPC_FD] = "the number of a descriptor",
+		[RPC_STRING] = "a string",          [RPC_INTEGER] = "an integer",
+		[RPC_SIZE] = "an integer",          [RPC_BOOLEAN] = "true or false",
+		[RPC_PATH] = "an absolute path",    [RPC_FD] = "the number of a descriptor",
+		[RPC_LIST] = "an array of strings",
 	};
 	const char *name;
 	json_t *value;
@@ -133,8 +149,14 @@ static bool check_request(const json_t *request, const json_t **id, struct fault
 	return true;
 }
 
+static void fail_with(struct fault *f, const struct err *e)
+{
+	fail(f, e->kind == ERR_USAGE ? RPC_INVALID_PARAMS : RPC_FAILED, "%s",
+	     *e->text ? e->text : "out of memory");
+}
+
 static json_t *carry_out(const struct rpc_table *t, void *ctx, const json_t *request,
-			 unsigned n_fds, struct fault *f)
+			 unsigned n_fds, struct fault *f, bool *later)
 {
 	const char *name = json_string_value(json_object_get(request, "method"));
 	const struct rpc_method *m = rpc_method(t, name);
@@ -152,9 +174,9 @@ static json_t *carry_out(const struct rpc_table *t, void *ctx, const json_t *req
 	params = given ? json_incref(given) : json_object();
 	if (check_params(m, params, f) && check_fds(m, params, n_fds, f)) {
 		result = m->call(ctx, params, &e);
-		if (!result)
-			fail(f, e.kind == ERR_USAGE ? RPC_INVALID_PARAMS : RPC_FAILED, "%s",
-			     *e.text ? e.text : "out of memory");
+		*later = !result && e.code == RPC_LATER;
+		if (!result && !*later)
+			fail_with(f, &e);
 	}
 	json_decref(params);
 	return result;
@@ -194,30 +216,64 @@ char *rpc_complaint(int code, const char *message)
 	return error_line(NULL, &f);
 }
 
-int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, unsigned n_fds,
-	       char **answer)
+/* Takes `result` over. */
+static char *result_line(const json_t *id, json_t *result)
+{
+	return as_line(json_pack("{s:s, s:O, s:o}", "jsonrpc", "2.0", "id", id, "result", result));
+}
+
+int rpc_request(const struct rpc_table *t, void *ctx, const char *line, size_t len, unsigned n_fds,
+		char **answer, json_t **later)
 {
 	json_error_t where;
 	struct fault f = {0};
 	const json_t *id = NULL;
 	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &where);
 	json_t *result = NULL;
-	bool silent = false;
+	bool silent = false, waits = false;
 
 	*answer = NULL;
+	*later = NULL;
 	if (!request)
 		fail(&f, RPC_PARSE_ERROR, "not JSON: %s", where.text);
 	else if (check_request(request, &id, &f)) {
 		silent = !id;
-		result = carry_out(t, ctx, request, n_fds, &f);
+		result = carry_out(t, ctx, request, n_fds, &f, &waits);
 	}
-	if (!silent)
-		*answer = f.code ? error_line(id, &f)
-				 : as_line(json_pack("{s:s, s:O, s:O}", "jsonrpc", "2.0", "id", id,
-						     "result", result));
+	if (waits)
+		*later = json_incref((json_t *)id);
+	else if (!silent)
+		*answer = f.code ? error_line(id, &f) : result_line(id, json_incref(result));
 	json_decref(result);
 	json_decref(request);
-	return silent || *answer ? 0 : -ENOMEM;
+	return silent || waits || *answer ? 0 : -ENOMEM;
+}
+
+int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, unsigned n_fds,
+	       char **answer)
+{
+	json_t *later;
+	int ret = rpc_request(t, ctx, line, len, n_fds, answer, &later);
+
+	json_decref(later);
+	return ret;
+}
+
+char *rpc_late_answer(const json_t *id, json_t *result, const struct err *e)
+{
+	struct fault f = {0};
+
+	if (!e->kind)
+		return result_line(id, result);
+	json_decref(result);
+	fail_with(&f, e);
+	return error_line(id, &f);
+}
+
+char *rpc_notification(const char *method, json_t *params)
+{
+	return as_line(
+		json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", method, "params", params));
 }
 
 /* --- descriptors ------------------------------------------------------------------------ */

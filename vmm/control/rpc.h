@@ -16,8 +16,8 @@
 #include <stddef.h>
 
 /* A size is an integer, which people may write as 10M; a path is absolute. An RPC_FD is a
- * descriptor that came beside the line: which of them, from 0. */
-enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_SIZE, RPC_BOOLEAN, RPC_PATH, RPC_FD };
+ * descriptor that came beside the line: which of them, from 0. An RPC_LIST is of strings. */
+enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_SIZE, RPC_BOOLEAN, RPC_PATH, RPC_FD, RPC_LIST };
 
 struct rpc_param {
 	const char *name;
@@ -31,7 +31,8 @@ struct rpc_method {
 	const char *name;
 	struct rpc_param params[RPC_PARAMS_MAX]; /* the first without a name ends them */
 	/* `params` is an object, perhaps empty. Gives the result, a new value; or NULL with *e
-	 * filled: ERR_USAGE if the caller can mend it. */
+	 * filled: ERR_USAGE if the caller can mend it; or NULL with e->code RPC_LATER: there is no
+	 * result yet, and whoever called rpc_request() will be told it. */
 	json_t *(*call)(void *ctx, const json_t *params, struct err *e);
 };
 
@@ -44,6 +45,7 @@ const struct rpc_method *rpc_method(const struct rpc_table *t, const char *name)
 const struct rpc_param *rpc_param(const struct rpc_method *m, const char *name);
 
 /* The specification's codes [5.1], and ours. */
+enum { RPC_LATER = 1 };
 enum {
 	RPC_PARSE_ERROR = -32700,
 	RPC_INVALID_REQUEST = -32600,
@@ -65,6 +67,15 @@ struct rpc_fds {
  */
 int rpc_answer(const struct rpc_table *t, void *ctx, const char *line, size_t len, unsigned n_fds,
 	       char **answer);
+/* The same where a method may say RPC_LATER: *answer is NULL then, and *later is the request's id,
+ * the caller's; else it is NULL. So is that of a notification, which nobody answers. */
+int rpc_request(const struct rpc_table *t, void *ctx, const char *line, size_t len, unsigned n_fds,
+		char **answer, json_t **later);
+/* Such an answer, a new string that ends in a newline, or NULL for want of memory: `result`, which
+ * is taken over, or if *e is filled that. */
+char *rpc_late_answer(const json_t *id, json_t *result, const struct err *e);
+/* What is said without being asked. Takes `params` over. */
+char *rpc_notification(const char *method, json_t *params);
 
 /* For a method: the descriptor that the parameter `name` says, the caller's from here; -1 if it is
  * not among `params`. */

@@ -23,25 +23,10 @@
 
 enum { BACKLOG = 16, RETRY_MS = 1000 };
 
-/* A descriptor that came, and with which of the bytes in `in`: the one before that place. */
-struct sent {
-	int fd;
-	size_t at;
-};
-
 struct client {
 	struct control *control;
-	int fd; /* -1: nobody */
+	struct peer peer; /* its descriptor is -1: nobody */
 	struct loop_fd *watch;
-	char *in; /* CONTROL_LINE_MAX bytes; what came of lines that were not carried out */
-	size_t in_len;
-	struct sent sent[RPC_FDS_MAX]; /* owned: of lines that were not carried out */
-	unsigned n_sent;
-	size_t lost_at; /* likewise, some that could not be kept; 0: none */
-	char *out;      /* what is on its way, or NULL: only then is the next line read */
-	size_t out_len, out_at;
-	bool skips;       /* ... the rest of a line that was too long */
-	bool last;        /* it has sent all: after this answer it goes, unless it listens */
 	bool listens;     /* to events, */
 	unsigned dropped; /* of which so many did not fit */
 };
@@ -78,198 +63,56 @@ static void leave(struct client *c)
 	if (c->listens)
 		count_listener(c->control, -1);
 	loop_fd_del(c->watch);
-	c->watch = NULL;
-	fd_close(&c->fd);
-	for (unsigned i = 0; i < c->n_sent; i++)
-		close(c->sent[i].fd);
-	free(c->in);
-	free(c->out);
-	*c = (struct client){.control = c->control, .fd = -1};
+	peer_close(&c->peer);
+	*c = (struct client){.control = c->control, .peer = {.fd = -1}};
 }
 
 /* Gives whether all is out. */
 static bool send_out(struct client *c)
 {
-	while (c->out) {
-		ssize_t n = send(c->fd, c->out + c->out_at, c->out_len - c->out_at,
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
+	int ret = peer_send(&c->peer);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return false;
-		if (n < 0) {
-			leave(c);
-			return false;
-		}
-		c->out_at += (size_t)n;
-		if (c->out_at == c->out_len) {
-			free(c->out);
-			c->out = NULL;
-		}
-	}
-	return true;
-}
-
-/* Behind what is on its way. Takes `line` over, which may be NULL: there is none. False: there is
- * no memory. */
-static bool put(struct client *c, char *line)
-{
-	size_t len = line ? strlen(line) : 0;
-
-	if (!c->out) {
-		c->out = line;
-		c->out_at = 0;
-		c->out_len = len;
-		return true;
-	}
-	/* Of one that reads slowly, what is out by now does not pile up in front. */
-	c->out_len -= c->out_at;
-	memmove(c->out, c->out + c->out_at, c->out_len);
-	c->out_at = 0;
-	char *all = len ? realloc(c->out, c->out_len + len) : c->out;
-
-	if (all) {
-		c->out = all;
-		memcpy(all + c->out_len, line ? line : "", len);
-		c->out_len += len;
-	}
-	free(line);
-	return all;
-}
-
-/* The descriptors that came with the first `len` bytes are *fds now, which was empty. Gives
- * whether those are all that did. */
-static bool collect(struct client *c, size_t len, struct rpc_fds *fds)
-{
-	bool all = !c->lost_at || c->lost_at > len;
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < c->n_sent; i++) {
-		if (c->sent[i].at <= len)
-			fds->fd[fds->n++] = c->sent[i].fd;
-		else
-			c->sent[kept++] = (struct sent){c->sent[i].fd, c->sent[i].at - len};
-	}
-	c->n_sent = kept;
-	c->lost_at = all && c->lost_at ? c->lost_at - len : 0;
-	return all;
-}
-
-static void drop(struct client *c, size_t len)
-{
-	c->in_len -= len;
-	memmove(c->in, c->in + len, c->in_len);
-}
-
-/* Of a line that does not fit, drop what is here. Its sender has been told. */
-static void skip(struct client *c)
-{
-	char *end = memchr(c->in, '\n', c->in_len);
-	size_t len = end ? (size_t)(end - c->in) + 1 : c->in_len;
-	struct rpc_fds fds = {0};
-
-	c->skips = !end;
-	collect(c, len, &fds);
-	rpc_close_fds(&fds);
-	drop(c, len);
+	if (ret < 0)
+		leave(c);
+	return ret > 0;
 }
 
 /* The first line of what came, if one is whole: gives whether there was something to do. */
 static bool carry_out(struct client *c)
 {
-	static const char too_many[] = "more descriptors came with the line than can be taken";
 	struct control_call call = {.machine = c->control->machine};
-	char *end = memchr(c->in, '\n', c->in_len), *answer = NULL;
-	size_t len;
+	char *answer = NULL;
+	size_t len = 0;
+	enum peer_line came = peer_line(&c->peer, &len, &call.fds);
 
-	if (!end && c->in_len == CONTROL_LINE_MAX) {
-		put(c, rpc_complaint(RPC_INVALID_REQUEST, "the line is too long"));
-		skip(c);
-		return true;
-	}
-	if (!end)
-		return false;
-	len = (size_t)(end - c->in);
-	if (!collect(c, len + 1, &call.fds))
-		answer = rpc_complaint(RPC_INVALID_REQUEST, too_many);
-	else if (rpc_answer(&control_methods, &call, c->in, len, call.fds.n, &answer))
-		c->last = true; /* there is no memory to tell it with */
+	if (came != PEER_LINE)
+		return came == PEER_REFUSED;
+	if (rpc_answer(&control_methods, &call, c->peer.in, len, call.fds.n, &answer))
+		c->peer.last = true; /* there is no memory to tell it with */
 	rpc_close_fds(&call.fds);
 	if (call.listens && !c->listens)
 		count_listener(c->control, 1);
 	c->listens |= call.listens;
-	drop(c, len + 1);
-	put(c, answer);
+	peer_taken(&c->peer, len);
+	peer_put(&c->peer, answer);
 	return true;
-}
-
-/* What came beside the last of the bytes. */
-static void take_sent(struct client *c, struct msghdr *m)
-{
-	struct cmsghdr *h = CMSG_FIRSTHDR(m);
-
-	for (; h; h = CMSG_NXTHDR(m, h)) {
-		size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
-			if (c->n_sent < RPC_FDS_MAX) {
-				c->sent[c->n_sent++] = (struct sent){fd, c->in_len};
-			} else {
-				c->lost_at = c->in_len;
-				close(fd);
-			}
-		}
-	}
-	/* More than there was room for, or the process has no numbers left. */
-	if (m->msg_flags & MSG_CTRUNC)
-		c->lost_at = c->in_len;
-}
-
-/* Read what there is. Gives false at the end. What has descriptors beside it ends what one
- * recvmsg() gives [unix(7)], so they are those of the last byte. */
-static bool receive(struct client *c)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int) * RPC_FDS_MAX)];
-	} beside;
-	struct iovec iov = {c->in + c->in_len, CONTROL_LINE_MAX - c->in_len};
-	struct msghdr m = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &beside,
-		.msg_controllen = CMSG_LEN(sizeof(int) * RPC_FDS_MAX),
-	};
-	ssize_t n = recvmsg(c->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	if (n > 0) {
-		c->in_len += (size_t)n;
-		take_sent(c, &m);
-	}
-	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 /* What it is watched for. */
 static int wish(const struct client *c)
 {
-	return c->out ? LOOP_WRITE : c->last ? 0 : LOOP_READ;
+	return c->peer.out ? LOOP_WRITE : c->peer.last ? 0 : LOOP_READ;
 }
 
 /* One turn: answers go before the next line is carried out, and between two machines nothing
  * is. */
 static void serve(struct client *c)
 {
-	while (send_out(c) && c->control->machine && !c->last && carry_out(c))
+	while (send_out(c) && c->control->machine && !c->peer.last && carry_out(c))
 		;
-	if (c->fd < 0)
+	if (c->peer.fd < 0)
 		return;
-	if (c->last && !c->out && !c->listens)
+	if (c->peer.last && !c->peer.out && !c->listens)
 		leave(c);
 	if (c->watch)
 		loop_fd_set(c->watch, wish(c));
@@ -279,17 +122,15 @@ static void on_client(void *ctx, int events)
 {
 	struct client *c = ctx;
 
-	if (!c->out && !c->last && !receive(c))
-		c->last = true;
-	if (c->skips)
-		skip(c);
+	if (!c->peer.out && !c->peer.last)
+		peer_receive(&c->peer);
 	/* A line without its newline at the end is none. */
 	serve(c);
 }
 
 static bool watch_client(struct client *c)
 {
-	c->watch = loop_fd_add(c->control->loop, c->fd, wish(c), on_client, c);
+	c->watch = loop_fd_add(c->control->loop, c->peer.fd, wish(c), on_client, c);
 	return c->watch;
 }
 
@@ -299,7 +140,7 @@ static void welcome(struct control *s, int fd)
 	static const char full[] = "too many clients";
 	unsigned i = 0;
 
-	while (i < CONTROL_CLIENTS_MAX && s->clients[i].fd >= 0)
+	while (i < CONTROL_CLIENTS_MAX && s->clients[i].peer.fd >= 0)
 		i++;
 	if (i == CONTROL_CLIENTS_MAX) {
 		char *line = rpc_complaint(RPC_FAILED, full);
@@ -312,9 +153,7 @@ static void welcome(struct control *s, int fd)
 	}
 	struct client *c = &s->clients[i];
 
-	c->fd = fd;
-	c->in = malloc(CONTROL_LINE_MAX);
-	if (!c->in || (s->loop && !watch_client(c)))
+	if (peer_open(&c->peer, fd) || (s->loop && !watch_client(c)))
 		leave(c);
 }
 
@@ -338,13 +177,13 @@ static char *gap(unsigned n)
 
 static void tell(struct client *c, const char *line)
 {
-	size_t waits = c->out ? c->out_len - c->out_at : 0;
+	size_t waits = c->peer.out ? c->peer.out_len - c->peer.out_at : 0;
 	char *copy = waits + strlen(line) < CONTROL_OUT_MAX ? strdup(line) : NULL;
 	char *before = copy && c->dropped ? gap(c->dropped) : NULL;
 
-	if (before && put(c, before))
+	if (before && peer_put(&c->peer, before))
 		c->dropped = 0;
-	if (!copy || !put(c, copy))
+	if (!copy || !peer_put(&c->peer, copy))
 		c->dropped++;
 	serve(c);
 }
@@ -437,14 +276,14 @@ static int begins(void *ctx, struct machine *m, struct loop *loop, struct err *e
 		all = s->retry && s->watch;
 	}
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX && all; i++)
-		if (s->clients[i].fd >= 0)
+		if (s->clients[i].peer.fd >= 0)
 			all = watch_client(&s->clients[i]);
 	if (!all)
 		return err_host(e, -ENOMEM, "--control: out of memory");
 	/* What was told, and asked, between two machines. */
 	deliver(s);
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
-		if (s->clients[i].fd >= 0)
+		if (s->clients[i].peer.fd >= 0)
 			serve(&s->clients[i]);
 	return 0;
 }
@@ -559,7 +398,7 @@ int control_open(struct control **out, const struct vm_config *c, struct events 
 	s->mark = -1;
 	s->watcher = (struct machine_watcher){begins, NULL, ends, s};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
-		s->clients[i] = (struct client){.control = s, .fd = -1};
+		s->clients[i] = (struct client){.control = s, .peer = {.fd = -1}};
 	int ret = c->control.path ? make_socket(s, c->control.path, e)
 				  : take_over(s, c->control.fd, e);
 

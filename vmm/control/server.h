@@ -8,19 +8,15 @@
  * It lives on the main loop while a machine runs there; from one machine to the next, when the
  * guest restarts, it and its clients wait. Who may connect is the socket's mode, 0600.
  *
- * No client can hold the machine up: nothing here waits for one. A client that does not read its
- * answers is not read from; the line that it may send has a limit, and so has the number of
- * clients.
- *
- * A line may have descriptors with it (SCM_RIGHTS): they are those of the line in whose bytes the
- * sendmsg() ends that they come by, so one line is one sendmsg(). RPC_FDS_MAX of them at most;
- * what the method does not take is closed.
+ * No client can hold the machine up (peer.h): one that does not read its answers is not read from,
+ * and the number of clients has a limit. Descriptors that the method does not take are closed.
  */
 #ifndef VMM_CONTROL_SERVER_H
 #define VMM_CONTROL_SERVER_H
 
 #include "vmm/base/err.h"
 #include "vmm/config/config.h"
+#include "vmm/control/peer.h"
 #include "vmm/machine/machine.h"
 
 struct control;
@@ -29,7 +25,7 @@ struct events;
 
 /* Events that wait for the main thread; and as many bytes for a client, before they are dropped. */
 enum { CONTROL_EVENTS_MAX = 64, CONTROL_OUT_MAX = 256 * 1024 };
-enum { CONTROL_LINE_MAX = 64 * 1024, CONTROL_CLIENTS_MAX = 32 };
+enum { CONTROL_CLIENTS_MAX = 32 };
 
 /* Could control_open() make its path? Makes nothing. As that, otherwise. */
 int control_check(const struct vm_config *c, struct err *e);

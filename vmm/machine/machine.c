@@ -55,7 +55,7 @@ static int make_vm(struct machine *m, struct err *e)
 	const struct vm_config *c = m->config;
 	int ret = kvm_vm_open(&m->vm, e);
 
-	if (!ret)
+	if (!ret && !m->cpuid.list)
 		ret = cpuid_model_init(&m->cpuid, &m->vm, c->cpus_max, e);
 	if (!ret && m->saved.bytes)
 		ret = saved_load_cpuid(m, e);

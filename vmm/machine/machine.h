@@ -47,6 +47,14 @@ struct machine_end {
 int machine_create(struct machine **out, struct vm_config *config, struct events *events,
 		   struct err *e);
 
+/* Open the snapshot of config->restore and look at all of it, for machines of forked processes: in
+ * each, machine_create() with this config (or what follows from it) takes config->restore.kept
+ * over, which this makes, and reads nothing anew. 0, or a negative errno with *e filled. Main
+ * thread, while there is no other. */
+int machine_keep(struct vm_config *config, struct err *e);
+/* What config->restore.kept was; NULL is fine. */
+void machine_keep_no_more(struct snapshot_kept *kept);
+
 /* --dry-run: the same files opened and judged, the same machine made, but for KVM and
  * for whatever would leave a trace; then it is told on `out` (config->json: as JSON) and
  * is gone. 0, or a negative errno with *e filled: what machine_create() would refuse. */

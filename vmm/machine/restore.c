@@ -204,7 +204,14 @@ static void count_cpus(struct saved_machine *s, const struct vm_config *c)
 	}
 }
 
-int saved_open(struct machine *m, struct err *e)
+/* Frames cannot be mapped. */
+static void map_or_not(struct machine *m)
+{
+	if (m->saved.index.lengths && m->ram.kind == GUEST_MEM_FILE)
+		guest_mem_init(&m->ram, GUEST_MEM_ANON);
+}
+
+static int open_directory(struct machine *m, struct err *e)
 {
 	struct saved_machine *s = &m->saved;
 	const char *path = m->config->restore.dir;
@@ -235,14 +242,81 @@ int saved_open(struct machine *m, struct err *e)
 				"--restore %.200s: memory=lazy: its memory is compressed and can "
 				"only be read as a whole; leave memory=lazy away",
 				path);
-	/* Frames cannot be mapped. */
-	if (!ret && s->index.lengths && m->ram.kind == GUEST_MEM_FILE)
-		guest_mem_init(&m->ram, GUEST_MEM_ANON);
+	if (!ret)
+		map_or_not(m);
 	if (!ret && m->config->restore.verify)
 		ret = verify_memory(m, e);
 	if (!ret && m->config->restore.memory == RESTORE_LAZY)
 		s->dir = fd_take(&dir);
 	return ret;
+}
+
+/* Of what was judged only the settings can be others. */
+static int take_kept(struct machine *m, struct snapshot_kept *kept, struct err *e)
+{
+	m->saved = kept->saved;
+	m->cpuid = kept->cpuid;
+	*kept = (struct snapshot_kept){.saved = {.memory = -1, .dir = -1}};
+	map_or_not(m);
+	state_reader_init(&m->saved.state, m->saved.bytes, m->saved.state.len);
+	return load_machine(m, e);
+}
+
+int saved_open(struct machine *m, struct err *e)
+{
+	struct snapshot_kept *kept = m->config->restore.kept;
+
+	return kept ? take_kept(m, kept, e) : open_directory(m, e);
+}
+
+/* The host's kernel reads ahead what it likes of the file. */
+static int keep(struct machine *m, struct err *e)
+{
+	int ret = open_directory(m, e);
+
+	if (!ret)
+		ret = kvm_vm_open(&m->vm, e);
+	if (!ret)
+		ret = cpuid_model_init(&m->cpuid, &m->vm, m->config->cpus_max, e);
+	if (!ret)
+		posix_fadvise(m->saved.memory, 0, 0, POSIX_FADV_WILLNEED);
+	return ret;
+}
+
+int machine_keep(struct vm_config *config, struct err *e)
+{
+	struct snapshot_kept *kept = calloc(1, sizeof(*kept));
+	struct machine *m = calloc(1, sizeof(*m));
+	int ret = kept && m ? 0 : err_host(e, -ENOMEM, "--restore: out of memory");
+
+	if (!ret) {
+		*m = (struct machine){
+
+			.config = config,
+			.saved = {.memory = -1, .dir = -1},
+			.vm = {.kvm_fd = -1, .vm_fd = -1}};
+		ret = keep(m, e);
+		kvm_vm_close(&m->vm);
+		*kept = (struct snapshot_kept){m->saved, m->cpuid};
+	}
+	free(m);
+	if (ret)
+		machine_keep_no_more(kept);
+	else
+		config->restore.kept = kept;
+	return ret;
+}
+
+void machine_keep_no_more(struct snapshot_kept *kept)
+{
+	if (!kept)
+		return;
+	free(kept->saved.bytes);
+	ram_index_fini(&kept->saved.index);
+	fd_close(&kept->saved.memory);
+	fd_close(&kept->saved.dir);
+	cpuid_model_fini(&kept->cpuid);
+	free(kept);
 }
 
 int saved_map_ram(struct machine *m, struct err *e)

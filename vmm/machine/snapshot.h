@@ -42,8 +42,14 @@ struct saved_machine {
 	uint64_t kvmclock_ns; /* and what its clock said */
 };
 
-/* Open the snapshot of m->config->restore, and judge what can be judged yet. As all of these, 0 or
- * a negative errno with *e filled; main thread. */
+/* One that machine_keep() has opened. */
+struct snapshot_kept {
+	struct saved_machine saved;
+	struct cpuid_model cpuid; /* what this host's KVM can do */
+};
+
+/* Open the snapshot of m->config->restore, or take over what is kept of it, and judge what can be
+ * judged yet. As all of these, 0 or a negative errno with *e filled; main thread. */
 int saved_open(struct machine *m, struct err *e);
 /* Are the disks, which are open, as they were? */
 int saved_check_disks(struct machine *m, struct err *e);
