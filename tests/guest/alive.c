@@ -12,7 +12,7 @@
  * RUN: --append rounds=3
  * EXPECT: round 3
  * RUN: --append rounds=3 --append generation=1
- * EXPECT: told 0
+ * EXPECT: round 3
  * RUN: --append rounds=3 --append cpus=2 --cpus 2 --disk DISK --append mib=8
  * DISK: 1M
  * EXPECT: round 3
