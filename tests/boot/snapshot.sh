@@ -65,7 +65,7 @@ test_ticking_8_cpus_long() { kernel tuned; ticking -c 8; }
 test_compressed() {
 	kernel tuned
 	place
-	guest 'i=0; until [ $i = 900 ]; do i=$((i + 1)); echo "tick $i"; read -t 0.1 word && break; done; echo "@@ warnings"; warnings'
+	guest 'stty -echo; i=0; until [ $i = 900 ]; do i=$((i + 1)); echo "tick $i"; read -t 0.1 word && break; done; echo "@@ warnings"; warnings'
 	vm_start -k "$kernel" -i "$initrd" --control "$sock" --append quiet -c 2
 	vm_expect '^tick 5.$' 200 || fail "$vm_why"
 	ctl snapshot dir="$dir/snap" stop=on compress=zstd
@@ -90,7 +90,7 @@ goes_on_ticking() {
 test_lazy() {
 	kernel tuned
 	place
-	guest 'mount -t tmpfs none /tmp; dd if=/dev/urandom of=/tmp/data bs=64k count=32 2>/dev/null; sum=$(md5sum /tmp/data)
+	guest 'stty -echo; mount -t tmpfs none /tmp; dd if=/dev/urandom of=/tmp/data bs=64k count=32 2>/dev/null; sum=$(md5sum /tmp/data)
 		i=0; until [ $i = 900 ]; do i=$((i + 1)); echo "tick $i"; read -t 0.1 word && break; done
 		[ "$(md5sum /tmp/data)" = "$sum" ] && echo "data is there"; rm /tmp/data; echo "@@ warnings"; warnings'
 	vm_start -k "$kernel" -i "$initrd" -m 256M --control "$sock" --append quiet -c 2 --balloon
