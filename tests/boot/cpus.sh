@@ -51,40 +51,6 @@ test_a_stock_kernel() {
 	vm_start -k "$kernel" -d "$vm_dir/root.img" -c 1,max=4 --control "$sock" --append "quiet $run"
 	there_and_back
 }
-# Without PCI; and from the guest's side: it ejects one by itself, and those that were there go as well.
-test_on_mmio_long() {
-	kernel cloud
-	socket
-	guest "$follows
-		all 3 first; p=\$(readlink -f \$d/cpu1/firmware_node); echo 1 >\$p/eject
-		all 2 second; read x; all 3 third; all 1 fourth; echo '@@ warnings'; warnings"
-	vm_start -k "$kernel" -i "$initrd" -c 3,max=4 --transport mmio --control "$sock" --append quiet
-	vm_expect '^second 2: 0 2' 200 || fail "$vm_why"
-	ctl status --json
-	jq -e '.cpu == {count: 2, target: 3, max: 4}' "$vm_dir/answer" >/dev/null || fail "$(cat "$vm_dir/answer")"
-	ctl cpus.set count=3
-	vm_send $'\n'
-	vm_expect '^third 3: 0 1 2' 100 || fail "$vm_why"
-	ctl cpus.set count=1
-	vm_expect '^fourth 1: 0' 100 || fail "$vm_why"
-	settles 1
-	vm_wait 100 || fail "$vm_why"
-	clean_dmesg
-}
-# Without ACPI it hears of nothing.
-test_without_acpi_long() {
-	kernel cloud
-	socket
-	guest 'echo "cpus $(nproc)"; read x; echo "then $(nproc)"'
-	vm_start -k "$kernel" -i "$initrd" -c 2,max=4 --control "$sock" --append "quiet acpi=off"
-	vm_expect '^cpus 2' 200 || fail "$vm_why"
-	ctl cpus.set count=4
-	ctl status --json
-	jq -e '.cpu == {count: 2, target: 4, max: 4}' "$vm_dir/answer" >/dev/null || fail "$(cat "$vm_dir/answer")"
-	vm_send $'\n'
-	vm_wait 100 || fail "$vm_why"
-	says '^then 2'
-}
 # With a command they come on line by themselves.
 # shellcheck disable=SC2016
 test_a_command() {
