@@ -17,7 +17,7 @@ settles() {
 # shellcheck disable=SC2016
 follows='d=/sys/devices/system/cpu; n() { ls -d $d/cpu[0-9]* | wc -l; }
 	all() { until [ "$(n)" = $1 ]; do sleep 0.1; done
-		for c in $d/cpu[0-9]*/online; do [ "$(cat $c)" = 1 ] || echo 1 >$c; done
+		for c in $d/cpu[0-9]*/online; do [ ! -e $c ] || [ "$(cat $c)" = 1 ] || echo 1 >$c; done
 		i=0; on=
 		while [ $i -lt $1 ]; do
 			on="$on $(taskset $(printf %x $((1 << i))) cut -d" " -f39 /proc/self/stat)"; i=$((i + 1))
@@ -36,14 +36,15 @@ there_and_back() {
 	ctl cpus.set count=4
 	vm_expect '^fourth 4: 0 1 2 3' 100 || fail "$vm_why"
 	settles 4
+	vm_send $'\n'
 	vm_wait 100 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status"
 	clean_dmesg
 }
-rounds='all 1 first; work 4; all 4 second; all 2 third; all 4 fourth; echo "@@ warnings"; warnings'
+rounds='all 1 first; work 4; all 4 second; all 2 third; all 4 fourth; read -r _; echo "@@ warnings"; warnings'
 
-test_a_stock_kernel() {
-	kernel cloud
+come_and_go() { # KERNEL
+	kernel "$1"
 	socket
 	tiny_disk "$vm_dir/root.img"
 	encoded "$follows
@@ -51,6 +52,8 @@ test_a_stock_kernel() {
 	vm_start -k "$kernel" -d "$vm_dir/root.img" -c 1,max=4 --control "$sock" --append "quiet $run"
 	there_and_back
 }
+test_come_and_go() { come_and_go tuned; }
+test_a_stock_kernel_long() { come_and_go cloud; }
 # With a command they come on line by themselves.
 # shellcheck disable=SC2016
 test_a_command() {

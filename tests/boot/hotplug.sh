@@ -151,7 +151,7 @@ net() { # KIND
 	clean_dmesg
 }
 test_net() { net tuned; }
-test_net_cloud() { net cloud; }
+test_net_cloud_long() { net cloud; }
 
 # A snapshot of a machine to which a disk and a tap were added: the restored one has both, and its guest
 # goes on with them, gives them up and gets others.

@@ -295,7 +295,7 @@ under_tcp() { # TIMES on|off
 	under_a_stream "$1" 0 -n "tap=t0,vhost=$2"
 }
 test_under_tcp() { under_tcp 4 off; }
-test_under_tcp_by_vhost() { under_tcp 4 on; }
+test_under_tcp_by_vhost_long() { under_tcp 4 on; }
 test_under_tcp_100_times_long() { under_tcp 100 off; }
 
 # Over vsock: both ends hear that it is cut, and the next one comes about.
@@ -378,7 +378,7 @@ told_apart() { # OPTION...
 	[ "$same" = 0 ] || fail "two machines have the same random numbers: $(cat "$vm_dir"/uuids.?)"
 }
 test_random_numbers() { told_apart; }
-test_random_numbers_mmio() { told_apart --transport mmio; }
+test_random_numbers_mmio_long() { told_apart --transport mmio; }
 # Both sides of the hole have RAM.
 test_random_numbers_4_gib_long() { told_apart -m 4G -c 4; }
 # Who does not look at ACPI hears nothing, and is none the worse but for that.

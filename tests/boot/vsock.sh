@@ -141,7 +141,7 @@ echo "@@ warnings"; warnings; echo ready; read word'
 	clean_dmesg
 }
 test_vhost() { by_vhost 4201 -c 2; }
-test_vhost_mmio() { by_vhost 4202 -c 2 --transport mmio; }
+test_vhost_mmio_long() { by_vhost 4202 -c 2 --transport mmio; }
 
 # Where the host's kernel has none, or not for us, it is said what to do.
 test_vhost_is_not_there() {

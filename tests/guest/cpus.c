@@ -24,7 +24,7 @@ enum {
 	GED_VECTOR = 0x25,
 	GED_EVENTS = 0x602,
 	BUTTON = 1,
-	CPUS = 4,
+	CPUS = 8,
 	PORTS = 0x620,
 	HERE = PORTS,
 	UP = PORTS + 8,
