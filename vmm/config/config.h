@@ -287,8 +287,8 @@ int config_parse(struct vm_config *c, int argc, char **argv, struct err *e);
  * what the snapshot that `word` names (as --restore has it) and the environment say, into *c, which
  * this initialises; 0, or a negative errno with *e filled and nothing to free. */
 int config_parse_saved(struct vm_config *c, const char *word, struct err *e);
-/* Then what is said of one of them, clone `number`: argv[0] is not looked at. 0, or a negative errno
- * with *e filled; *c is the caller's to free in either case. */
+/* Then what is said of one of them, clone `number`: argv[0] is not looked at. 0, or a negative
+ * errno with *e filled; *c is the caller's to free in either case. */
 int config_parse_clone(struct vm_config *c, unsigned number, int argc, char **argv, struct err *e);
 
 /* The section of a file that `key` belongs into, or NULL: no file can have it. */
