@@ -144,7 +144,7 @@ test_vhost() { by_vhost 4201 -c 2; }
 test_vhost_mmio_long() { by_vhost 4202 -c 2 --transport mmio; }
 
 # Where the host's kernel has none, or not for us, it is said what to do.
-test_vhost_is_not_there() {
+test_no_vhost() {
 	there test -c /dev/vhost-vsock || skip "no /dev/vhost-vsock"
 	kernel tuned
 	cat >"$vm_dir/elsewhere" <<-ELSEWHERE
