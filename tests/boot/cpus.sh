@@ -71,7 +71,7 @@ test_a_command() {
 # Some on, some off, one that never was: as they were, and they come and go again.
 test_restored() {
 	local dir
-	kernel cloud
+	kernel tuned
 	socket
 	dir=$(there mktemp -d /var/tmp/minivmm-cpus.XXXXXX)
 	on_exit there rm -rf "$dir"

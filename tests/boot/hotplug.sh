@@ -77,7 +77,7 @@ disk() { # KIND
 }
 
 test_disk() { disk tuned; }
-test_disk_cloud() { disk cloud; }
+test_disk_cloud_long() { disk cloud; }
 
 # The guest does it by itself, while it reads; the slot is free for another.
 test_disk_ejected_by_the_guest_long() {

@@ -294,7 +294,7 @@ under_tcp() { # TIMES on|off
 	stream_guest 'ip link set lo up; ip addr add 10.8.0.2/24 dev eth0; ip link set eth0 up' tcp 10.8.0.1 5000
 	under_a_stream "$1" 0 -n "tap=t0,vhost=$2"
 }
-test_under_tcp() { under_tcp 4 off; }
+test_under_tcp() { under_tcp 2 off; }
 test_under_tcp_by_vhost_long() { under_tcp 4 on; }
 test_under_tcp_100_times_long() { under_tcp 100 off; }
 
@@ -306,7 +306,7 @@ under_vsock() { # TIMES
 	stream_guest : vsock 60
 	under_a_stream "$1" 1 --vsock "$dir/v"
 }
-test_under_vsock() { under_vsock 4; }
+test_under_vsock() { under_vsock 2; }
 test_under_vsock_100_times_long() { under_vsock 100; }
 
 under_vhost_vsock() { # TIMES CID
@@ -317,7 +317,7 @@ under_vhost_vsock() { # TIMES CID
 	stream_guest : vsock "$2"
 	under_a_stream "$1" 1 --vsock "vhost,cid=$2"
 }
-test_under_vhost_vsock() { under_vhost_vsock 4 4211; }
+test_under_vhost_vsock() { under_vhost_vsock 2 4211; }
 test_under_vhost_vsock_100_times_long() { under_vhost_vsock 100 4212; }
 
 # What vhost writes for a vsock is not noted, so nothing is left out for what was noted.
