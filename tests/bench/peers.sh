@@ -52,13 +52,16 @@ view_cgroups() {
 		exec "$@"' view "$0"
 }
 
-bundle() { # WHAT: the peer alone is in it
+# bundle WHAT: the peer alone is in it. /dev is each one's own: what crun puts there, and takes away first if
+# it is there already, others would trip over.
+bundle() {
 	mkdir -p "$dir/bundle/rootfs/proc" "$dir/bundle/rootfs/dev" "$dir/crun"
 	cp "$BENCH/bench-peer" "$dir/bundle/rootfs/peer"
 	cat >"$dir/bundle/config.json" <<-END
 		{"ociVersion": "1.0.0", "root": {"path": "rootfs", "readonly": true},
 		 "process": {"terminal": false, "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["/peer", "$1"]},
-		 "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+		 "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+		            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}],
 		 "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"},
 		                          {"type": "network"}]}}
 	END
