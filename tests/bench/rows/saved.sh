@@ -31,6 +31,8 @@ saved() {
 	done
 	"$MINIVMM" ctl "$dir/ctl" snapshot dir="$dir/$name" stop=on "${how[@]}" >/dev/null || die "no snapshot"
 	wait
+	# Who goes on within half a second does not know that it was away.
+	sleep 1
 }
 
 net=()
