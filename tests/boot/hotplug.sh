@@ -40,7 +40,7 @@ disk() { # KIND
 		read -r _'
 	truncate -s 4M "$vm_dir/d"
 	vm_start -k "$kernel" -d "$vm_dir/root.img" --hotplug 2 --control "$sock" --events "$vm_dir/events" --append "quiet $run"
-	vm_expect '^ready ' 200 || fail "$vm_why"
+	vm_expect '^ready [0-9a-f]{32} ' 200 || fail "$vm_why"
 	sum=$(console | sed -n 's/^ready \([0-9a-f]*\).*/\1/p')
 	# All in one go, as each way there and back takes long.
 	cat >"$vm_dir/rounds" <<-'ROUNDS'
