@@ -11,8 +11,7 @@
  *	unmask       -                            fire if pending; pending = 0
  *	not enabled  nothing fires, nothing pends
  *
- * Each route costs the host an eventfd and a rewrite of KVM's whole routing
- * table, and most vectors that a driver programs never fire. So a vector gets
+ * Routes are few, and most vectors that a driver programs never fire. So a vector gets
  * its route when it first fires, and the route is armed anew only when the
  * message differs from the one it carries; masking does not disarm it, since
  * nobody fires a masked vector. Where no route is to be had, the message is sent

@@ -227,7 +227,7 @@ static void mmio_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 			virtio_queue_set(v, m->queue_sel, VIRTIO_QUEUE_ENABLE, word);
 		break;
 	case QUEUE_NOTIFY:
-		virtio_kick(v, word);
+		virtio_bells_kick(&m->bells, word);
 		break;
 	case INTERRUPT_ACK:
 		acknowledge(m, word);
@@ -244,34 +244,6 @@ const struct io_ops virtio_mmio_io_ops = {.read = mmio_read, .write = mmio_write
 
 /* --- set-up -------------------------------------------------------------------------- */
 
-static void attach_doorbells(struct virtio_mmio *m)
-{
-	const struct doorbell *d = &m->env.doorbell;
-
-	for (unsigned i = 0; d->ops && i < m->v->n_queues; i++) {
-		int ret = d->ops->attach(d->ctx, m->env.base + QUEUE_NOTIFY,
-					 virtio_doorbell_fd(m->v, i), true, i);
-
-		/* Without it the store is trapped: slower, and nothing else. */
-		if (!ret)
-			m->attached |= 1ull << i;
-		else if (ret != -ENOTSUP)
-			log_debug("%s: queue %u has no doorbell: %s", m->v->name, i,
-				  strerror(-ret));
-	}
-}
-
-static void detach_doorbells(struct virtio_mmio *m)
-{
-	const struct doorbell *d = &m->env.doorbell;
-
-	for (unsigned i = 0; i < m->v->n_queues; i++)
-		if (m->attached & 1ull << i)
-			d->ops->detach(d->ctx, m->env.base + QUEUE_NOTIFY,
-				       virtio_doorbell_fd(m->v, i), true, i);
-	m->attached = 0;
-}
-
 int virtio_mmio_init(struct virtio_mmio *m, struct virtio *v, const struct virtio_mmio_env *env)
 {
 	memset(m, 0, sizeof(*m));
@@ -281,7 +253,8 @@ int virtio_mmio_init(struct virtio_mmio *m, struct virtio *v, const struct virti
 	m->env = *env;
 	pthread_mutex_init(&m->lock, NULL);
 	virtio_set_transport(v, &transport_ops, m);
-	attach_doorbells(m);
+	virtio_bells_init(&m->bells, v, &env->doorbell, 0);
+	virtio_bells_map(&m->bells, env->base + QUEUE_NOTIFY);
 	return 0;
 }
 
@@ -290,7 +263,7 @@ void virtio_mmio_fini(struct virtio_mmio *m)
 	if (!m->v)
 		return;
 	virtio_reset(m->v);
-	detach_doorbells(m);
+	virtio_bells_fini(&m->bells);
 	virtio_set_transport(m->v, NULL, NULL);
 	pthread_mutex_destroy(&m->lock);
 	m->v = NULL;

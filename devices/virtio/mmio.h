@@ -10,8 +10,8 @@
  * command line says where it is.
  *
  * Doorbells. All queues ring at QueueNotify, with their number as the value: an
- * ioeventfd for each, which compares 4 bytes. Where the host has none, the store
- * arrives here and rings the same eventfd.
+ * ioeventfd for each that has been used once, which compares 4 bytes. Where the host has none, the
+ *store arrives here and rings the same eventfd.
  *
  * Interrupts. One line. It is up while InterruptStatus is not 0, and goes down and up
  * again with each event, so it serves a level-triggered pin and an edge-triggered
@@ -30,6 +30,7 @@
 #define DEVICES_VIRTIO_MMIO_H
 
 #include "devices/virtio/virtio.h"
+#include "devices/virtio/virtio_bells.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/device.h"
 #include "vmm/core/hold.h"
@@ -50,7 +51,7 @@ struct virtio_mmio_env {
 struct virtio_mmio {
 	struct virtio *v;
 	struct virtio_mmio_env env;
-	uint64_t attached; /* queues whose doorbell is attached */
+	struct virtio_bells bells;
 
 	_Atomic uint32_t device_features_sel, driver_features_sel, queue_sel;
 
@@ -58,8 +59,8 @@ struct virtio_mmio {
 	uint32_t interrupt_status; /* 0 to 3 */
 };
 
-/* Put *v (initialised, borrowed, outliving *m) behind MMIO registers, and attach the
- * doorbells: then the registers go on the bus at env->base. *env is copied. 0, or
+/* Put *v (initialised, borrowed, outliving *m) behind MMIO registers: then
+ * the registers go on the bus at env->base. *env is copied. 0, or
  * -EINVAL if the type's configuration space does not fit into the page. */
 int virtio_mmio_init(struct virtio_mmio *m, struct virtio *v, const struct virtio_mmio_env *env);
 

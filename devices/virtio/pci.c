@@ -67,7 +67,6 @@ enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
 _Static_assert((VIRTIO_QUEUES_MAX + 1) * MSIX_ENTRY_LEN <= PBA_OFF - TABLE_OFF, "MSI-X table");
 _Static_assert(COMMON_LEN == QUEUE_DESC + 4 * (VIRTIO_QUEUE_USED_HI - VIRTIO_QUEUE_DESC_LO + 1),
 	       "three addresses end the structure");
-_Static_assert(VIRTIO_QUEUES_MAX <= 64, "one bit for each doorbell");
 
 /* --- common configuration ------------------------------------------------------- */
 
@@ -234,7 +233,7 @@ static void bar_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 	else if (inside(off, size, DEVICE_OFF, p->v->config_len))
 		virtio_config_write(p->v, off - DEVICE_OFF, size, val);
 	else if (inside(off, 1, NOTIFY_OFF, notify_len(p)) && !(off % NOTIFY_MULTIPLIER))
-		virtio_kick(p->v, (unsigned)(off - NOTIFY_OFF) / NOTIFY_MULTIPLIER);
+		virtio_bells_kick(&p->bells, (unsigned)(off - NOTIFY_OFF) / NOTIFY_MULTIPLIER);
 	else if (inside(off, size, TABLE_OFF, PBA_OFF - TABLE_OFF))
 		msix_table_write(&p->msix, off - TABLE_OFF, size, val);
 }
@@ -294,32 +293,12 @@ static void config_written(void *dev, unsigned off, unsigned size)
 
 static void bar_mapped(void *dev, unsigned bar, uint64_t gpa)
 {
-	struct virtio_pci *p = dev;
-	const struct doorbell *d = &p->env.doorbell;
-
-	for (unsigned i = 0; d->ops && i < p->v->n_queues; i++) {
-		int ret = d->ops->attach(d->ctx, gpa + NOTIFY_OFF + i * NOTIFY_MULTIPLIER,
-					 virtio_doorbell_fd(p->v, i), false, 0);
-
-		/* Without it the store is trapped: slower, and nothing else. */
-		if (!ret)
-			p->attached |= 1ull << i;
-		else if (ret != -ENOTSUP)
-			log_debug("%s: queue %u has no doorbell: %s", p->v->name, i,
-				  strerror(-ret));
-	}
+	virtio_bells_map(&((struct virtio_pci *)dev)->bells, gpa + NOTIFY_OFF);
 }
 
 static void bar_unmapped(void *dev, unsigned bar, uint64_t gpa)
 {
-	struct virtio_pci *p = dev;
-	const struct doorbell *d = &p->env.doorbell;
-
-	for (unsigned i = 0; i < p->v->n_queues; i++)
-		if (p->attached & 1ull << i)
-			d->ops->detach(d->ctx, gpa + NOTIFY_OFF + i * NOTIFY_MULTIPLIER,
-				       virtio_doorbell_fd(p->v, i), false, 0);
-	p->attached = 0;
+	virtio_bells_unmap(&((struct virtio_pci *)dev)->bells);
 }
 
 static const struct pci_dev_ops pci_ops = {
@@ -481,6 +460,7 @@ int virtio_pci_init(struct virtio_pci *p, struct virtio *v, const struct virtio_
 	}
 	pci_dev_seal(&p->pci);
 	pthread_mutex_init(&p->calls_lock, NULL);
+	virtio_bells_init(&p->bells, v, &env->doorbell, NOTIFY_MULTIPLIER);
 	virtio_set_transport(v, &transport_ops, p);
 	return 0;
 }
@@ -493,6 +473,7 @@ void virtio_pci_fini(struct virtio_pci *p)
 	pci_host_remove(&p->pci);
 	virtio_set_transport(p->v, NULL, NULL);
 	msix_fini(&p->msix);
+	virtio_bells_fini(&p->bells);
 	pthread_mutex_destroy(&p->calls_lock);
 	p->v = NULL;
 }

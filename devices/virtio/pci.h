@@ -15,13 +15,13 @@
  * The fifth capability, PCI_CFG, is a window onto the first four through
  * configuration space, for firmware that has not mapped the BAR yet.
  *
- * While the BAR is mapped each doorbell is an ioeventfd: a kick costs no exit to
- * user space. Where the host has none, the store arrives here and rings the same
- * eventfd. Any value of any size rings: the address alone says which queue.
+ * While the BAR is mapped, a doorbell that has been used once is an ioeventfd: a kick costs no
+ * exit to user space (virtio_bells.h). Where the host has none, the store arrives here and rings
+ * the same eventfd. Any value of any size rings: the address alone says which queue.
  *
  * Threads: the selectors and vectors are atomics, each register access is one load
  * or store, and what counts is in struct virtio and struct msix, which have their
- * own locks. Doorbells are attached under the PCI host's lock.
+ * own locks.
  */
 #ifndef DEVICES_VIRTIO_PCI_H
 #define DEVICES_VIRTIO_PCI_H
@@ -29,6 +29,7 @@
 #include "devices/pci/config.h"
 #include "devices/pci/msix.h"
 #include "devices/virtio/virtio.h"
+#include "devices/virtio/virtio_bells.h"
 #include "vmm/core/device.h"
 #include "vmm/core/irq.h"
 
@@ -46,8 +47,8 @@ struct virtio_pci {
 	struct virtio_pci_env env;
 	struct pci_dev pci;
 	struct msix msix;
-	unsigned window;   /* offset of the PCI_CFG capability */
-	uint64_t attached; /* queues whose doorbell is attached: the host's lock */
+	struct virtio_bells bells;
+	unsigned window; /* offset of the PCI_CFG capability */
 
 	/* Common configuration, as far as it is the transport's own. */
 	_Atomic uint32_t device_feature_select, driver_feature_select;

@@ -122,7 +122,7 @@ static void check(struct rig *r)
 	fuzz_check(pending <= 3);
 	fuzz_check(fake_irq_level(&r->irq, PIN) == (pending != 0));
 	fuzz_check(!r->bell.strays &&
-		   fake_doorbell_count(&r->bell) == (r->bell.fail_attach ? 0 : QUEUES));
+		   fake_doorbell_count(&r->bell) <= (r->bell.fail_attach ? 0 : QUEUES));
 	fuzz_check(get(r, 0) == 0x74726976 && get(r, 4) == 2 && get(r, 8) == 2);
 }
 

@@ -92,7 +92,7 @@ static void check(struct rig *r)
 	unsigned bells = bar && !r->bell.fail_attach ? QUEUES : 0;
 
 	check_status(r);
-	fuzz_check(!r->bell.strays && fake_doorbell_count(&r->bell) == bells);
+	fuzz_check(!r->bell.strays && fake_doorbell_count(&r->bell) <= bells);
 	fuzz_check(!r->msi.lost);
 	fuzz_check(bus_read(&r->mmio, layout.ecam_base + FUNCTION, 4, &ids) && ids == 0x10421af4);
 }

@@ -358,8 +358,14 @@ static void doorbell_compares(void **state)
 	struct vmmio *r = *state;
 	uint64_t at = VMMIO_BASE + VMMIO_QUEUE_NOTIFY;
 
-	assert_int_equal(fake_doorbell_count(&r->m.bell), RIG_QUEUES);
 	rig_bring_up(&r->m);
+	assert_int_equal(fake_doorbell_count(&r->m.bell), 0);
+	for (unsigned i = 0; i < RIG_QUEUES; i++) {
+		rig_transact(&r->m, i);
+		rig_transact(&r->m, i);
+		assert_int_equal(fake_doorbell_count(&r->m.bell), i + 1);
+	}
+	assert_int_equal(r->m.bell.attaches, RIG_QUEUES);
 	for (unsigned i = 0; i < RIG_QUEUES; i++)
 		assert_true(fake_doorbell_store(&r->m.bell, at, 4, i));
 	assert_false(fake_doorbell_store(&r->m.bell, at, 4, RIG_QUEUES));

@@ -41,8 +41,8 @@ struct msi_msg {
 
 /*
  * Message interrupts by way of routes. A route is a number that stands for a
- * message; firing it is one write to an eventfd (KVM's irqfd), which costs no
- * exit and no lock, and which vhost could do as well.
+ * message; firing it costs no exit and no lock, and others (vhost) can do it by an
+ * eventfd that is bound to it.
  *
  *   route_new   a new route, not armed; gives its number >= 0 or a negative errno.
  *               Any thread

@@ -2,14 +2,11 @@
 #include "vmm/kvm/irqchip.h"
 
 #include "vmm/base/bytes.h"
-#include "vmm/base/fd.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 int irqchip_init(struct irqchip *c, struct kvm_vm *vm, struct err *e)
 {
@@ -44,31 +41,23 @@ static int set_irqfd(const struct irqchip *c, int route, int eventfd, uint32_t f
 	return kvm_ioctl(c->vm->vm_fd, KVM_IRQFD, &irqfd);
 }
 
-static void drop_irqfd(struct irqchip *c, int route)
-{
-	if (c->routes[route].eventfd < 0)
-		return;
-	set_irqfd(c, route, c->routes[route].eventfd, KVM_IRQFD_FLAG_DEASSIGN);
-	fd_close(&c->routes[route].eventfd);
-}
-
 void irqchip_fini(struct irqchip *c)
 {
 	if (!c->vm)
 		return;
-	for (unsigned i = 0; i < c->n_routes; i++)
-		if (c->routes[i].used)
-			drop_irqfd(c, (int)i);
 	pthread_mutex_destroy(&c->lock);
 	c->vm = NULL;
 }
 
-static void fill_entry(struct kvm_irq_routing_entry *entry, uint32_t gsi, const struct msi_msg *msg)
+static void put(struct kvm_irq_routing *table, uint32_t gsi, const struct irqchip_route *r)
 {
+	struct kvm_irq_routing_entry *entry = &table->entries[table->nr++];
+	uint64_t addr = r->addr;
+
 	*entry = (struct kvm_irq_routing_entry){.gsi = gsi, .type = KVM_IRQ_ROUTING_MSI};
-	entry->u.msi.address_lo = (uint32_t)msg->addr;
-	entry->u.msi.address_hi = (uint32_t)(msg->addr >> 32);
-	entry->u.msi.data = msg->data;
+	entry->u.msi.address_lo = (uint32_t)addr;
+	entry->u.msi.address_hi = (uint32_t)(addr >> 32);
+	entry->u.msi.data = r->data;
 }
 
 /* Hand KVM the whole table, under the lock. */
@@ -81,30 +70,40 @@ static int write_table(struct irqchip *c)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < IRQCHIP_PINS; i++)
 		if (c->pins[i].armed)
-			fill_entry(&table->entries[table->nr++], i, &c->pins[i].msg);
+			put(table, i, &c->pins[i]);
 	for (unsigned i = 0; i < c->n_routes; i++)
-		if (c->routes[i].armed)
-			fill_entry(&table->entries[table->nr++], gsi_of((int)i), &c->routes[i].msg);
+		if (c->routes[i].armed && c->routes[i].bonds)
+			put(table, gsi_of((int)i), &c->routes[i]);
 	int ret = kvm_ioctl(c->vm->vm_fd, KVM_SET_GSI_ROUTING, table);
 
 	free(table);
 	return ret;
 }
 
-/* Arm or disarm an entry; the table is written only when that changes it. */
-static int change(struct irqchip *c, struct irqchip_route *r, const struct msi_msg *msg)
+static void set(struct irqchip_route *r, bool armed, const struct msi_msg *msg)
 {
-	struct irqchip_route before = *r;
+	if (!armed)
+		r->armed = false;
+	r->addr = msg->addr;
+	r->data = msg->data;
+	if (armed)
+		r->armed = true;
+}
 
-	if (msg ? r->armed && r->msg.addr == msg->addr && r->msg.data == msg->data : !r->armed)
+/* Arm or disarm one; if it is `routed`, in KVM's table as well. */
+static int change(struct irqchip *c, struct irqchip_route *r, const struct msi_msg *msg,
+		  bool routed)
+{
+	const struct msi_msg old = {.addr = r->addr, .data = r->data};
+	bool armed = r->armed;
+
+	if (msg ? armed && old.addr == msg->addr && old.data == msg->data : !armed)
 		return 0;
-	r->armed = msg;
-	if (msg)
-		r->msg = *msg;
-	int ret = write_table(c);
+	set(r, msg, msg ? msg : &old);
+	int ret = routed ? write_table(c) : 0;
 
 	if (ret)
-		*r = before;
+		set(r, armed, &old);
 	return ret;
 }
 
@@ -117,7 +116,9 @@ static int route_new(void *ctx)
 	for (unsigned i = 0; i < IRQCHIP_ROUTES_MAX; i++) {
 		if (i < c->n_routes && c->routes[i].used)
 			continue;
-		c->routes[i] = (struct irqchip_route){.used = true, .eventfd = -1};
+		c->routes[i].used = true;
+		c->routes[i].bonds = 0;
+		c->routes[i].armed = false;
 		if (i >= c->n_routes)
 			c->n_routes = i + 1;
 		ret = (int)i;
@@ -131,59 +132,12 @@ static int route_set(void *ctx, int route, const struct msi_msg *msg)
 {
 	struct irqchip *c = ctx;
 	struct irqchip_route *r = &c->routes[route];
-	bool first;
-	int ret = 0;
 
 	pthread_mutex_lock(&c->lock);
-	first = msg && r->eventfd < 0;
-	if (first) {
-		r->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		ret = r->eventfd < 0 ? -errno : 0;
-	}
-	if (!ret)
-		ret = change(c, r, msg);
-	/* The route first: an irqfd looks its route up when it is assigned. */
-	if (!ret && first) {
-		ret = set_irqfd(c, route, r->eventfd, 0);
-		if (ret)
-			change(c, r, NULL);
-	}
-	if (ret && first)
-		fd_close(&r->eventfd);
+	int ret = change(c, r, msg, r->bonds);
+
 	pthread_mutex_unlock(&c->lock);
 	return ret;
-}
-
-static void route_fire(void *ctx, int route)
-{
-	struct irqchip *c = ctx;
-	uint64_t one = 1;
-
-	/* Full counters are as good as a write: the guest is behind. */
-	if (c->routes[route].eventfd >= 0 && write(c->routes[route].eventfd, &one, sizeof(one)) < 0)
-		return;
-}
-
-/* Without our lock: the number is all that is looked at, and KVM has locks of its own. */
-static int route_bind(void *ctx, int route, int eventfd)
-{
-	return set_irqfd(ctx, route, eventfd, 0);
-}
-
-static void route_unbind(void *ctx, int route, int eventfd)
-{
-	set_irqfd(ctx, route, eventfd, KVM_IRQFD_FLAG_DEASSIGN);
-}
-
-static void route_free(void *ctx, int route)
-{
-	struct irqchip *c = ctx;
-
-	pthread_mutex_lock(&c->lock);
-	drop_irqfd(c, route);
-	change(c, &c->routes[route], NULL);
-	c->routes[route].used = false;
-	pthread_mutex_unlock(&c->lock);
 }
 
 static int send(void *ctx, const struct msi_msg *msg)
@@ -199,6 +153,58 @@ static int send(void *ctx, const struct msi_msg *msg)
 	return ret < 0 ? ret : 0;
 }
 
+static void route_fire(void *ctx, int route)
+{
+	struct irqchip *c = ctx;
+	const struct irqchip_route *r = &c->routes[route];
+	struct msi_msg msg;
+
+	if (!r->armed)
+		return;
+	msg = (struct msi_msg){.addr = r->addr, .data = r->data};
+	send(c, &msg);
+}
+
+/* The route first: an irqfd looks it up when it is assigned. */
+static int route_bind(void *ctx, int route, int eventfd)
+{
+	struct irqchip *c = ctx;
+	struct irqchip_route *r = &c->routes[route];
+	int ret = 0;
+
+	pthread_mutex_lock(&c->lock);
+	/* The table may hold what it was when it was last bound. */
+	if (!r->bonds++)
+		ret = write_table(c);
+	if (!ret)
+		ret = set_irqfd(c, route, eventfd, 0);
+	if (ret)
+		r->bonds--;
+	pthread_mutex_unlock(&c->lock);
+	return ret;
+}
+
+/* What is left of it in KVM's table nobody fires any more. */
+static void route_unbind(void *ctx, int route, int eventfd)
+{
+	struct irqchip *c = ctx;
+
+	set_irqfd(c, route, eventfd, KVM_IRQFD_FLAG_DEASSIGN);
+	pthread_mutex_lock(&c->lock);
+	c->routes[route].bonds--;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void route_free(void *ctx, int route)
+{
+	struct irqchip *c = ctx;
+
+	pthread_mutex_lock(&c->lock);
+	c->routes[route].armed = false;
+	c->routes[route].used = false;
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* KVM exits for an end-of-interrupt only if the vector belongs to a routed pin
  * [KVM api 7.5 KVM_CAP_SPLIT_IRQCHIP]. Edge pins need none, and keeping them out
  * spares a grace period for each of the entries that Linux writes at boot. */
@@ -208,7 +214,7 @@ static int pin_set(void *ctx, unsigned pin, const struct msi_msg *msg, bool leve
 	int ret;
 
 	pthread_mutex_lock(&c->lock);
-	ret = change(c, &c->pins[pin], level ? msg : NULL);
+	ret = change(c, &c->pins[pin], level ? msg : NULL, true);
 	pthread_mutex_unlock(&c->lock);
 	return ret;
 }
@@ -255,7 +261,10 @@ static int doorbell_attach(void *ctx, uint64_t gpa, int fd, bool match, uint32_t
 
 static void doorbell_detach(void *ctx, uint64_t gpa, int fd, bool match, uint32_t data)
 {
-	ring(ctx, gpa, fd, match, data, KVM_IOEVENTFD_FLAG_DEASSIGN);
+	const struct kvm_vm *vm = ctx;
+
+	if (!vm->ending)
+		ring(vm, gpa, fd, match, data, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
 static const struct doorbell_ops doorbell_ops = {doorbell_attach, doorbell_detach};

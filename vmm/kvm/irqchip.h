@@ -7,10 +7,11 @@
  * destroying it is several times cheaper than the full one; the figures are in
  * adr/001-split-irqchip.md.
  *
- * An MSI route is an entry of KVM's GSI routing table plus an irqfd: a write to
- * the eventfd interrupts the guest without an exit and without a lock of ours.
- * KVM_SET_GSI_ROUTING replaces the table as a whole and waits for a grace
- * period, so the table is only written when an armed message really changed.
+ * An MSI route is a message that is kept here; firing it is one ioctl, without an exit of the guest
+ * and without a lock of ours. Only a route that others fire by their eventfds (vhost) is an entry
+ * of KVM's routing table, with an irqfd: KVM_SET_GSI_ROUTING replaces the table as a whole and
+ * waits for a grace period, and a VM that has an irqfd waits for another one when it ends
+ * (adr/002-messages-by-ioctl.md).
  */
 #ifndef VMM_KVM_IRQCHIP_H
 #define VMM_KVM_IRQCHIP_H
@@ -20,16 +21,23 @@
 #include "vmm/kvm/vm.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 enum {
 	IRQCHIP_PINS = 64,         /* as many as an I/O APIC of ours may have */
 	IRQCHIP_ROUTES_MAX = 1024, /* GSIs after the pins; KVM allows 4096 in all */
 };
 
+/* `armed` is set behind the message. To change that of an armed one is the guest's fault
+ * [PCI 3.0 6.8.2.9], and what comes of it is an interrupt of its own. */
 struct irqchip_route {
-	bool used, armed;
-	int eventfd; /* -1 until first armed */
-	struct msi_msg msg;
+	bool used;
+	unsigned bonds; /* eventfds that fire it */
+	atomic_bool armed;
+	_Atomic uint64_t addr;
+	_Atomic uint32_t data;
 };
 
 struct irqchip {

@@ -84,6 +84,11 @@ int kvm_vm_open(struct kvm_vm *vm, struct err *e)
 	return check_device(vm, e);
 }
 
+void kvm_vm_ends(struct kvm_vm *vm)
+{
+	vm->ending = true;
+}
+
 void kvm_vm_close(struct kvm_vm *vm)
 {
 	fd_close(&vm->vm_fd);

@@ -24,6 +24,7 @@ struct kvm_vm {
 	size_t run_size;   /* bytes of each vCPU's shared struct kvm_run */
 	bool tsc_deadline; /* KVM_CAP_TSC_DEADLINE_TIMER */
 	bool ioeventfd_any_length;
+	bool ending;
 	unsigned cpus_max;
 	struct guest_mem_listener ram;
 };
@@ -33,6 +34,10 @@ struct kvm_vm {
 int kvm_vm_open(struct kvm_vm *vm, struct err *e);
 /* Close both; fine on a half-built object that kvm_vm_open() has seen. */
 void kvm_vm_close(struct kvm_vm *vm);
+
+/* The vCPUs have run for the last time: what hangs on the VM (doorbells) goes with it, at once, and
+ * is not taken off one by one, as each would wait for a grace period of the host's kernel. */
+void kvm_vm_ends(struct kvm_vm *vm);
 
 /* Make RAM the guest's: a memory slot for each region, now and later. */
 int kvm_vm_attach_ram(struct kvm_vm *vm, struct guest_mem *gm, struct err *e);

@@ -239,6 +239,7 @@ void machine_destroy(struct machine *m)
 		machine_close_consoles(m);
 		return;
 	}
+	kvm_vm_ends(&m->vm);
 	device_list_fini(&m->devices);
 	machine_end_virtio(m);
 	coalesced_fini(&m->coalesced);
