@@ -27,6 +27,7 @@ struct cmdline_config {
 	bool root_readonly; /* the first disk cannot be written */
 	const char *pci;    /* what pci= says if the user gives none; NULL: nothing */
 	bool grows;         /* memory may be plugged, and is to be used */
+	bool gives_back;    /* what it frees, the host is to have */
 	bool quiet;         /* nobody reads along: the kernel says what goes wrong, no more */
 	/* Put before all else if the line says acpi=off and names no such device itself. */
 	unsigned n_devices;

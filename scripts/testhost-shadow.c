@@ -15,11 +15,11 @@
  * /sys/module/testhost_shadow/parameters: how often, and how often an interrupt was waiting, which
  * would have come too early.
  */
+#include <asm/svm.h>
 #include <linux/kprobes.h>
 #include <linux/kvm_host.h>
 #include <linux/module.h>
 #include <linux/uaccess.h>
-#include <asm/svm.h>
 
 #define STI 0xfb
 

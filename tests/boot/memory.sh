@@ -46,6 +46,7 @@ freed() { # freed MIB MEMORY
 	ends
 }
 test_freed_memory_goes_back() { freed 512 768M; }
+test_a_freed_gib_goes_back_long() { freed 1024 1536M; }
 # Less, as a memfd is taken from the host in small pages, each a fault of the guest's.
 test_freed_shared_memory_goes_back_long() { freed 96 256M,shared=on; }
 

@@ -81,6 +81,7 @@ void fuzz_one(struct fuzz_in *in)
 		.serial = how & 4,
 		.root_readonly = how & 8,
 		.grows = how & 8,
+		.gives_back = how & 4,
 		.root = how & 16   ? NULL
 			: how & 32 ? ""
 				   : "/dev/vda",

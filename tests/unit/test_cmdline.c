@@ -55,6 +55,14 @@ static void test_defaults(void **state)
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a pci=off ro "
 				       "memhp_default_state=offline");
 	c.grows = false;
+	c.gives_back = true;
+	c.append = NULL;
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a pci=off "
+				       "sysctl.vm.percpu_pagelist_high_fraction=1024 ro");
+	c.append = "sysctl.vm.percpu_pagelist_high_fraction=8";
+	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a pci=off ro "
+				       "sysctl.vm.percpu_pagelist_high_fraction=8");
+	c.gives_back = false;
 	c.append = "pci=nomsi";
 	assert_string_equal(build(&c), "console=ttyS0 panic=-1 reboot=a ro pci=nomsi");
 }

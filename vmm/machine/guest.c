@@ -75,6 +75,7 @@ static int build_cmdline(struct machine *m, char *buf, size_t size, struct err *
 		.n_devices = m->board.virtio_mmio ? m->board.n_virtio : 0,
 		.devices = devices,
 		.grows = machine_can_grow(c),
+		.gives_back = c->balloon,
 	};
 
 	for (unsigned i = 0; i < wishes.n_devices; i++)
