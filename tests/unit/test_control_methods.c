@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -132,9 +133,13 @@ int machine_nmi(struct machine *m)
 int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 		     struct snapshot_told *told, struct err *e)
 {
-	snprintf(did + strlen(did), sizeof(did) - strlen(did), "snapshot %s", wish->path);
+	struct stat st;
+
+	snprintf(did + strlen(did), sizeof(did) - strlen(did), "snapshot %s%s", wish->path,
+		 wish->at < 0 || fstat(wish->at, &st) ? "" : " at");
 	if (wish->base)
-		snprintf(did + strlen(did), sizeof(did) - strlen(did), " since %s", wish->base);
+		snprintf(did + strlen(did), sizeof(did) - strlen(did), " since %s%s", wish->base,
+			 wish->base_at < 0 || fstat(wish->base_at, &st) ? "" : " at");
 	if (wish->track)
 		strcat(did, " track");
 	*told = (struct snapshot_told){.paused_ns = 2500000, .bytes = 4096};
@@ -256,6 +261,26 @@ static void buttons(void **state)
 	fault = 0;
 }
 
+/* By descriptors, which are closed afterwards. */
+static void handed_over(void)
+{
+	int above = open("/", O_RDONLY | O_DIRECTORY), base = dup(above);
+	json_t *params = json_pack("{s:{s:i, s:s}, s:{s:i, s:s}}", "dir", "at", 1, "name", "s",
+				   "base", "at", 0, "name", "b");
+
+	call.fds = (struct rpc_fds){2, {base, above}};
+	json_decref(ask("snapshot", json_incref(params)));
+	assert_string_equal(did, "snapshot s at since b at");
+	assert_true(call.fds.fd[0] == -1 && call.fds.fd[1] == -1);
+	assert_true(close(above) && close(base));
+	/* One descriptor for both is none for one of them. */
+	call.fds = (struct rpc_fds){1, {dup(2)}};
+	json_object_set_new(params, "dir", json_pack("{s:i, s:s}", "at", 0, "name", "s"));
+	fails("snapshot", params, RPC_INVALID_PARAMS);
+	assert_true(call.fds.fd[0] >= 0);
+	rpc_close_fds(&call.fds);
+}
+
 static void snapshots(void **state)
 {
 	json_t *answer = ask("snapshot", json_pack("{s:s}", "dir", "/s"));
@@ -272,7 +297,12 @@ static void snapshots(void **state)
 		     json_pack("{s:s, s:s, s:b}", "dir", "/s", "base", "/b", "track", 1));
 	assert_string_equal(did, "snapshot /s since /b track");
 	json_decref(answer);
+	handed_over();
 	fails("snapshot", json_pack("{s:s}", "dir", "s"), RPC_INVALID_PARAMS);
+	fails("snapshot", json_pack("{s:i}", "dir", 0), RPC_INVALID_PARAMS);
+	fails("snapshot", json_pack("{s:{s:s}}", "dir", "name", "s"), RPC_INVALID_PARAMS);
+	fails("snapshot", json_pack("{s:{s:i, s:s}}", "dir", "at", 0, "name", "s"),
+	      RPC_INVALID_PARAMS);
 	fails("snapshot", NULL, RPC_INVALID_PARAMS);
 	assert_string_equal(did, "");
 	fault = -ENOSPC;
@@ -437,11 +467,24 @@ static const char *type_of(enum rpc_kind kind)
 {
 	static const char *const types[] = {
 		[RPC_STRING] = "string", [RPC_INTEGER] = "integer", [RPC_BOOLEAN] = "boolean",
-		[RPC_PATH] = "string",   [RPC_SIZE] = "integer",    [RPC_FD] = "integer",
+		[RPC_PLACE] = "object",  [RPC_SIZE] = "integer",    [RPC_FD] = "integer",
 		[RPC_LIST] = "array",
 	};
 
 	return types[kind];
+}
+
+/* A place is a path as well; gives what it is with a descriptor. */
+static const json_t *either_way(const json_t *schema)
+{
+	const json_t *ways = json_object_get(schema, "oneOf"), *object = json_array_get(ways, 1);
+	const json_t *at = json_object_get(json_object_get(object, "properties"), "at");
+
+	assert_int_equal(json_array_size(ways), 2);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(ways, 0), "pattern")),
+			    "^/");
+	assert_true(json_is_true(json_object_get(at, "x-descriptor")));
+	return object;
 }
 
 static void same_params(const struct rpc_method *m, const json_t *params)
@@ -457,6 +500,8 @@ static void same_params(const struct rpc_method *m, const json_t *params)
 
 		assert_string_equal(json_string_value(json_object_get(p, "name")),
 				    m->params[i].name);
+		if (m->params[i].kind == RPC_PLACE)
+			schema = either_way(schema);
 		assert_string_equal(json_string_value(json_object_get(schema, "type")),
 				    type_of(m->params[i].kind));
 		assert_int_equal(json_is_true(json_object_get(p, "x-descriptor")),

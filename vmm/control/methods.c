@@ -94,9 +94,15 @@ static json_t *on_nmi(void *ctx, const json_t *params, struct err *e)
 
 static json_t *on_snapshot(void *ctx, const json_t *params, struct err *e)
 {
+	struct rpc_fds *fds = &((struct control_call *)ctx)->fds;
+	_cleanup_fd_ int at = -1, base_at = -1;
+	const char *path = rpc_take_place(fds, params, "dir", &at);
+	const char *base = rpc_take_place(fds, params, "base", &base_at);
 	const struct snapshot_wish wish = {
-		.path = json_string_value(json_object_get(params, "dir")),
-		.base = json_string_value(json_object_get(params, "base")),
+		.path = path,
+		.at = at,
+		.base = base,
+		.base_at = base_at,
 		.track = json_is_true(json_object_get(params, "track")),
 		.pack = json_object_get(params, "compress"),
 	};
@@ -302,8 +308,8 @@ static const struct rpc_method methods[] = {
 	{"stop", {{0}}, on_stop},
 	{"nmi", {{0}}, on_nmi},
 	{"snapshot",
-	 {{"dir", RPC_PATH, true},
-	  {"base", RPC_PATH, false},
+	 {{"dir", RPC_PLACE, true},
+	  {"base", RPC_PLACE, false},
 	  {"track", RPC_BOOLEAN, false},
 	  {"compress", RPC_STRING, false},
 	  {"stop", RPC_BOOLEAN, false}},

@@ -34,9 +34,11 @@ int machine_nmi(struct machine *m);
 
 /* How a snapshot is wanted. */
 struct snapshot_wish {
-	const char *path; /* of its directory */
+	const char *path; /* of its directory; */
+	int at;           /* a name in this one, the caller's; -1: the path as it is */
 	const char *base; /* that of the last one with `track`: only what has changed since is taken
 			   * while the machine stands. NULL: all */
+	int base_at;      /* likewise */
 	bool track; /* note what changes from here on, for one with this as `base`; with a base it
 		     * goes on. The guest is slower for it: each page's first store is an exit */
 	bool pack;  /* compress its RAM, when the machine has gone on. Neither with a base nor

@@ -247,11 +247,11 @@ enum { BASE_FLAGS = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK };
 static int copy_base(const struct machine *m, const struct writing *s, struct err *e)
 {
 	const char *path = s->wish->base;
-	_cleanup_fd_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int dir = snapshot_dir_open_at(s->wish->base_at, path);
 	_cleanup_fd_ int state = dir < 0 ? dir : openat(dir, SNAPSHOT_STATE, BASE_FLAGS);
 	_cleanup_fd_ int memory = state < 0 ? state : openat(dir, SNAPSHOT_MEMORY, BASE_FLAGS);
 	uint64_t sum = 0;
-	int ret = memory < 0 ? -errno : state_file_sum(state, &sum);
+	int ret = dir < 0 ? dir : memory < 0 ? -errno : state_file_sum(state, &sum);
 
 	if (ret == -ENOENT && state >= 0 && !faccessat(dir, SNAPSHOT_PACKED, F_OK, 0))
 		return err_usage(
@@ -326,7 +326,7 @@ int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 	int ret = check(m, wish, e);
 
 	if (!ret)
-		ret = snapshot_dir_begin(&s.dir, wish->path, e);
+		ret = snapshot_dir_begin(&s.dir, wish->at, wish->path, e);
 	if (ret)
 		return ret;
 	state_writer_init(&s.w);
