@@ -130,6 +130,13 @@ int machine_nmi(struct machine *m)
 	strcpy(did, "nmi");
 	return fault;
 }
+static int fault_of_snapshot;
+static bool stands;
+
+bool machine_paused(const struct machine *m)
+{
+	return stands;
+}
 int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 		     struct snapshot_told *told, struct err *e)
 {
@@ -143,7 +150,20 @@ int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 	if (wish->track)
 		strcat(did, " track");
 	*told = (struct snapshot_told){.paused_ns = 2500000, .bytes = 4096};
+	if (fault_of_snapshot)
+		return err_host(e, fault_of_snapshot, "no room");
 	return fault ? err_host(e, fault, "no room") : 0;
+}
+static snapshot_done_fn *done;
+static void *done_ctx;
+
+int machine_snapshot_begin(struct machine *m, const struct snapshot_wish *wish,
+			   snapshot_done_fn *fn, void *ctx, struct err *e)
+{
+	snprintf(did, sizeof(did), "begin %s", wish->path);
+	done = fn;
+	done_ctx = ctx;
+	return fault ? err_host(e, fault, "busy") : 0;
 }
 json_t *machine_status(const struct machine *m)
 {
@@ -308,6 +328,62 @@ static void snapshots(void **state)
 	fault = -ENOSPC;
 	fails("snapshot", json_pack("{s:s}", "dir", "/s"), RPC_FAILED);
 	fault = 0;
+	/* The last one was none: it goes on as it was. */
+	fault_of_snapshot = -ENOSPC;
+	fails("snapshot", json_pack("{s:s, s:b}", "dir", "/s", "stop", 1), RPC_FAILED);
+	assert_string_equal(did, "resume");
+	stands = true;
+	fails("snapshot", json_pack("{s:s, s:b}", "dir", "/s", "stop", 1), RPC_FAILED);
+	assert_string_equal(did, "pausesnapshot /s");
+	stands = false;
+	fault_of_snapshot = 0;
+}
+
+static json_t *late_result;
+static struct err late_error;
+
+static void hear(void *ctx, json_t *result, const struct err *e)
+{
+	late_result = result;
+	late_error = *e;
+}
+
+/* Where somebody waits: the answer comes when it is written, but of the last one, at once. */
+static void a_snapshot_that_is_told_later(void **state)
+{
+	const struct control_late late = {hear, NULL};
+	const struct snapshot_told told = {.paused_ns = 2500000, .bytes = 4096};
+	json_t *request = json_pack("{s:s, s:i, s:s, s:{s:s}}", "jsonrpc", "2.0", "id", 9, "method",
+				    "snapshot", "params", "dir", "/s");
+	char *line = json_dumps(request, JSON_COMPACT), *answer;
+	struct err e = {0};
+	json_t *id;
+
+	fault = 0;
+	call.late = &late;
+	assert_int_equal(rpc_request(&control_methods, &call, line, strlen(line), 0, &answer, &id),
+			 0);
+	assert_null(answer);
+	assert_int_equal(json_integer_value(id), 9);
+	assert_string_equal(did, "begin /s");
+	assert_null(late_result);
+	done(done_ctx, &told, &e);
+	assert_true(json_real_value(json_object_get(late_result, "paused_ms")) == 2.5);
+	assert_int_equal(json_integer_value(json_object_get(late_result, "bytes")), 4096);
+	json_decref(late_result);
+	err_host(&e, -ENOSPC, "no room");
+	done(done_ctx, &told, &e);
+	assert_null(late_result);
+	assert_string_equal(late_error.text, "no room");
+	json_decref(ask("snapshot", json_pack("{s:s, s:b}", "dir", "/s", "stop", 1)));
+	assert_string_equal(did, "stop");
+	fault = -EBUSY;
+	fails("snapshot", json_pack("{s:s}", "dir", "/s"), RPC_FAILED);
+	fault = 0;
+	call.late = NULL;
+	json_decref(request);
+	json_decref(id);
+	free(line);
 }
 
 static void limits(void **state)
@@ -533,10 +609,15 @@ static void the_document(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(buttons),      cmocka_unit_test(snapshots),
-		cmocka_unit_test(limits),       cmocka_unit_test(questions),
-		cmocka_unit_test(a_disk),       cmocka_unit_test(the_log),
-		cmocka_unit_test(the_document), cmocka_unit_test(added),
+		cmocka_unit_test(buttons),
+		cmocka_unit_test(snapshots),
+		cmocka_unit_test(a_snapshot_that_is_told_later),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(questions),
+		cmocka_unit_test(a_disk),
+		cmocka_unit_test(the_log),
+		cmocka_unit_test(the_document),
+		cmocka_unit_test(added),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,8 +39,8 @@ struct snapshot_dir {
 
 /* Begin a snapshot at `path`, where there is nothing, an empty directory or an older snapshot; or,
  * unless `at` is -1, in the directory that is open for reading as `at`, the caller's, of which
- * `path` is then a name. 0, or a negative errno with *e filled and nothing left. Main thread; so is
- * all else. */
+ * `path` is then a name. 0, or a negative errno with *e filled and nothing left. Any thread, one at
+ * a time; so is all else. */
 int snapshot_dir_begin(struct snapshot_dir *d, int at, const char *path, struct err *e);
 
 /* A new file in it, open for reading and writing; the caller's to close. Or a negative errno with
