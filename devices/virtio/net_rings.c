@@ -12,38 +12,16 @@
 #include <errno.h>
 #include <string.h>
 
-/* Of what is given back, each `next` is set. */
-static void reclaim(struct virtio_net_pair *p, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		virtio_reclaim(&p->n->v, p->queue + i, p->rings[i].next);
-}
-
 /* All of them, or none: 0 or a negative errno. */
 static int lend(struct virtio_net_pair *p)
 {
-	for (unsigned i = 0; i < NET_RINGS; i++) {
-		struct virtio_loan loan;
-		int ret = virtio_lend(&p->n->v, p->queue + i, &loan);
-
-		if (ret) {
-			reclaim(p, i);
-			return ret;
-		}
-		p->rings[i] = (struct vhost_ring){
-			.size = loan.size,
-			.next = loan.next,
-			.desc = loan.desc,
-			.avail = loan.avail,
-			.used = loan.used,
-			.kick = loan.kick,
-			.call = loan.call,
-		};
-	}
-	int ret = p->backend->ops->take_rings(p->backend, p->n->v.gm, p->n->v.features, p->rings);
+	int ret = virtio_lend(&p->n->v, p->queue, NET_RINGS, p->rings);
 
 	if (ret)
-		reclaim(p, NET_RINGS);
+		return ret;
+	ret = p->backend->ops->take_rings(p->backend, p->n->v.gm, p->n->v.features, p->rings);
+	if (ret)
+		virtio_reclaim(&p->n->v, p->queue, NET_RINGS, p->rings);
 	return ret;
 }
 
@@ -77,5 +55,5 @@ void net_rings_reclaim(struct virtio_net_pair *p)
 		return;
 	p->lent = false;
 	p->backend->ops->give_rings(p->backend, p->rings);
-	reclaim(p, NET_RINGS);
+	virtio_reclaim(&p->n->v, p->queue, NET_RINGS, p->rings);
 }

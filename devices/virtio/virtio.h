@@ -283,21 +283,17 @@ void virtio_change_config(struct virtio *v, uint64_t *field, uint64_t value);
 void virtio_fail(struct virtio *v, const char *why);
 /* Loop thread. */
 bool virtio_failed(const struct virtio *v);
-/* Lend running queue `index`, of which nothing is in flight, to somebody else in the host
- * who serves it by itself: this is all that it has to know. Between started and quiesce;
- * the device is not asked to serve the queue meanwhile. 0, -ENOTSUP without a transport,
- * -EMFILE or -ENOMEM. Loop thread. */
-struct virtio_loan {
-	uint16_t size;
-	void *desc, *avail, *used; /* in guest RAM, checked */
-	uint16_t next;             /* index of the first avail entry that is the borrower's */
-	int kick, call;            /* eventfds, borrowed: it waits for the one, signals the other */
-};
-int virtio_lend(struct virtio *v, unsigned index, struct virtio_loan *out);
-/* The borrower has let go: no store of its into guest RAM comes any more, and `next` is the
- * first entry that it has not taken; what it took and did not use, the device takes again.
- * The queue is the device's, and its doorbell rings. Loop thread; at the latest in quiesce. */
-void virtio_reclaim(struct virtio *v, unsigned index, uint16_t next);
+/* Lend `n` running queues from `first` on, of which nothing is in flight, to somebody else in the
+ * host who serves them by itself: rings[0] to rings[n - 1] (devices/backend/vhost.h) are all that
+ * it has to know. Between started and quiesce; the device is not asked to serve the queues
+ * meanwhile. 0, or none is lent: -ENOTSUP without a transport, -EMFILE or -ENOMEM. Loop thread. */
+struct vhost_ring;
+int virtio_lend(struct virtio *v, unsigned first, unsigned n, struct vhost_ring *rings);
+/* The borrower has let go, or never took them: no store of its into guest RAM comes any more, and
+ * each `next` is the first entry that it has not taken; what it took and did not use, the device
+ * takes again. The queues are the device's, and their doorbells ring. Loop thread; at the latest in
+ * quiesce. */
+void virtio_reclaim(struct virtio *v, unsigned first, unsigned n, const struct vhost_ring *rings);
 /* The answer to quiesce. The lane's loop thread. */
 void virtio_quiesced(struct virtio *v, unsigned lane);
 

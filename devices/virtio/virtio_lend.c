@@ -12,6 +12,7 @@
  * time, since what the transport can do changes on vCPU threads: Linux hands a signal to
  * the bond first and wakes the watcher only if there is none (before 5.12: also then).
  */
+#include "devices/backend/vhost.h"
 #include "devices/virtio/virtio_priv.h"
 #include "vmm/base/fd.h"
 
@@ -34,7 +35,7 @@ static void on_call(void *ctx, int events)
 	raise_calls(ctx);
 }
 
-int virtio_lend(struct virtio *v, unsigned index, struct virtio_loan *out)
+static int lend(struct virtio *v, unsigned index, struct vhost_ring *out)
 {
 	struct virtio_doorbell *d = &v->doorbells[index];
 	struct virtq *q = &v->queues[index];
@@ -55,7 +56,7 @@ int virtio_lend(struct virtio *v, unsigned index, struct virtio_loan *out)
 	d->lent = true;
 	if (v->transport_ops->set_call)
 		v->transport_ops->set_call(v->transport, index, d->call);
-	*out = (struct virtio_loan){
+	*out = (struct vhost_ring){
 		.size = q->config.size,
 		.desc = q->desc,
 		.avail = q->avail,
@@ -67,7 +68,7 @@ int virtio_lend(struct virtio *v, unsigned index, struct virtio_loan *out)
 	return 0;
 }
 
-void virtio_reclaim(struct virtio *v, unsigned index, uint16_t next)
+static void reclaim(struct virtio *v, unsigned index, uint16_t next)
 {
 	struct virtio_doorbell *d = &v->doorbells[index];
 
@@ -85,4 +86,23 @@ void virtio_reclaim(struct virtio *v, unsigned index, uint16_t next)
 	if (!virtio_watch_doorbell(d))
 		virtio_fail(v, "the host has no more descriptors to watch");
 	virtio_kick(v, index);
+}
+
+void virtio_reclaim(struct virtio *v, unsigned first, unsigned n, const struct vhost_ring *rings)
+{
+	for (unsigned i = 0; i < n; i++)
+		reclaim(v, first + i, rings[i].next);
+}
+
+int virtio_lend(struct virtio *v, unsigned first, unsigned n, struct vhost_ring *rings)
+{
+	for (unsigned i = 0; i < n; i++) {
+		int ret = lend(v, first + i, &rings[i]);
+
+		if (ret) {
+			virtio_reclaim(v, first, i, rings);
+			return ret;
+		}
+	}
+	return 0;
 }

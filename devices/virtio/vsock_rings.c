@@ -13,38 +13,16 @@ _Static_assert((int)VIRTIO_VSOCK_RX == (int)VSOCK_RING_RX &&
 		       (int)VIRTIO_VSOCK_TX == (int)VSOCK_RING_TX,
 	       "a ring has its queue's number");
 
-/* Of what is given back, each `next` is set. */
-static void reclaim(struct virtio_vsock *s, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		virtio_reclaim(&s->v, i, s->rings[i].next);
-}
-
 /* All of them, or none: 0 or a negative errno. */
 static int lend(struct virtio_vsock *s)
 {
-	for (unsigned i = 0; i < VSOCK_RINGS; i++) {
-		struct virtio_loan loan;
-		int ret = virtio_lend(&s->v, i, &loan);
-
-		if (ret) {
-			reclaim(s, i);
-			return ret;
-		}
-		s->rings[i] = (struct vhost_ring){
-			.size = loan.size,
-			.next = loan.next,
-			.desc = loan.desc,
-			.avail = loan.avail,
-			.used = loan.used,
-			.kick = loan.kick,
-			.call = loan.call,
-		};
-	}
-	int ret = s->backend->ops->take_rings(s->backend, s->v.gm, s->v.features, s->rings);
+	int ret = virtio_lend(&s->v, 0, VSOCK_RINGS, s->rings);
 
 	if (ret)
-		reclaim(s, VSOCK_RINGS);
+		return ret;
+	ret = s->backend->ops->take_rings(s->backend, s->v.gm, s->v.features, s->rings);
+	if (ret)
+		virtio_reclaim(&s->v, 0, VSOCK_RINGS, s->rings);
 	return ret;
 }
 
@@ -79,5 +57,5 @@ void vsock_rings_reclaim(struct virtio_vsock *s)
 		return;
 	s->lent = false;
 	s->backend->ops->give_rings(s->backend, s->rings);
-	reclaim(s, VSOCK_RINGS);
+	virtio_reclaim(&s->v, 0, VSOCK_RINGS, s->rings);
 }

@@ -24,36 +24,66 @@ follows='d=/sys/devices/system/cpu; n() { ls -d $d/cpu[0-9]* | wc -l; }
 		done
 		echo "$2 $(nproc):$on"; }
 	work() { i=0; while [ $i -lt $1 ]; do (while :; do sleep 0.01; : $((i * i)); done) & i=$((i + 1)); done; }'
-# there_and_back: 1 -> 4 -> 2 -> 4.
-there_and_back() {
-	vm_expect '^first 1: 0' 200 || fail "$vm_why"
-	ctl cpus.set count=4
-	vm_expect '^second 4: 0 1 2 3' 100 || fail "$vm_why"
-	settles 4
-	ctl cpus.set count=2
-	vm_expect '^third 2: 0 1' 100 || fail "$vm_why"
-	settles 2
-	ctl cpus.set count=4
-	vm_expect '^fourth 4: 0 1 2 3' 100 || fail "$vm_why"
-	settles 4
-	vm_send $'\n'
+# runs_on WORD N: the guest says so, of the first N.
+runs_on() { vm_expect "^$1 $2:$(seq -f ' %g' -s '' 0 $(($2 - 1)))" 200 || fail "$vm_why"; }
+# becomes WORD N: the same, as it is asked to.
+becomes() {
+	ctl cpus.set count="$2"
+	runs_on "$1" "$2"
+	settles "$2"
+}
+ends() {
 	vm_wait 100 || fail "$vm_why"
 	[ "$vm_status" = 0 ] || fail "status $vm_status"
 	clean_dmesg
 }
 rounds='all 1 first; work 4; all 4 second; all 2 third; all 4 fourth; read -r _; echo "@@ warnings"; warnings'
 
-come_and_go() { # KERNEL
+come_and_go() { # KERNEL OPTION...
 	kernel "$1"
+	shift
 	socket
 	tiny_disk "$vm_dir/root.img"
 	encoded "$follows
 		$rounds"
-	vm_start -k "$kernel" -d "$vm_dir/root.img" -c 1,max=4 --control "$sock" --append "quiet $run"
-	there_and_back
+	vm_start -k "$kernel" -d "$vm_dir/root.img" -c 1,max=4 --control "$sock" --append "quiet $run" "$@"
+	runs_on first 1
+	becomes second 4
+	becomes third 2
+	becomes fourth 4
+	vm_send $'\n'
+	ends
 }
 test_come_and_go() { come_and_go tuned; }
+test_come_and_go_mmio() { come_and_go tuned --transport mmio; }
 test_a_stock_kernel_long() { come_and_go cloud; }
+# Without ACPI nobody tells the guest: it is asked, as `status` says for as long as it likes, and goes on with
+# what it has, also when it is asked for less again.
+without_acpi() { # OPTION...
+	kernel tuned
+	socket
+	tiny_disk "$vm_dir/root.img"
+	encoded "$follows
+		all 1 first; read -r _; sleep 1; all 1 second; read -r _; all 1 third; echo '@@ warnings'; warnings"
+	vm_start -k "$kernel" -d "$vm_dir/root.img" -c 1,max=4 --control "$sock" --append "quiet acpi=off $run" "$@"
+	runs_on first 1
+	ctl cpus.set count=4 --json
+	jq -e '.target == 4' "$vm_dir/answer" >/dev/null || fail "cpus.set: $(cat "$vm_dir/answer")"
+	vm_send $'\n'
+	runs_on second 1
+	ctl status --json
+	jq -e '.cpus == 1 and .cpu == {count: 1, target: 4, max: 4}' "$vm_dir/answer" >/dev/null || fail "status: $(cat "$vm_dir/answer")"
+	ctl cpus.set count=1
+	settles 1
+	vm_send $'\n'
+	runs_on third 1
+	# Nor can it turn itself off.
+	vm_expect '^@@ end' 60 || fail "$vm_why"
+	ctl stop
+	ends
+}
+test_without_acpi() { without_acpi; }
+test_without_acpi_mmio() { without_acpi --transport mmio; }
 # With a command they come on line by themselves.
 # shellcheck disable=SC2016
 test_a_command() {
@@ -78,13 +108,9 @@ test_restored() {
 	guest "$follows
 		all 1 first; work 4; all 3 second; all 2 third; read x; all 2 again; all 4 fourth; all 1 fifth; echo '@@ warnings'; warnings"
 	vm_start -k "$kernel" -i "$initrd" -c 1,max=4 --control "$sock" --append quiet
-	vm_expect '^first 1: 0' 200 || fail "$vm_why"
-	ctl cpus.set count=3
-	vm_expect '^second 3: 0 1 2' 100 || fail "$vm_why"
-	settles 3
-	ctl cpus.set count=2
-	vm_expect '^third 2: 0 1' 100 || fail "$vm_why"
-	settles 2
+	runs_on first 1
+	becomes second 3
+	becomes third 2
 	ctl snapshot "dir=$dir/snap" stop=on
 	vm_wait 100 || fail "$vm_why"
 	vm_start --restore "$dir/snap" --control "$sock"
@@ -95,12 +121,9 @@ test_restored() {
 	done
 	settles 2
 	vm_send $'\n'
-	vm_expect '^again 2: 0 1' 100 || fail "$vm_why"
-	ctl cpus.set count=4
-	vm_expect '^fourth 4: 0 1 2 3' 100 || fail "$vm_why"
-	settles 4
+	runs_on again 2
+	becomes fourth 4
 	ctl cpus.set count=1
-	vm_expect '^fifth 1: 0' 100 || fail "$vm_why"
-	vm_wait 100 || fail "$vm_why"
-	clean_dmesg
+	runs_on fifth 1
+	ends
 }

@@ -143,19 +143,19 @@ test_grow_and_shrink() {
 	ends
 }
 
-# What has been plugged is there in a restored machine, which can give it back. Without PCI.
-test_grown_and_restored_long() {
-	local first
+# What has been plugged is there in a restored machine, which can give it back.
+grown_and_restored() { # KEYS OPTION...
+	local first keys=$1; shift
 	place
 	guest "$grows fill; whole before; read x; whole after; rm /mnt/file; total restored; read x; total shrunk; echo '@@ warnings'; warnings"
-	vm_start -k "$kernel" -i "$initrd" -m 256M,max=1G --transport mmio --control "$sock" --append quiet
+	vm_start -k "$kernel" -i "$initrd" -m 256M,max=1G "$@" --control "$sock" --append quiet
 	totals first; first=$REPLY
 	ctl memory.set size=512M
 	within 20 "the guest does not take 256 MiB" mem '.plugged == 268435456'
 	vm_send $'\n'
 	vm_expect '^whole before' 100 || fail "$vm_why"
 	put_away
-	taken_out
+	taken_out "$keys"
 	mem '.plugged == 268435456 and .requested == 268435456' || fail "restored: $(cat "$vm_dir/answer")"
 	vm_send $'\n'
 	vm_expect '^whole after' 100 || fail "$vm_why"
@@ -167,6 +167,14 @@ test_grown_and_restored_long() {
 	totals shrunk
 	[ $((REPLY - first)) -le 1 ] && [ $((first - REPLY)) -le 5 ] || fail "MemTotal is $REPLY MiB and was $first"
 	ends
+}
+# Without PCI.
+test_grown_and_restored_long() { grown_and_restored '' --transport mmio; }
+# It comes while the guest runs: the file that lies in what was plugged is whole, and what is unplugged meanwhile
+# is the host's again.
+test_grown_and_restored_lazily() {
+	grown_and_restored ,memory=lazy
+	there test -s "$dir/snap/working-set" || fail "no working set: its memory did not come while it ran"
 }
 
 # Where the driver is a module, it is packed.

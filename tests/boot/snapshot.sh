@@ -17,10 +17,10 @@ put_away() {
 	cat "$vm_dir/out" >>"$vm_dir/before"
 	cat "$vm_dir/answer" >>"$vm_dir/took"
 }
-# taken_out [KEYS]: and it goes on.
+# taken_out [KEYS [OPTION...]]: and it goes on.
 taken_out() {
 	local limit=$((SECONDS + 60))
-	vm_start --restore "$dir/snap${1-}" --control "$sock"
+	vm_start --restore "$dir/snap${1-}" --control "$sock" "${@:2}"
 	until there test -S "$sock"; do
 		[ "$SECONDS" -lt "$limit" ] || fail "it has no socket: $(cat "$vm_dir/err")"
 		sleep 0.1
@@ -261,7 +261,7 @@ stream_told() {
 # under_a_stream TIMES CUT OPTION...: put away and taken out while the stream moves, which it does again
 # each time, CUT by each or not (1, 0). One that goes on after its snapshot has all that it had.
 under_a_stream() {
-	local times=$1 cuts=$2 n; shift 2
+	local times=$1 cuts=$2 n; shift 2 # $keys: of --restore
 	: >"$vm_dir/before"
 	vm_start -k "$kernel" -i "$initrd" -m 128M -c 2 --control "$sock" --append quiet "$@"
 	vm_expect '^send: at' 200 || fail "$vm_why"
@@ -270,7 +270,7 @@ under_a_stream() {
 	says_not '^send: cut'
 	for n in $(seq "$times"); do
 		put_away
-		taken_out
+		taken_out "${keys-}" -vv
 		[ "$cuts" = 0 ] || vm_expect '^send: cut' 100 || fail "$vm_why, the ${n}th time"
 		vm_expect '^send: at' 100 || fail "$vm_why, the ${n}th time"
 	done
@@ -296,6 +296,13 @@ under_tcp() { # TIMES on|off
 }
 test_under_tcp() { under_tcp 2 off; }
 test_under_tcp_by_vhost_long() { under_tcp 4 on; }
+# The kernel's thread waits for its rings and frames to come, as the guest does.
+test_under_tcp_by_vhost_lazily() {
+	keys=,memory=lazy
+	under_tcp 2 on
+	told "frames take the kernel's way"
+	there test -s "$dir/snap/working-set" || fail "no working set: its memory did not come while it ran"
+}
 test_under_tcp_100_times_long() { under_tcp 100 off; }
 
 # Over vsock: both ends hear that it is cut, and the next one comes about.

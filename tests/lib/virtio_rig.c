@@ -75,7 +75,8 @@ static void reclaim(void *arg)
 	if (d->signals_last)
 		assert_int_equal(write(d->loan.call, &one, sizeof(one)), sizeof(one));
 	d->lent = false;
-	virtio_reclaim(&d->v, 0, d->next);
+	d->loan.next = d->next;
+	virtio_reclaim(&d->v, 0, 1, &d->loan);
 }
 
 static void echo_quiesce(void *dev, unsigned lane)
@@ -130,7 +131,7 @@ static void lend(void *arg)
 {
 	struct rig_echo *d = arg;
 
-	assert_int_equal(virtio_lend(&d->v, 0, &d->loan), 0);
+	assert_int_equal(virtio_lend(&d->v, 0, 1, &d->loan), 0);
 	d->next = d->loan.next;
 	d->lent = true;
 }
@@ -158,7 +159,7 @@ bool rig_lent_kicked(struct rig *r)
 
 unsigned rig_lent_serve(struct rig *r)
 {
-	const struct virtio_loan *l = &r->echo.loan;
+	const struct vhost_ring *l = &r->echo.loan;
 	const uint16_t *avail = l->avail;
 	uint16_t *used = l->used;
 	uint32_t *elems = (uint32_t *)l->used + 1;

@@ -15,6 +15,7 @@
 #ifndef TESTS_LIB_VIRTIO_RIG_H
 #define TESTS_LIB_VIRTIO_RIG_H
 
+#include "devices/backend/vhost.h"
 #include "devices/virtio/virtio.h"
 #include "tests/lib/fake_irq.h"
 #include "tests/lib/virtq_driver.h"
@@ -53,7 +54,7 @@ struct rig_echo {
 
 	/* Queue 0 is lent to the test, which has taken and used all before avail entry `next`. */
 	_Atomic bool lent;
-	struct virtio_loan loan;
+	struct vhost_ring loan;
 	_Atomic uint16_t next;
 	bool signals_last; /* it signals once more, when it is too late for the loop to hear it */
 };

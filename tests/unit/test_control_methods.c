@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -129,16 +130,40 @@ int machine_nmi(struct machine *m)
 	strcpy(did, "nmi");
 	return fault;
 }
+static int fault_of_snapshot;
+static bool stands;
+
+bool machine_paused(const struct machine *m)
+{
+	return stands;
+}
 int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 		     struct snapshot_told *told, struct err *e)
 {
-	snprintf(did + strlen(did), sizeof(did) - strlen(did), "snapshot %s", wish->path);
+	struct stat st;
+
+	snprintf(did + strlen(did), sizeof(did) - strlen(did), "snapshot %s%s", wish->path,
+		 wish->at < 0 || fstat(wish->at, &st) ? "" : " at");
 	if (wish->base)
-		snprintf(did + strlen(did), sizeof(did) - strlen(did), " since %s", wish->base);
+		snprintf(did + strlen(did), sizeof(did) - strlen(did), " since %s%s", wish->base,
+			 wish->base_at < 0 || fstat(wish->base_at, &st) ? "" : " at");
 	if (wish->track)
 		strcat(did, " track");
 	*told = (struct snapshot_told){.paused_ns = 2500000, .bytes = 4096};
+	if (fault_of_snapshot)
+		return err_host(e, fault_of_snapshot, "no room");
 	return fault ? err_host(e, fault, "no room") : 0;
+}
+static snapshot_done_fn *done;
+static void *done_ctx;
+
+int machine_snapshot_begin(struct machine *m, const struct snapshot_wish *wish,
+			   snapshot_done_fn *fn, void *ctx, struct err *e)
+{
+	snprintf(did, sizeof(did), "begin %s", wish->path);
+	done = fn;
+	done_ctx = ctx;
+	return fault ? err_host(e, fault, "busy") : 0;
 }
 json_t *machine_status(const struct machine *m)
 {
@@ -256,6 +281,26 @@ static void buttons(void **state)
 	fault = 0;
 }
 
+/* By descriptors, which are closed afterwards. */
+static void handed_over(void)
+{
+	int above = open("/", O_RDONLY | O_DIRECTORY), base = dup(above);
+	json_t *params = json_pack("{s:{s:i, s:s}, s:{s:i, s:s}}", "dir", "at", 1, "name", "s",
+				   "base", "at", 0, "name", "b");
+
+	call.fds = (struct rpc_fds){2, {base, above}};
+	json_decref(ask("snapshot", json_incref(params)));
+	assert_string_equal(did, "snapshot s at since b at");
+	assert_true(call.fds.fd[0] == -1 && call.fds.fd[1] == -1);
+	assert_true(close(above) && close(base));
+	/* One descriptor for both is none for one of them. */
+	call.fds = (struct rpc_fds){1, {dup(2)}};
+	json_object_set_new(params, "dir", json_pack("{s:i, s:s}", "at", 0, "name", "s"));
+	fails("snapshot", params, RPC_INVALID_PARAMS);
+	assert_true(call.fds.fd[0] >= 0);
+	rpc_close_fds(&call.fds);
+}
+
 static void snapshots(void **state)
 {
 	json_t *answer = ask("snapshot", json_pack("{s:s}", "dir", "/s"));
@@ -272,12 +317,73 @@ static void snapshots(void **state)
 		     json_pack("{s:s, s:s, s:b}", "dir", "/s", "base", "/b", "track", 1));
 	assert_string_equal(did, "snapshot /s since /b track");
 	json_decref(answer);
+	handed_over();
 	fails("snapshot", json_pack("{s:s}", "dir", "s"), RPC_INVALID_PARAMS);
+	fails("snapshot", json_pack("{s:i}", "dir", 0), RPC_INVALID_PARAMS);
+	fails("snapshot", json_pack("{s:{s:s}}", "dir", "name", "s"), RPC_INVALID_PARAMS);
+	fails("snapshot", json_pack("{s:{s:i, s:s}}", "dir", "at", 0, "name", "s"),
+	      RPC_INVALID_PARAMS);
 	fails("snapshot", NULL, RPC_INVALID_PARAMS);
 	assert_string_equal(did, "");
 	fault = -ENOSPC;
 	fails("snapshot", json_pack("{s:s}", "dir", "/s"), RPC_FAILED);
 	fault = 0;
+	/* The last one was none: it goes on as it was. */
+	fault_of_snapshot = -ENOSPC;
+	fails("snapshot", json_pack("{s:s, s:b}", "dir", "/s", "stop", 1), RPC_FAILED);
+	assert_string_equal(did, "resume");
+	stands = true;
+	fails("snapshot", json_pack("{s:s, s:b}", "dir", "/s", "stop", 1), RPC_FAILED);
+	assert_string_equal(did, "pausesnapshot /s");
+	stands = false;
+	fault_of_snapshot = 0;
+}
+
+static json_t *late_result;
+static struct err late_error;
+
+static void hear(void *ctx, json_t *result, const struct err *e)
+{
+	late_result = result;
+	late_error = *e;
+}
+
+/* Where somebody waits: the answer comes when it is written, but of the last one, at once. */
+static void a_snapshot_that_is_told_later(void **state)
+{
+	const struct control_late late = {hear, NULL};
+	const struct snapshot_told told = {.paused_ns = 2500000, .bytes = 4096};
+	json_t *request = json_pack("{s:s, s:i, s:s, s:{s:s}}", "jsonrpc", "2.0", "id", 9, "method",
+				    "snapshot", "params", "dir", "/s");
+	char *line = json_dumps(request, JSON_COMPACT), *answer;
+	struct err e = {0};
+	json_t *id;
+
+	fault = 0;
+	call.late = &late;
+	assert_int_equal(rpc_request(&control_methods, &call, line, strlen(line), 0, &answer, &id),
+			 0);
+	assert_null(answer);
+	assert_int_equal(json_integer_value(id), 9);
+	assert_string_equal(did, "begin /s");
+	assert_null(late_result);
+	done(done_ctx, &told, &e);
+	assert_true(json_real_value(json_object_get(late_result, "paused_ms")) == 2.5);
+	assert_int_equal(json_integer_value(json_object_get(late_result, "bytes")), 4096);
+	json_decref(late_result);
+	err_host(&e, -ENOSPC, "no room");
+	done(done_ctx, &told, &e);
+	assert_null(late_result);
+	assert_string_equal(late_error.text, "no room");
+	json_decref(ask("snapshot", json_pack("{s:s, s:b}", "dir", "/s", "stop", 1)));
+	assert_string_equal(did, "stop");
+	fault = -EBUSY;
+	fails("snapshot", json_pack("{s:s}", "dir", "/s"), RPC_FAILED);
+	fault = 0;
+	call.late = NULL;
+	json_decref(request);
+	json_decref(id);
+	free(line);
 }
 
 static void limits(void **state)
@@ -437,11 +543,24 @@ static const char *type_of(enum rpc_kind kind)
 {
 	static const char *const types[] = {
 		[RPC_STRING] = "string", [RPC_INTEGER] = "integer", [RPC_BOOLEAN] = "boolean",
-		[RPC_PATH] = "string",   [RPC_SIZE] = "integer",    [RPC_FD] = "integer",
+		[RPC_PLACE] = "object",  [RPC_SIZE] = "integer",    [RPC_FD] = "integer",
 		[RPC_LIST] = "array",
 	};
 
 	return types[kind];
+}
+
+/* A place is a path as well; gives what it is with a descriptor. */
+static const json_t *either_way(const json_t *schema)
+{
+	const json_t *ways = json_object_get(schema, "oneOf"), *object = json_array_get(ways, 1);
+	const json_t *at = json_object_get(json_object_get(object, "properties"), "at");
+
+	assert_int_equal(json_array_size(ways), 2);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(ways, 0), "pattern")),
+			    "^/");
+	assert_true(json_is_true(json_object_get(at, "x-descriptor")));
+	return object;
 }
 
 static void same_params(const struct rpc_method *m, const json_t *params)
@@ -457,6 +576,8 @@ static void same_params(const struct rpc_method *m, const json_t *params)
 
 		assert_string_equal(json_string_value(json_object_get(p, "name")),
 				    m->params[i].name);
+		if (m->params[i].kind == RPC_PLACE)
+			schema = either_way(schema);
 		assert_string_equal(json_string_value(json_object_get(schema, "type")),
 				    type_of(m->params[i].kind));
 		assert_int_equal(json_is_true(json_object_get(p, "x-descriptor")),
@@ -488,10 +609,15 @@ static void the_document(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(buttons),      cmocka_unit_test(snapshots),
-		cmocka_unit_test(limits),       cmocka_unit_test(questions),
-		cmocka_unit_test(a_disk),       cmocka_unit_test(the_log),
-		cmocka_unit_test(the_document), cmocka_unit_test(added),
+		cmocka_unit_test(buttons),
+		cmocka_unit_test(snapshots),
+		cmocka_unit_test(a_snapshot_that_is_told_later),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(questions),
+		cmocka_unit_test(a_disk),
+		cmocka_unit_test(the_log),
+		cmocka_unit_test(the_document),
+		cmocka_unit_test(added),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

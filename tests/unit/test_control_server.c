@@ -76,12 +76,22 @@ static json_t *on_leave(void *ctx, const json_t *params, struct err *e)
 	return json_true();
 }
 
+static const struct control_late *late;
+
+static json_t *on_wait(void *ctx, const json_t *params, struct err *e)
+{
+	late = ((struct control_call *)ctx)->late;
+	e->code = RPC_LATER;
+	return NULL;
+}
+
 static const struct rpc_method methods[] = {
 	{"file", {{"file", RPC_FD, false}}, on_file},
 	{"leave", {{"file", RPC_FD, true}}, on_leave},
 	{"which", {{0}}, on_which},
 	{"large", {{0}}, on_large},
 	{"events", {{0}}, on_events},
+	{"wait", {{0}}, on_wait},
 };
 const struct rpc_table control_methods = {ARRAY_LEN(methods), methods};
 
@@ -300,6 +310,73 @@ static void another_machine(void **state)
 	begin_machine(1);
 	turn();
 	says("{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":1}\n");
+}
+
+/* Its answer comes before that of the next line, and events meanwhile. */
+static void an_answer_that_comes_late(void **state)
+{
+	struct err e = {0};
+
+	ask("events");
+	says("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":true}\n");
+	send_text("{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"wait\"}\n"
+		  "{\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"which\"}\n");
+	told(told_ctx, "{\"event\":\"a\"}");
+	turn();
+	says("{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"event\":\"a\"}}\n");
+	ask("which");
+	assert_int_equal(calls, 0);
+	late->tell(late->ctx, json_true(), &e);
+	turn();
+	says("{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":true}\n"
+	     "{\"jsonrpc\":\"2.0\",\"id\":8,\"result\":0}\n"
+	     "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":0}\n");
+	ask("wait");
+	err_host(&e, -ENOSPC, "no room");
+	late->tell(late->ctx, NULL, &e);
+	turn();
+	says("{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32000,\"message\":\"no "
+	     "room\"}}\n");
+}
+
+/* One that has sent all is told, also when the machine has ended; one that is gone is not, and
+ * nobody else in its place. */
+static void whom_a_late_answer_finds(void **state)
+{
+	struct err e = {0};
+
+	send_text("{\"jsonrpc\":\"2.0\",\"method\":\"wait\"}\n");
+	late->tell(late->ctx, json_true(), &e);
+	turn();
+	says("");
+	ask("wait");
+	shutdown(client, SHUT_WR);
+	turn();
+	end_machine();
+	late->tell(late->ctx, json_true(), &e);
+	char answer[100] = {0};
+
+	assert_true(read(client, answer, sizeof(answer) - 1) > 0);
+	assert_string_equal(answer, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":true}\n");
+	late->tell(late->ctx, json_true(), &e);
+	assert_true(read(client, answer, sizeof(answer)) < 0);
+	begin_machine(1);
+	turn();
+	assert_int_equal(read(client, answer, sizeof(answer)), 0);
+}
+
+static void one_that_waits_and_goes(void **state)
+{
+	struct err e = {0};
+	unsigned before = open_files();
+
+	ask("wait");
+	close(client);
+	client = -1;
+	turn();
+	late->tell(late->ctx, json_true(), &e);
+	turn();
+	assert_int_equal(open_files(), before - 2);
 }
 
 static void an_event(void **state)
@@ -584,6 +661,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_line_in_pieces, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_that_does_not_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(another_machine, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_answer_that_comes_late, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(whom_a_late_answer_finds, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_waits_and_goes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_event, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(events_that_nobody_reads, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(events_of_other_threads, set_up, tear_down),

@@ -50,12 +50,13 @@ static const struct rpc_method methods[] = {
 	 echo},
 	{"named", {{"name", RPC_STRING, true}}, echo},
 	{"files", {{"a", RPC_FD, true}, {"b", RPC_FD, false}}, echo},
+	{"place", {{"d", RPC_PLACE, true}}, echo},
 	{"refuse", {{0}}, refuse},
 	{"fail", {{0}}, fail_at},
 	{"wait", {{0}}, wait_for_it},
 	{"list", {{"l", RPC_LIST, true}}, echo},
 };
-static const struct rpc_table table = {7, methods};
+static const struct rpc_table table = {sizeof(methods) / sizeof(*methods), methods};
 
 static int seen;
 static unsigned n_fds; /* that come with each line */
@@ -205,6 +206,55 @@ static void methods_and_params(void **state)
 	assert_int_equal(calls, 0);
 }
 
+/* As a parameter: a path, or a name in what a descriptor is of. */
+static void places(void **state)
+{
+	static const char *const wrong[] = {
+		"''",
+		"'d'",
+		"0",
+		"{}",
+		"['/d']",
+		"{'at':0}",
+		"{'name':'d'}",
+		"{'at':'0','name':'d'}",
+		"{'at':0,'name':1}",
+		"{'at':0,'name':'d','more':1}",
+	};
+	char line[200];
+
+	n_fds = 0;
+	answers("{'jsonrpc':'2.0','id':1,'method':'place','params':{'d':'/d'}}",
+		"{'jsonrpc':'2.0','id':1,'result':{'d':'/d'}}");
+	refused("{'jsonrpc':'2.0','id':1,'method':'place','params':{'d':{'at':0,'name':'d'}}}",
+		RPC_INVALID_PARAMS, "1", "d: descriptor 0 of 0");
+	n_fds = 1;
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		snprintf(line, sizeof(line),
+			 "{'jsonrpc':'2.0','id':1,'method':'place','params':{'d':%s}}", wrong[i]);
+		refused(line, RPC_INVALID_PARAMS, "1", "place: d has to be an absolute path, or");
+	}
+	refused("{'jsonrpc':'2.0','id':1,'method':'place','params':{'d':'/d'}}", RPC_INVALID_PARAMS,
+		"1", "place: 1 descriptors came with the line, it names 0");
+	answers("{'jsonrpc':'2.0','id':1,'method':'place','params':{'d':{'at':0,'name':'d'}}}",
+		"{'jsonrpc':'2.0','id':1,'result':{'d':{'at':0,'name':'d'}}}");
+	n_fds = 0;
+
+	struct rpc_fds fds = {1, {dup(2)}};
+	json_t *params = json_pack("{s:{s:i, s:s}, s:s}", "d", "at", 0, "name", "x", "p", "/p");
+	int sent = fds.fd[0], at;
+
+	assert_string_equal(rpc_take_place(&fds, params, "p", &at), "/p");
+	assert_int_equal(at, -1);
+	assert_null(rpc_take_place(&fds, params, "q", &at));
+	assert_int_equal(at, -1);
+	assert_string_equal(rpc_take_place(&fds, params, "d", &at), "x");
+	assert_int_equal(at, sent);
+	assert_int_equal(fds.fd[0], -1);
+	close(at);
+	json_decref(params);
+}
+
 static void descriptors(void **state)
 {
 	static const char *const wrong[] = {"-1", "1", "4", "4294967296", "-9223372036854775808"};
@@ -317,6 +367,7 @@ int main(void)
 		cmocka_unit_test(bytes_and_depth),
 		cmocka_unit_test(what_is_no_request),
 		cmocka_unit_test(methods_and_params),
+		cmocka_unit_test(places),
 		cmocka_unit_test(descriptors),
 		cmocka_unit_test(a_methods_own_refusal),
 		cmocka_unit_test(an_answer_that_comes_later),

@@ -99,16 +99,6 @@ static int find_method(struct words *w, const char *name, struct err *e)
 	return err_usage(e, -EINVAL, "ctl %.80s: unknown method; see minivmm ctl --help", name);
 }
 
-/* A path means the same to the machine, whose current directory is another. */
-static json_t *absolute(const char *path)
-{
-	char *cwd = *path == '/' ? strdup("") : getcwd(NULL, 0);
-	json_t *s = cwd ? json_sprintf("%s%s%s", cwd, *cwd ? "/" : "", path) : NULL;
-
-	free(cwd);
-	return s;
-}
-
 enum { OPEN_FLAGS = O_CLOEXEC | O_NOCTTY | O_NONBLOCK };
 
 /* For writing as well, if it can be. */
@@ -153,6 +143,47 @@ static json_t *open_file(struct words *w, const struct rpc_param *p, const char 
 	return json_integer(w->files.n++);
 }
 
+static int open_above(const char *path, size_t len)
+{
+	char *above = len ? strndup(path, len) : strdup(".");
+	int fd = above ? open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	free(above);
+	return fd;
+}
+
+/* Where a directory is or is to be: the one above it, and its name there. The machine follows no
+ * link; the way to one that is there, we do. */
+static json_t *open_place(struct words *w, const struct rpc_param *p, const char *text,
+			  struct err *e)
+{
+	char *path = strcmp(p->name, "base") != 0 ? strdup(text) : realpath(text, NULL);
+	size_t len = path ? strlen(path) : 0;
+
+	while (len > 1 && path[len - 1] == '/')
+		path[--len] = '\0';
+	const char *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
+	json_t *place = NULL;
+
+	if (path && (!*name || !strcmp(name, ".") || !strcmp(name, ".."))) {
+		err_usage(e, -EINVAL, "ctl %s=%.200s: not a name for a directory", p->name, text);
+		free(path);
+		return NULL;
+	}
+	int fd = path ? open_above(path, (size_t)(name - path)) : -1;
+
+	if (fd < 0) {
+		err_host(e, -errno, "ctl %s=%.200s: %s", p->name, text, strerror(errno));
+	} else {
+		w->files.fd[w->files.n] = fd;
+		place = json_pack("{s:i, s:s}", "at", (int)w->files.n++, "name", name);
+		if (!place)
+			err_usage(e, -EILSEQ, "ctl %s: is not UTF-8", p->name);
+	}
+	free(path);
+	return place;
+}
+
 /* A word as the method's table wants it; NULL with *e filled. */
 static json_t *value_of(struct words *w, const struct rpc_param *p, const char *text, struct err *e)
 {
@@ -161,9 +192,10 @@ static json_t *value_of(struct words *w, const struct rpc_param *p, const char *
 	long long n;
 
 	switch (p->kind) {
-	case RPC_PATH:
+	case RPC_PLACE:
+		return open_place(w, p, text, e);
 	case RPC_STRING: {
-		json_t *s = p->kind == RPC_PATH ? absolute(text) : json_string(text);
+		json_t *s = json_string(text);
 
 		if (!s)
 			err_usage(e, -EILSEQ, "ctl %s: is not UTF-8", p->name);

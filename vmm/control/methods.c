@@ -92,15 +92,52 @@ static json_t *on_nmi(void *ctx, const json_t *params, struct err *e)
 	return nothing();
 }
 
+static json_t *took(const struct snapshot_told *told)
+{
+	return json_pack("{s:f, s:I}", "paused_ms", (double)told->paused_ns / 1e6, "bytes",
+			 (json_int_t)told->bytes);
+}
+
+static void on_written(void *ctx, const struct snapshot_told *told, const struct err *e)
+{
+	const struct control_late *late = ctx;
+
+	late->tell(late->ctx, e->kind ? NULL : took(told), e);
+}
+
+/* What comes after the snapshot would be lost, and what is on the disks by then would not fit it:
+ * so the machine stands until it ends. */
+static json_t *last_snapshot(struct machine *m, const struct snapshot_wish *wish, struct err *e)
+{
+	bool stood = machine_paused(m);
+	struct snapshot_told told;
+
+	if (machine_pause(m, e))
+		return NULL;
+	if (!machine_snapshot(m, wish, &told, e)) {
+		machine_stop(m);
+		return took(&told);
+	}
+	if (!stood)
+		machine_resume(m);
+	return NULL;
+}
+
 static json_t *on_snapshot(void *ctx, const json_t *params, struct err *e)
 {
+	struct control_call *call = ctx;
+	struct rpc_fds *fds = &call->fds;
+	_cleanup_fd_ int at = -1, base_at = -1;
+	const char *path = rpc_take_place(fds, params, "dir", &at);
+	const char *base = rpc_take_place(fds, params, "base", &base_at);
 	const struct snapshot_wish wish = {
-		.path = json_string_value(json_object_get(params, "dir")),
-		.base = json_string_value(json_object_get(params, "base")),
+		.path = path,
+		.at = at,
+		.base = base,
+		.base_at = base_at,
 		.track = json_is_true(json_object_get(params, "track")),
 		.pack = json_object_get(params, "compress"),
 	};
-	bool stop = json_is_true(json_object_get(params, "stop"));
 	const char *how = json_string_value(json_object_get(params, "compress"));
 	struct snapshot_told told;
 
@@ -109,16 +146,13 @@ static json_t *on_snapshot(void *ctx, const json_t *params, struct err *e)
 		return NULL;
 	}
 
-	/* What comes after the snapshot would be lost, and what is on the disks by then
-	 * would not fit it. */
-	if (stop && machine_pause(of(ctx), e))
-		return NULL;
-	if (machine_snapshot(of(ctx), &wish, &told, e))
-		return NULL;
-	if (stop)
-		machine_stop(of(ctx));
-	return json_pack("{s:f, s:I}", "paused_ms", (double)told.paused_ns / 1e6, "bytes",
-			 (json_int_t)told.bytes);
+	if (json_is_true(json_object_get(params, "stop")))
+		return last_snapshot(call->machine, &wish, e);
+	if (!call->late)
+		return machine_snapshot(call->machine, &wish, &told, e) ? NULL : took(&told);
+	if (!machine_snapshot_begin(call->machine, &wish, on_written, (void *)call->late, e))
+		e->code = RPC_LATER;
+	return NULL;
 }
 
 static json_t *on_net_link(void *ctx, const json_t *params, struct err *e)
@@ -302,8 +336,8 @@ static const struct rpc_method methods[] = {
 	{"stop", {{0}}, on_stop},
 	{"nmi", {{0}}, on_nmi},
 	{"snapshot",
-	 {{"dir", RPC_PATH, true},
-	  {"base", RPC_PATH, false},
+	 {{"dir", RPC_PLACE, true},
+	  {"base", RPC_PLACE, false},
 	  {"track", RPC_BOOLEAN, false},
 	  {"compress", RPC_STRING, false},
 	  {"stop", RPC_BOOLEAN, false}},

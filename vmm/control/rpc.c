@@ -58,13 +58,21 @@ static bool is_strings(const json_t *list)
 	return json_is_array(list);
 }
 
+static bool is_place(const json_t *value)
+{
+	if (json_is_string(value))
+		return *json_string_value(value) == '/';
+	return json_object_size(value) == 2 && json_is_integer(json_object_get(value, "at")) &&
+	       json_is_string(json_object_get(value, "name"));
+}
+
 static bool is_of(const json_t *value, enum rpc_kind kind)
 {
 	switch (kind) {
 	case RPC_STRING:
 		return json_is_string(value);
-	case RPC_PATH:
-		return json_is_string(value) && *json_string_value(value) == '/';
+	case RPC_PLACE:
+		return is_place(value);
 	case RPC_INTEGER:
 	case RPC_SIZE:
 	case RPC_FD:
@@ -80,9 +88,12 @@ static bool is_of(const json_t *value, enum rpc_kind kind)
 static bool check_params(const struct rpc_method *m, json_t *params, struct fault *f)
 {
 	static const char *const kinds[] = {
-		[RPC_STRING] = "a string",          [RPC_INTEGER] = "an integer",
-		[RPC_SIZE] = "an integer",          [RPC_BOOLEAN] = "true or false",
-		[RPC_PATH] = "an absolute path",    [RPC_FD] = "the number of a descriptor",
+		[RPC_STRING] = "a string",
+		[RPC_INTEGER] = "an integer",
+		[RPC_SIZE] = "an integer",
+		[RPC_BOOLEAN] = "true or false",
+		[RPC_PLACE] = "an absolute path, or a descriptor's number as at and a name",
+		[RPC_FD] = "the number of a descriptor",
 		[RPC_LIST] = "an array of strings",
 	};
 	const char *name;
@@ -106,6 +117,12 @@ static bool check_params(const struct rpc_method *m, json_t *params, struct faul
 	return true;
 }
 
+/* The number of a descriptor within a value of any kind; NULL: there is none. */
+static const json_t *fd_in(const json_t *value, enum rpc_kind kind)
+{
+	return kind == RPC_FD ? value : kind == RPC_PLACE ? json_object_get(value, "at") : NULL;
+}
+
 /* Is each descriptor that came named, and once? What is not was meant for something else. */
 static bool check_fds(const struct rpc_method *m, const json_t *params, unsigned n_fds,
 		      struct fault *f)
@@ -113,10 +130,11 @@ static bool check_fds(const struct rpc_method *m, const json_t *params, unsigned
 	unsigned named = 0, n = 0;
 
 	for (unsigned i = 0; i < RPC_PARAMS_MAX && m->params[i].name; i++) {
-		const json_t *value = json_object_get(params, m->params[i].name);
+		const json_t *value =
+			fd_in(json_object_get(params, m->params[i].name), m->params[i].kind);
 		json_int_t which = json_integer_value(value);
 
-		if (m->params[i].kind != RPC_FD || !value)
+		if (!value)
 			continue;
 		if (which < 0 || which >= n_fds)
 			return fail(f, RPC_INVALID_PARAMS,
@@ -283,6 +301,14 @@ int rpc_take_fd(struct rpc_fds *fds, const json_t *params, const char *name)
 	const json_t *value = json_object_get(params, name);
 
 	return value ? fd_take(&fds->fd[json_integer_value(value)]) : -1;
+}
+
+const char *rpc_take_place(struct rpc_fds *fds, const json_t *params, const char *name, int *at)
+{
+	const json_t *value = json_object_get(params, name);
+
+	*at = rpc_take_fd(fds, value, "at");
+	return json_string_value(*at < 0 ? value : json_object_get(value, "name"));
 }
 
 void rpc_close_fds(struct rpc_fds *fds)

@@ -15,9 +15,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A size is an integer, which people may write as 10M; a path is absolute. An RPC_FD is a
- * descriptor that came beside the line: which of them, from 0. An RPC_LIST is of strings. */
-enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_SIZE, RPC_BOOLEAN, RPC_PATH, RPC_FD, RPC_LIST };
+/* A size is an integer, which people may write as 10M. An RPC_FD is a descriptor that came beside
+ * the line: which of them, from 0. An RPC_PLACE is a directory: an absolute path, or
+ * {"at": which descriptor, "name": a name in it}. An RPC_LIST is of strings. */
+enum rpc_kind { RPC_STRING, RPC_INTEGER, RPC_SIZE, RPC_BOOLEAN, RPC_PLACE, RPC_FD, RPC_LIST };
 
 struct rpc_param {
 	const char *name;
@@ -55,7 +56,7 @@ enum {
 };
 
 /* What came beside a line; -1: taken. */
-enum { RPC_FDS_MAX = RPC_PARAMS_MAX };
+enum { RPC_FDS_MAX = 4 };
 struct rpc_fds {
 	unsigned n;
 	int fd[RPC_FDS_MAX];
@@ -80,6 +81,9 @@ char *rpc_notification(const char *method, json_t *params);
 /* For a method: the descriptor that the parameter `name` says, the caller's from here; -1 if it is
  * not among `params`. */
 int rpc_take_fd(struct rpc_fds *fds, const json_t *params, const char *name);
+/* Likewise a place: its path and -1 in *at, or the name and the descriptor, which is the caller's
+ * from here. NULL and -1 if it is not among `params`. */
+const char *rpc_take_place(struct rpc_fds *fds, const json_t *params, const char *name, int *at);
 /* Close what nobody took. */
 void rpc_close_fds(struct rpc_fds *fds);
 

@@ -27,6 +27,7 @@ struct client {
 	struct control *control;
 	struct peer peer; /* its descriptor is -1: nobody */
 	struct loop_fd *watch;
+	json_t *waits;    /* owned: the id of what it is answered later; NULL: nothing */
 	bool listens;     /* to events, */
 	unsigned dropped; /* of which so many did not fit */
 };
@@ -36,6 +37,7 @@ struct control {
 	int mark;     /* -1: none */
 	int listener; /* -1: there is one client, and it is here */
 	struct machine_watcher watcher;
+	struct control_late late;
 	struct machine *machine; /* NULL: between two */
 	struct loop *loop;       /* the same */
 	pthread_mutex_t lock;    /* of `waiting`, and of `loop` for other threads */
@@ -63,6 +65,7 @@ static void leave(struct client *c)
 	if (c->listens)
 		count_listener(c->control, -1);
 	loop_fd_del(c->watch);
+	json_decref(c->waits);
 	peer_close(&c->peer);
 	*c = (struct client){.control = c->control, .peer = {.fd = -1}};
 }
@@ -80,14 +83,14 @@ static bool send_out(struct client *c)
 /* The first line of what came, if one is whole: gives whether there was something to do. */
 static bool carry_out(struct client *c)
 {
-	struct control_call call = {.machine = c->control->machine};
+	struct control_call call = {.machine = c->control->machine, .late = &c->control->late};
 	char *answer = NULL;
 	size_t len = 0;
 	enum peer_line came = peer_line(&c->peer, &len, &call.fds);
 
 	if (came != PEER_LINE)
 		return came == PEER_REFUSED;
-	if (rpc_answer(&control_methods, &call, c->peer.in, len, call.fds.n, &answer))
+	if (rpc_request(&control_methods, &call, c->peer.in, len, call.fds.n, &answer, &c->waits))
 		c->peer.last = true; /* there is no memory to tell it with */
 	rpc_close_fds(&call.fds);
 	if (call.listens && !c->listens)
@@ -101,28 +104,50 @@ static bool carry_out(struct client *c)
 /* What it is watched for. */
 static int wish(const struct client *c)
 {
-	return c->peer.out ? LOOP_WRITE : c->peer.last ? 0 : LOOP_READ;
+	return c->peer.out ? LOOP_WRITE : c->peer.last || c->waits ? 0 : LOOP_READ;
 }
 
-/* One turn: answers go before the next line is carried out, and between two machines nothing
- * is. */
+/* One turn: answers go before the next line is carried out, be they late, and between two machines
+ * nothing is. */
 static void serve(struct client *c)
 {
-	while (send_out(c) && c->control->machine && !c->peer.last && carry_out(c))
+	while (send_out(c) && c->control->machine && !c->peer.last && !c->waits && carry_out(c))
 		;
 	if (c->peer.fd < 0)
 		return;
-	if (c->peer.last && !c->peer.out && !c->listens)
+	if (c->peer.last && !c->peer.out && !c->listens && !c->waits)
 		leave(c);
 	if (c->watch)
 		loop_fd_set(c->watch, wish(c));
+}
+
+/* To who waits for it, if they still do. Takes `result` over. */
+static void tell_late(void *ctx, json_t *result, const struct err *e)
+{
+	struct control *s = ctx;
+	struct client *c = s->clients;
+
+	while (c < s->clients + CONTROL_CLIENTS_MAX && !c->waits)
+		c++;
+	if (c == s->clients + CONTROL_CLIENTS_MAX) {
+		json_decref(result);
+		return;
+	}
+	char *line = rpc_late_answer(c->waits, result, e);
+
+	json_decref(c->waits);
+	c->waits = NULL;
+	if (!line)
+		c->peer.last = true; /* there is no memory to tell it with */
+	peer_put(&c->peer, line);
+	serve(c);
 }
 
 static void on_client(void *ctx, int events)
 {
 	struct client *c = ctx;
 
-	if (!c->peer.out && !c->peer.last)
+	if (!c->peer.out && !c->peer.last && !c->waits)
 		peer_receive(&c->peer);
 	/* A line without its newline at the end is none. */
 	serve(c);
@@ -397,6 +422,7 @@ int control_open(struct control **out, const struct vm_config *c, struct events 
 	s->listener = -1;
 	s->mark = -1;
 	s->watcher = (struct machine_watcher){begins, NULL, ends, s};
+	s->late = (struct control_late){tell_late, s};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		s->clients[i] = (struct client){.control = s, .peer = {.fd = -1}};
 	int ret = c->control.path ? make_socket(s, c->control.path, e)

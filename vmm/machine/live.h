@@ -34,9 +34,11 @@ int machine_nmi(struct machine *m);
 
 /* How a snapshot is wanted. */
 struct snapshot_wish {
-	const char *path; /* of its directory */
+	const char *path; /* of its directory; */
+	int at;           /* a name in this one, the caller's; -1: the path as it is */
 	const char *base; /* that of the last one with `track`: only what has changed since is taken
 			   * while the machine stands. NULL: all */
+	int base_at;      /* likewise */
 	bool track; /* note what changes from here on, for one with this as `base`; with a base it
 		     * goes on. The guest is slower for it: each page's first store is an exit */
 	bool pack;  /* compress its RAM, when the machine has gone on. Neither with a base nor
@@ -53,6 +55,12 @@ struct snapshot_told {
  * a negative errno with *e filled and nothing left behind. */
 int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 		     struct snapshot_told *told, struct err *e);
+/* The same, but with 0 the machine has gone on and the rest of it is done by a thread; `done` is
+ * called with what came of it, by the main loop or at the machine's end, which waits for it. *told
+ * counts if e->kind is 0. Until then another one is refused with -EBUSY. */
+typedef void snapshot_done_fn(void *ctx, const struct snapshot_told *told, const struct err *e);
+int machine_snapshot_begin(struct machine *m, const struct snapshot_wish *wish,
+			   snapshot_done_fn *done, void *ctx, struct err *e);
 
 /* Plug the cable of the network called `id` in, or pull it. -ENOENT or, for a network that is gone,
  * -EPIPE, with *e filled. */

@@ -172,6 +172,7 @@ struct machine {
 	struct lazy *lazy;           /* that still fills it, or has; NULL: it is filled */
 	uint64_t initrd, initrd_len; /* where it lies in RAM */
 	struct tracking tracking;
+	struct writing *writing; /* a snapshot that is left to its thread; NULL: none is */
 	struct irqchip irqchip;
 	struct exit_env exits;
 	struct coalesced coalesced;

@@ -292,6 +292,7 @@ int machine_run(struct machine *m, const struct machine_watcher *w, struct machi
 	if (w)
 		w->ends(w->ctx);
 	vcpus_quit(&m->vcpus);
+	machine_snapshot_end(m);
 	judge_by_console(m);
 	if (m->end.reason == STOP_PANIC)
 		events_panic(m->events, m->end.detail);

@@ -3,8 +3,11 @@
  * A machine to a directory; restore.c is the way back.
  *
  * While it is written the machine stands still: its devices have nothing in flight, what its disks
- * took is on the host's disk, and registers, device state and RAM are of one moment. The files are
- * synced only when it runs again.
+ * took is on the host's disk, and registers, device state and RAM are of one moment. What is left
+ *to do then, sums, compression, syncing, is for a thread of its own, unless somebody waits for it:
+ *
+ *	main loop: begin, stand, go on ----------------------------- end, tell
+ *	thread:                       \-- sums, syncs, the place --/
  */
 #include "vmm/machine/snapshot.h"
 
@@ -12,6 +15,7 @@
 #include "vmm/arch/x86_64/regs_state.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
+#include "vmm/base/thread.h"
 #include "vmm/config/write.h"
 #include "vmm/core/clock.h"
 #include "vmm/machine/live.h"
@@ -24,21 +28,35 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { STACK_BYTES = 256 << 10 };
+
 /* A snapshot that is being written. */
 struct writing {
-	const struct snapshot_wish *wish;
+	const struct snapshot_wish *wish; /* until the machine goes on */
 	struct snapshot_dir dir;
+	char *path;          /* owned: where it is to be, for the log */
 	int memory, state;   /* its files, */
 	int packed;          /* and what takes the place of `memory`; -1: nothing */
 	uint64_t config_sum; /* of the others */
+	uint64_t ram_len;    /* in bytes */
 	bool tracked;        /* m->tracking knows what was written until the machine stood */
 	struct state_writer w;
+	struct snapshot_told told;
+	uint64_t sum; /* of the state */
+
+	/* Of one that has a thread. */
+	struct machine *m;
+	pthread_t thread;
+	snapshot_done_fn *done;
+	void *ctx;
+	struct err e; /* what the thread has come to */
 };
 
 static void put_machine(const struct machine *m, uint64_t config_sum, uint64_t kvmclock_ns,
@@ -93,15 +111,15 @@ static int memory_error(const struct writing *s, int ret, struct err *e)
 
 /* The file's sums, which are read back, and what is to take its place: the machine need not stand
  * for that. */
-static int put_ram_index(const struct machine *m, struct writing *s, struct err *e)
+static int put_ram_index(struct writing *s, struct err *e)
 {
-	uint64_t len = guest_mem_size(&m->ram);
+	bool pack = s->packed >= 0;
 	struct ram_index x;
-	int ret = ram_index_init(&x, len, s->wish->pack);
+	int ret = ram_index_init(&x, s->ram_len, pack);
 
 	if (!ret)
-		ret = s->wish->pack ? packed_write(s->memory, len, s->packed, &x)
-				    : ram_sum(s->memory, len, x.sums);
+		ret = pack ? packed_write(s->memory, s->ram_len, s->packed, &x)
+			   : ram_sum(s->memory, s->ram_len, x.sums);
 	if (!ret)
 		ram_index_save(&x, &s->w);
 	ram_index_fini(&x);
@@ -247,11 +265,11 @@ enum { BASE_FLAGS = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK };
 static int copy_base(const struct machine *m, const struct writing *s, struct err *e)
 {
 	const char *path = s->wish->base;
-	_cleanup_fd_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int dir = snapshot_dir_open_at(s->wish->base_at, path);
 	_cleanup_fd_ int state = dir < 0 ? dir : openat(dir, SNAPSHOT_STATE, BASE_FLAGS);
 	_cleanup_fd_ int memory = state < 0 ? state : openat(dir, SNAPSHOT_MEMORY, BASE_FLAGS);
 	uint64_t sum = 0;
-	int ret = memory < 0 ? -errno : state_file_sum(state, &sum);
+	int ret = dir < 0 ? dir : memory < 0 ? -errno : state_file_sum(state, &sum);
 
 	if (ret == -ENOENT && state >= 0 && !faccessat(dir, SNAPSHOT_PACKED, F_OK, 0))
 		return err_usage(
@@ -270,50 +288,75 @@ static int copy_base(const struct machine *m, const struct writing *s, struct er
 	return ret ? memory_error(s, ret, e) : 0;
 }
 
-/* What the machine need not stand for, before and after. */
-static int write_all(struct machine *m, struct writing *s, struct snapshot_told *told,
-		     struct err *e)
+/* Until the machine goes on. */
+static int write_first(struct machine *m, struct writing *s, struct err *e)
 {
-	uint64_t sum = 0;
 	int ret = write_config(m, s, e);
 
 	if (!ret && s->wish->base)
 		ret = copy_base(m, s, e);
 	if (!ret)
-		ret = write_stopped(m, s, &told->paused_ns, e);
-	if (!ret)
-		ret = put_ram_index(m, s, e);
+		ret = write_stopped(m, s, &s->told.paused_ns, e);
+	s->ram_len = guest_mem_size(&m->ram);
+	return ret;
+}
+
+/* What is left, for which there need be no machine. It has its place then, or is abandoned. Any
+ * thread. */
+static int write_rest(struct writing *s, struct err *e)
+{
+	int file = s->packed >= 0 ? s->packed : s->memory;
+	struct stat st;
+	int ret = put_ram_index(s, e);
+
 	if (!ret) {
-		ret = state_file_write(s->state, &s->w, &sum);
+		ret = state_file_write(s->state, &s->w, &s->sum);
 		if (ret)
 			err_host(e, ret, "snapshot %.200s: " SNAPSHOT_STATE ": %s", s->dir.path,
 				 strerror(-ret));
 	}
-	if (!ret && s->wish->pack)
+	if (!ret && s->packed >= 0)
 		snapshot_dir_remove(&s->dir, SNAPSHOT_MEMORY);
 	if (!ret)
-		ret = s->wish->pack ? snapshot_dir_sync(&s->dir, s->packed, SNAPSHOT_PACKED, e)
-				    : snapshot_dir_sync(&s->dir, s->memory, SNAPSHOT_MEMORY, e);
+		ret = snapshot_dir_sync(&s->dir, file,
+					s->packed >= 0 ? SNAPSHOT_PACKED : SNAPSHOT_MEMORY, e);
 	if (!ret)
 		ret = snapshot_dir_sync(&s->dir, s->state, SNAPSHOT_STATE, e);
 	if (ret) {
 		snapshot_dir_abandon(&s->dir);
 		return ret;
 	}
-	struct stat st;
-
-	told->bytes = fstat(s->wish->pack ? s->packed : s->memory, &st)
-			      ? 0
-			      : (uint64_t)st.st_blocks * 512;
-	ret = snapshot_dir_commit(&s->dir, e);
-	if (!ret && s->tracked)
-		tracking_saved(m, sum);
-	return ret;
+	s->told.bytes = fstat(file, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+	return snapshot_dir_commit(&s->dir, e);
 }
 
-int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
-		     struct snapshot_told *told, struct err *e)
+static int open_files(struct writing *s, struct err *e)
 {
+	s->memory = snapshot_dir_file(&s->dir, SNAPSHOT_MEMORY, e);
+	if (s->memory >= 0 && s->wish->pack)
+		s->packed = snapshot_dir_file(&s->dir, SNAPSHOT_PACKED, e);
+	if (s->memory >= 0 && (s->packed >= 0 || !s->wish->pack))
+		s->state = snapshot_dir_file(&s->dir, SNAPSHOT_STATE, e);
+	return s->state < 0 ? e->code : 0;
+}
+
+static void end(struct writing *s)
+{
+	fd_close(&s->state);
+	fd_close(&s->packed);
+	fd_close(&s->memory);
+	state_writer_fini(&s->w);
+	free(s->path);
+	free(s);
+}
+
+/* Is now a time for one? */
+static int check_now(struct machine *m, const struct snapshot_wish *wish, struct err *e)
+{
+	if (m->writing)
+		return err_host(e, -EBUSY,
+				"snapshot: another one is being written; it is answered when it "
+				"is done");
 	/* All of it is there before it can be written again. */
 	int lazy = lazy_complete(m->lazy);
 
@@ -322,30 +365,109 @@ int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
 				"snapshot: the memory of the one that this machine goes on from "
 				"cannot be had: %s",
 				strerror(-lazy));
-	struct writing s = {.wish = wish, .memory = -1, .state = -1, .packed = -1};
-	int ret = check(m, wish, e);
+	return check(m, wish, e);
+}
+
+/* As far as it needs the machine: for write_rest() then. Or NULL with *e filled and nothing left.
+ */
+static struct writing *begin(struct machine *m, const struct snapshot_wish *wish, struct err *e)
+{
+	if (check_now(m, wish, e))
+		return NULL;
+	struct writing *s = malloc(sizeof(*s));
+
+	if (!s) {
+		err_host(e, -ENOMEM, "snapshot: out of memory");
+		return NULL;
+	}
+	*s = (struct writing){.wish = wish, .m = m, .memory = -1, .state = -1, .packed = -1};
+	state_writer_init(&s->w);
+	if (snapshot_dir_begin(&s->dir, wish->at, wish->path, e)) {
+		end(s);
+		return NULL;
+	}
+	s->path = strdup(wish->path);
+	int ret = open_files(s, e);
 
 	if (!ret)
-		ret = snapshot_dir_begin(&s.dir, wish->path, e);
-	if (ret)
-		return ret;
-	state_writer_init(&s.w);
-	s.memory = snapshot_dir_file(&s.dir, SNAPSHOT_MEMORY, e);
-	if (s.memory >= 0 && wish->pack)
-		s.packed = snapshot_dir_file(&s.dir, SNAPSHOT_PACKED, e);
-	if (s.memory >= 0 && (s.packed >= 0 || !wish->pack))
-		s.state = snapshot_dir_file(&s.dir, SNAPSHOT_STATE, e);
-	if (s.state < 0) {
-		ret = e->code;
-		snapshot_dir_abandon(&s.dir);
-	} else {
-		ret = write_all(m, &s, told, e);
-	}
-	fd_close(&s.state);
-	fd_close(&s.packed);
-	fd_close(&s.memory);
-	state_writer_fini(&s.w);
+		ret = write_first(m, s, e);
+	s->wish = NULL;
 	if (!ret)
-		log_info("snapshot %s: stood for %lu ms", wish->path, told->paused_ns / 1000000);
+		return s;
+	snapshot_dir_abandon(&s->dir);
+	end(s);
+	return NULL;
+}
+
+static void note(struct machine *m, const struct writing *s)
+{
+	if (s->tracked)
+		tracking_saved(m, s->sum);
+	log_info("snapshot %s: stood for %lu ms", s->path ? s->path : "",
+		 s->told.paused_ns / 1000000);
+}
+
+int machine_snapshot(struct machine *m, const struct snapshot_wish *wish,
+		     struct snapshot_told *told, struct err *e)
+{
+	struct writing *s = begin(m, wish, e);
+	int ret = s ? write_rest(s, e) : e->code;
+
+	if (!ret) {
+		note(m, s);
+		*told = s->told;
+	}
+	if (s)
+		end(s);
 	return ret;
+}
+
+static void on_written(void *arg)
+{
+	machine_snapshot_end(arg);
+}
+
+static void *run(void *arg)
+{
+	struct writing *s = arg;
+
+	write_rest(s, &s->e);
+	/* Without the memory for that, it is told at the machine's end. */
+	loop_post(s->m->loop, on_written, s->m);
+	return NULL;
+}
+
+int machine_snapshot_begin(struct machine *m, const struct snapshot_wish *wish,
+			   snapshot_done_fn *done, void *ctx, struct err *e)
+{
+	struct writing *s = begin(m, wish, e);
+
+	if (!s)
+		return e->code;
+	s->done = done;
+	s->ctx = ctx;
+	int ret = thread_start(&s->thread, "snapshot", STACK_BYTES, run, s);
+
+	if (ret) {
+		err_host(e, ret, "snapshot: no thread for it: %s", strerror(-ret));
+		snapshot_dir_abandon(&s->dir);
+		end(s);
+		return ret;
+	}
+	m->writing = s;
+	return 0;
+}
+
+void machine_snapshot_end(struct machine *m)
+{
+	struct writing *s = m->writing;
+
+	if (!s)
+		return;
+	pthread_join(s->thread, NULL);
+	m->writing = NULL;
+	if (!s->e.kind)
+		note(m, s);
+	s->done(s->ctx, &s->told, &s->e);
+	end(s);
 }

@@ -48,6 +48,9 @@ struct snapshot_kept {
 	struct cpuid_model cpuid; /* what this host's KVM can do */
 };
 
+/* What machine_snapshot_begin() began has an end: wait for it, and tell. Fine if there is none. */
+void machine_snapshot_end(struct machine *m);
+
 /* Open the snapshot of m->config->restore, or take over what is kept of it, and judge what can be
  * judged yet. As all of these, 0 or a negative errno with *e filled; main thread. */
 int saved_open(struct machine *m, struct err *e);

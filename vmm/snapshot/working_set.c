@@ -120,12 +120,12 @@ static int write_all(const struct working_set *w, int fd, uint64_t state_sum)
 	return ret;
 }
 
-/* Does that name still mean what is open? */
+/* Does that name still mean what is open, and no other name? */
 static bool is_there(int dir, int fd)
 {
 	struct stat a, b;
 
-	return !fstat(fd, &a) &&
+	return !fstat(fd, &a) && S_ISREG(a.st_mode) && a.st_nlink == 1 &&
 	       !fstatat(dir, SNAPSHOT_WORKING_SET_PARTIAL, &b, AT_SYMLINK_NOFOLLOW) &&
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
