@@ -11,7 +11,8 @@
  *   end=N    how it ends, with the others still attacking: 0 it powers off when they are done,
  *            1 it powers off, 2 and 3 it resets by port 0xcf9 and by the keyboard controller, 4 it
  *            tells of a panic, 5 a triple fault
- *   loud=1   names each round before it begins
+ *   steps=N  of each processor in a round (4000); the first one, which may be slow, makes at most
+ * 300 loud=1   names each round before it begins
  *
  * The processors beside the first attack from ring 3: a KVM that emulates ring 0 (see
  * vmm/README.md) runs that a hundred times as fast. The first one begins the rounds and takes its
@@ -37,8 +38,8 @@ enum {
 	OUT = 1,
 	SECTORS = 16,
 	LINE = 32,
-	STEPS = 4000,      /* of each processor in a round */
-	STEPS_FIRST = 300, /* of the first one, which may be slow */
+	STEPS = 4000,
+	STEPS_FIRST = 300,
 	TICK_VECTOR = 0xf5,
 	PATIENCE_MS = 60000,
 };
@@ -46,7 +47,7 @@ enum {
 struct prey prey;
 static struct attacker attackers[ATTACKERS_MAX];
 static unsigned n_attackers;
-static uint64_t seed;
+static uint64_t seed, steps;
 static volatile uint64_t go;   /* the round that all may begin */
 static volatile bool for_ever; /* and no end of it */
 static bool waits, loud;
@@ -91,9 +92,9 @@ static void one_round(unsigned cpu, uint64_t round)
 		a->random = 1;
 	for (unsigned i = 0; i < 8; i++)
 		any(a);
-	unsigned steps = cpu ? STEPS : STEPS_FIRST;
+	uint64_t n = cpu || steps < STEPS_FIRST ? steps : STEPS_FIRST;
 
-	for (unsigned i = 0; i < steps || for_ever; i++)
+	for (uint64_t i = 0; i < n || for_ever; i++)
 		step(a);
 	a->round = round;
 }
@@ -433,6 +434,7 @@ void guest_main(void)
 	seed = option("seed", 1);
 	waits = option("wait", 0);
 	loud = option("loud", 0);
+	steps = option("steps", STEPS);
 	how = option("end", 0);
 	n_attackers = (unsigned)option("cpus", 1);
 	expect(n_attackers && n_attackers <= ATTACKERS_MAX);
