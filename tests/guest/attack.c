@@ -12,6 +12,7 @@
  *            1 it powers off, 2 and 3 it resets by port 0xcf9 and by the keyboard controller, 4 it
  *            tells of a panic, 5 a triple fault
  *   steps=N  of each processor in a round (4000)
+ *   ms=N     no further round after so many milliseconds
  *   loud=1   names each round before it begins
  *
  * The processors beside the first attack from ring 3: a KVM that emulates ring 0 (see
@@ -443,13 +444,14 @@ static void all_attack(uint64_t round)
 
 void guest_main(void)
 {
-	uint64_t ops = option("ops", 10000), round = 0, how, begun;
+	uint64_t ops = option("ops", 10000), round = 0, how, ms, begun;
 
 	/* Later there may be something else where the command line was. */
 	seed = option("seed", 1);
 	waits = option("wait", 0);
 	loud = option("loud", 0);
 	steps = option("steps", STEPS);
+	ms = option("ms", 0);
 	how = option("end", 0);
 	n_attackers = (unsigned)option("cpus", 1);
 	expect(n_attackers && n_attackers <= ATTACKERS_MAX);
@@ -469,7 +471,7 @@ void guest_main(void)
 	say_and_wait("ready\n");
 
 	begun = rdtsc();
-	while (operations() < ops) {
+	while (operations() < ops && (!ms || rdtsc() - begun < ms * tsc_per_ms())) {
 		all_attack(++round);
 		check_sibling(round);
 	}
