@@ -4,7 +4,7 @@
  *
  * While it is written the machine stands still: its devices have nothing in flight, what its disks
  * took is on the host's disk, and registers, device state and RAM are of one moment. What is left
- *to do then, sums, compression, syncing, is for a thread of its own, unless somebody waits for it:
+ * to do then, sums, compression, syncing, is for a thread of its own, unless somebody waits for it:
  *
  *	main loop: begin, stand, go on ----------------------------- end, tell
  *	thread:                       \-- sums, syncs, the place --/
