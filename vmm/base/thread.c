@@ -12,10 +12,18 @@
 
 /* What a new thread is to do: its own to free. */
 struct start {
+	enum thread_kind kind;
 	char name[THREAD_NAME_BYTES];
 	void *(*body)(void *);
 	void *arg;
 };
+
+static void (*on_begin)(enum thread_kind kind, const char *name);
+
+void thread_on_begin(void (*hook)(enum thread_kind kind, const char *name))
+{
+	on_begin = hook;
+}
 
 static void *begin(void *arg)
 {
@@ -24,11 +32,13 @@ static void *begin(void *arg)
 	free(arg);
 	/* Its own name is one prctl; another thread's is a file in /proc. */
 	pthread_setname_np(pthread_self(), s.name);
+	if (on_begin)
+		on_begin(s.kind, s.name);
 	return s.body(s.arg);
 }
 
-int thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*body)(void *),
-		 void *arg)
+int thread_start(pthread_t *thread, enum thread_kind kind, const char *name, size_t stack_bytes,
+		 void *(*body)(void *), void *arg)
 {
 	struct start *s = malloc(sizeof(*s));
 	pthread_attr_t attr;
@@ -38,6 +48,7 @@ int thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *
 	if (!s)
 		return -ENOMEM;
 	snprintf(s->name, sizeof(s->name), "%s", name);
+	s->kind = kind;
 	s->body = body;
 	s->arg = arg;
 	sigbus_fill_mask(&mask);
