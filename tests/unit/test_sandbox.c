@@ -110,7 +110,7 @@ static void test_few_open_or_connect(void **state)
 /* Threads that come while the guest runs are under the list of who began them as well. */
 static void test_who_begins_threads_may_what_they_may(void **state)
 {
-	static const enum thread_kind late[] = {THREAD_VCPU, THREAD_IO, THREAD_MAIN};
+	static const enum thread_kind late[] = {THREAD_VCPU, THREAD_IO, THREAD_HELPER, THREAD_MAIN};
 
 	for (unsigned k = 0; k < ARRAY_LEN(late); k++) {
 		const struct sandbox_filter *f = sandbox_filter(late[k]);

@@ -16,7 +16,7 @@
 /* What a thread is for, which decides what it may ask of the host (vmm/sandbox). */
 enum thread_kind {
 	THREAD_MAIN,    /* the one that is there first, and not begun by thread_start(); */
-	THREAD_CONTROL, /* the same, in a machine that takes orders */
+	THREAD_CONTROL, /* the same, in a machine that takes orders or runs a command */
 	THREAD_VCPU,    /* runs the guest */
 	THREAD_IO,      /* serves queues: disks, networks and what is light */
 	THREAD_VSOCK,   /* serves a vsock: it connects, too */

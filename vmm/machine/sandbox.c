@@ -49,7 +49,8 @@ int machine_enter_sandbox(struct machine *m, struct err *e)
 	const struct vm_config *c = m->config;
 	struct sandbox_plan p = {
 		.mode = c->sandbox == CONFIG_SANDBOX_ON ? SANDBOX_ON : SANDBOX_LOG,
-		.takes_orders = config_has_control(c),
+		/* A command has threads for its streams, once it begins. */
+		.makes_threads = config_has_control(c) || c->command.wanted,
 		.status = c->command.wanted ? NO_COMMAND : SANDBOX_STATUS,
 	};
 

@@ -21,8 +21,9 @@ struct sandbox_call {
 	uint64_t value;   /* are to be as these */
 };
 
-/* Whoever takes orders (THREAD_CONTROL) begins vCPU and I/O threads while the guest runs, and what
- * a thread is forbidden its own threads are: so that kind has all that those two have. */
+/* Who takes orders, or runs a command (THREAD_CONTROL), begins vCPUs', I/O and helper threads while
+ * the guest runs, and what a thread is forbidden its own threads are: so that kind has all that
+ * those three have. */
 enum {
 	CONTROL = 1 << THREAD_CONTROL,
 	MAIN = 1 << THREAD_MAIN | CONTROL,
@@ -31,7 +32,7 @@ enum {
 	VSOCK = 1 << THREAD_VSOCK,
 	SHARE = 1 << THREAD_SHARE,
 	MEMORY = 1 << THREAD_MEMORY,
-	HELPER = 1 << THREAD_HELPER,
+	HELPER = 1 << THREAD_HELPER | CONTROL,
 	LOOPS = MAIN | IO | VSOCK | SHARE, /* those that run a struct loop */
 	ALL = (1 << THREAD_KINDS) - 1,
 };

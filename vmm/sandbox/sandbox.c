@@ -158,7 +158,7 @@ int sandbox_begin(const struct sandbox_plan *p, struct err *e)
 	box.mode = p->mode;
 	box.status = p->status;
 	box.more_fds = p->more_fds;
-	box.main_kind = own_kind = p->takes_orders ? THREAD_CONTROL : THREAD_MAIN;
+	box.main_kind = own_kind = p->makes_threads ? THREAD_CONTROL : THREAD_MAIN;
 	sigaction(SIGSYS, &violation, NULL);
 	ret = rights_bound();
 	if (!ret && p->mode == SANDBOX_ON) {

@@ -44,9 +44,9 @@ enum { SANDBOX_PLACES_MAX = 32 };
 /* Strings are borrowed until sandbox_begin() is back. */
 struct sandbox_plan {
 	enum sandbox_mode mode;
-	bool takes_orders; /* over a control socket: the main thread is of THREAD_CONTROL */
-	int status;        /* of the process's end after a violation */
-	unsigned more_fds; /* that may be opened later; 0: the limit stays */
+	bool makes_threads; /* while the guest runs: the main thread is of THREAD_CONTROL */
+	int status;         /* of the process's end after a violation */
+	unsigned more_fds;  /* that may be opened later; 0: the limit stays */
 	struct sandbox_place places[SANDBOX_PLACES_MAX]; /* for the main thread */
 	unsigned n_places;
 	struct sandbox_place shares[SANDBOX_PLACES_MAX]; /* for those that serve shares */
