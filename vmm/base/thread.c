@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ struct start {
 };
 
 static void (*on_begin)(enum thread_kind kind, const char *name);
+static _Atomic unsigned on_their_way; /* begun, and the hook is not back yet */
 
 void thread_on_begin(void (*hook)(enum thread_kind kind, const char *name))
 {
@@ -34,6 +36,7 @@ static void *begin(void *arg)
 	pthread_setname_np(pthread_self(), s.name);
 	if (on_begin)
 		on_begin(s.kind, s.name);
+	atomic_fetch_sub(&on_their_way, 1);
 	return s.body(s.arg);
 }
 
@@ -56,12 +59,22 @@ int thread_start(pthread_t *thread, enum thread_kind kind, const char *name, siz
 	ret = pthread_attr_setstacksize(&attr, stack_bytes);
 	if (!ret)
 		ret = pthread_attr_setsigmask_np(&attr, &mask);
+	atomic_fetch_add(&on_their_way, 1);
 	if (!ret)
 		ret = pthread_create(thread, &attr, begin, s);
 	pthread_attr_destroy(&attr);
-	if (ret)
+	if (ret) {
+		atomic_fetch_sub(&on_their_way, 1);
 		free(s);
+	}
 	return -ret;
+}
+
+/* They run, and the hook waits for nobody: a moment. */
+void thread_await_begun(void)
+{
+	while (atomic_load(&on_their_way))
+		sched_yield();
 }
 
 unsigned thread_cpus(void)

@@ -41,6 +41,9 @@ void thread_on_begin(void (*hook)(enum thread_kind kind, const char *name));
 int thread_start(pthread_t *thread, enum thread_kind kind, const char *name, size_t stack_bytes,
 		 void *(*body)(void *), void *arg);
 
+/* Wait until the hook is back on all threads that were begun before. Any thread. */
+void thread_await_begun(void);
+
 /* How many processors the calling thread may run on: 1 or more. Any thread. */
 unsigned thread_cpus(void);
 
