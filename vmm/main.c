@@ -15,6 +15,7 @@
 #include "vmm/machine/junit.h"
 #include "vmm/machine/machine.h"
 #include "vmm/matrix/matrix.h"
+#include "vmm/sandbox/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -184,6 +185,15 @@ static int examine(bool json, struct err *e)
 	return linux_runs ? 0 : 1;
 }
 
+static int examine_sandbox(struct err *e)
+{
+	int ret = sandbox_report(stdout);
+
+	if (ret)
+		err_host(e, ret, "doctor: stdout: %s", strerror(-ret));
+	return ret ? report(e, false) : !!sandbox_lacks();
+}
+
 /* --- clones of a template ---------------------------------------------------------------- */
 
 static struct vm_config template_config;
@@ -266,7 +276,8 @@ int main(int argc, char **argv)
 							: run(&config, &start, NULL, &e);
 		break;
 	case CONFIG_DOCTOR:
-		status = examine(config.json, &e);
+		status = config.sandbox == CONFIG_SANDBOX_ON ? examine_sandbox(&e)
+							     : examine(config.json, &e);
 		break;
 	case CONFIG_VERSION:
 		puts("minivmm " MINIVMM_VERSION);

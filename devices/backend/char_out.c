@@ -242,7 +242,7 @@ struct char_out_fd *char_out_create(int fd, struct err *e)
 	pthread_condattr_destroy(&monotonic);
 	/* Its signals are blocked: with SIGTTOU the kernel lets a background process write, and
 	 * without SIGPIPE a reader that left is EPIPE. */
-	ret = thread_start(&o->thread, "console-out", STACK_BYTES, writer_main, o);
+	ret = thread_start(&o->thread, THREAD_HELPER, "console-out", STACK_BYTES, writer_main, o);
 	if (ret) {
 		err_host(e, ret, "console output: cannot start a thread: %s", strerror(-ret));
 		release(o);

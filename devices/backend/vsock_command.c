@@ -169,7 +169,8 @@ static int start_pump(struct command *c, unsigned stream, int from, int to, stru
 	p->from = from;
 	p->to = to;
 	p->to_guest = stream == IN;
-	ret = thread_start(&p->thread, p->to_guest ? "stdin" : "stdout", PUMP_STACK, pump_main, p);
+	ret = thread_start(&p->thread, THREAD_HELPER, p->to_guest ? "stdin" : "stdout", PUMP_STACK,
+			   pump_main, p);
 	if (ret) {
 		free(p);
 		return err_host(e, ret, "cannot start a thread: %s", strerror(-ret));

@@ -328,13 +328,19 @@ static void a_command_line_from_a_file(void **state)
 static void help_lists_every_option(void **state)
 {
 	static const char *const wanted[] = {
-		"-k, --kernel",  "-i, --initrd", "--modules",    "--append",
-		"--cmdline",     "-c, --cpus",   "-m, --memory", "-d, --disk",
-		"--rng",         "--serial",     "--timeout",    "--stop-timeout",
-		"--on-reboot",   "--config",     "--log-file",   "--transport",
-		"-v, --verbose", "-q, --quiet",  "-h, --help",   "-V, --version",
-		"Ctrl-a x",      "124",          "[disk.root]",  "--serial2",
-		"--balloon[=on",
+		"-k, --kernel",  "-i, --initrd",
+		"--modules",     "--append",
+		"--cmdline",     "-c, --cpus",
+		"-m, --memory",  "-d, --disk",
+		"--rng",         "--serial",
+		"--timeout",     "--stop-timeout",
+		"--on-reboot",   "--config",
+		"--log-file",    "--transport",
+		"-v, --verbose", "-q, --quiet",
+		"-h, --help",    "-V, --version",
+		"Ctrl-a x",      "124",
+		"[disk.root]",   "--serial2",
+		"--balloon[=on", "--sandbox[=off|log|on]",
 	};
 	int saved = dup(STDOUT_FILENO), fd = memfd_create("help", MFD_CLOEXEC), action;
 	char text[16384];

@@ -164,6 +164,9 @@ static void seconds_and_words(void **state)
 	refused("--hotplug on: not a number of slots", "-kx", "--hotplug", "on");
 	refused("--transport isa: give pci or mmio", "-kx", "--transport", "isa");
 	refused("--on-reboot halt: give exit or restart", "-kx", "--on-reboot", "halt");
+	refused("--sandbox maybe: give off, log or on", "-kx", "--sandbox=maybe");
+	refused("--sandbox: not together with --on-reboot restart", "-kx", "--sandbox",
+		"--on-reboot=restart");
 	refused("--boot bios: give auto, linux64, linux32 or pvh", "-kx", "--boot", "bios");
 	refused("--boot \"\": give auto", "-kx", "--boot=");
 	refused("--serial stdio: give tty, file=PATH, pty, socket=PATH or off", "-kx", "--serial",
@@ -175,6 +178,35 @@ static void seconds_and_words(void **state)
 	refused("--verbose: not together with --quiet", "-kx", "-qv");
 	refused("--cmdline-file: not together with --cmdline", "-kx", "--cmdline", "a",
 		"--cmdline-file", "b");
+}
+
+static void sandbox_modes(void **state)
+{
+	static const struct {
+		const char *word;
+		enum sandbox_choice choice;
+	} modes[] = {
+		{"--sandbox", CONFIG_SANDBOX_ON},      {"--sandbox=on", CONFIG_SANDBOX_ON},
+		{"--sandbox=log", CONFIG_SANDBOX_LOG}, {"--sandbox=off", CONFIG_SANDBOX_OFF},
+		{"--balloon", CONFIG_SANDBOX_OFF},
+	};
+
+	for (unsigned i = 0; i < sizeof(modes) / sizeof(*modes); i++) {
+		assert_int_equal(parse("-kx", modes[i].word), CONFIG_RUN);
+		assert_int_equal(c.sandbox, modes[i].choice);
+		vm_config_fini(&c);
+	}
+	setenv("MINIVMM_SANDBOX", "log", 1);
+	assert_int_equal(parse("-kx"), CONFIG_RUN);
+	assert_int_equal(c.sandbox, CONFIG_SANDBOX_LOG);
+	vm_config_fini(&c);
+	assert_int_equal(parse("-kx", "--sandbox=off"), CONFIG_RUN);
+	assert_int_equal(c.sandbox, CONFIG_SANDBOX_OFF);
+	vm_config_fini(&c);
+	unsetenv("MINIVMM_SANDBOX");
+	assert_int_equal(parse("doctor", "--sandbox"), CONFIG_DOCTOR);
+	assert_int_equal(c.sandbox, CONFIG_SANDBOX_ON);
+	vm_config_fini(&c);
 }
 
 static void disks(void **state)
@@ -571,6 +603,7 @@ int main(void)
 		cmocka_unit_test_teardown(memory_sizes, fini),
 		cmocka_unit_test_teardown(memory_keys, fini),
 		cmocka_unit_test_teardown(seconds_and_words, fini),
+		cmocka_unit_test_teardown(sandbox_modes, fini),
 		cmocka_unit_test_teardown(disks, fini),
 		cmocka_unit_test_teardown(bad_disks, fini),
 		cmocka_unit_test_teardown(limits, fini),

@@ -40,4 +40,5 @@ void sigbus_fill_mask(sigset_t *set)
 {
 	sigfillset(set);
 	sigdelset(set, SIGBUS);
+	sigdelset(set, SIGSYS);
 }

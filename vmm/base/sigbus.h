@@ -17,8 +17,8 @@
 /* Install the handler, for the process and all its life. Main thread. */
 void sigbus_catch(void);
 
-/* All signals but SIGBUS: the mask of threads that leave signals to the main loop. A
- * fault that is blocked kills the process without a word. */
+/* All signals but SIGBUS, and SIGSYS (vmm/sandbox): the mask of threads that leave signals to the
+ * main loop. A fault that is blocked kills the process without a word. */
 void sigbus_fill_mask(sigset_t *set);
 
 #endif

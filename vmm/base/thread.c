@@ -6,16 +6,26 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 /* What a new thread is to do: its own to free. */
 struct start {
+	enum thread_kind kind;
 	char name[THREAD_NAME_BYTES];
 	void *(*body)(void *);
 	void *arg;
 };
+
+static void (*on_begin)(enum thread_kind kind, const char *name);
+static _Atomic unsigned on_their_way; /* begun, and the hook is not back yet */
+
+void thread_on_begin(void (*hook)(enum thread_kind kind, const char *name))
+{
+	on_begin = hook;
+}
 
 static void *begin(void *arg)
 {
@@ -24,11 +34,14 @@ static void *begin(void *arg)
 	free(arg);
 	/* Its own name is one prctl; another thread's is a file in /proc. */
 	pthread_setname_np(pthread_self(), s.name);
+	if (on_begin)
+		on_begin(s.kind, s.name);
+	atomic_fetch_sub(&on_their_way, 1);
 	return s.body(s.arg);
 }
 
-int thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*body)(void *),
-		 void *arg)
+int thread_start(pthread_t *thread, enum thread_kind kind, const char *name, size_t stack_bytes,
+		 void *(*body)(void *), void *arg)
 {
 	struct start *s = malloc(sizeof(*s));
 	pthread_attr_t attr;
@@ -38,6 +51,7 @@ int thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *
 	if (!s)
 		return -ENOMEM;
 	snprintf(s->name, sizeof(s->name), "%s", name);
+	s->kind = kind;
 	s->body = body;
 	s->arg = arg;
 	sigbus_fill_mask(&mask);
@@ -45,12 +59,22 @@ int thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *
 	ret = pthread_attr_setstacksize(&attr, stack_bytes);
 	if (!ret)
 		ret = pthread_attr_setsigmask_np(&attr, &mask);
+	atomic_fetch_add(&on_their_way, 1);
 	if (!ret)
 		ret = pthread_create(thread, &attr, begin, s);
 	pthread_attr_destroy(&attr);
-	if (ret)
+	if (ret) {
+		atomic_fetch_sub(&on_their_way, 1);
 		free(s);
+	}
 	return -ret;
+}
+
+/* They run, and the hook waits for nobody: a moment. */
+void thread_await_begun(void)
+{
+	while (atomic_load(&on_their_way))
+		sched_yield();
 }
 
 unsigned thread_cpus(void)

@@ -148,6 +148,11 @@ static int take_option(struct pass *p, const struct option_def *def, char *arg, 
 		p->found.json = true;
 		return 0;
 	}
+	/* doctor has one of that name. */
+	if (def->key == KEY_SANDBOX && !arg) {
+		p->found.sandbox = true;
+		return 0;
+	}
 	if (!p->setting && def->key != 'h' && def->key != 'V')
 		p->setting = def;
 	if (def->key == KEY_RESTORE)

@@ -17,6 +17,7 @@ struct cli_scan {
 	const char *restore;     /* likewise what --restore says; NULL without */
 	bool doctor;             /* the command is doctor, also where --help is the answer */
 	bool json;
+	bool sandbox; /* --sandbox without a value */
 	bool run;     /* the word "run" is there */
 	bool command; /* "--" is, and behind it what is to be run */
 };

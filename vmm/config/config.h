@@ -185,6 +185,8 @@ enum boot_choice {
 	BOOT_CHOICE_PVH,
 };
 enum reboot_action { ON_REBOOT_EXIT, ON_REBOOT_RESTART };
+/* CONFIG_SANDBOX_LOG: the host's kernel logs what would have ended the process. */
+enum sandbox_choice { CONFIG_SANDBOX_OFF, CONFIG_SANDBOX_LOG, CONFIG_SANDBOX_ON };
 
 struct vm_config {
 	struct command_config command;
@@ -231,6 +233,7 @@ struct vm_config {
 	unsigned stop_timeout_s; /* after SIGTERM; 0: at once */
 	enum reboot_action on_reboot;
 	struct meeting_config control; /* a unix socket */
+	enum sandbox_choice sandbox;
 
 	bool dry_run; /* tell what the machine would be, and make none */
 	bool json;    /* of queries: answer for machines */
@@ -269,7 +272,7 @@ void config_forget_restore(struct vm_config *c);
 enum config_action {
 	CONFIG_RUN,     /* run the VM */
 	CONFIG_DONE,    /* --help was answered on stdout: exit 0 */
-	CONFIG_DOCTOR,  /* `doctor`: of the config only `json` is set */
+	CONFIG_DOCTOR,  /* `doctor`: of the config only `json` and `sandbox` (--sandbox) are set */
 	CONFIG_VERSION, /* `version` or --version: main prints its own and exits 0 */
 };
 

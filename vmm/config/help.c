@@ -17,7 +17,7 @@ static const char head[] =
 	"       minivmm matrix FILE [-j N] [--junit FILE] [--json FILE]\n"
 	"       minivmm ctl PATH METHOD [KEY=VALUE]... [--json]\n"
 	"       minivmm list [--json]\n"
-	"       minivmm doctor [--json]\n"
+	"       minivmm doctor [--json | --sandbox]\n"
 	"       minivmm version\n"
 	"\n"
 	"Boots a Linux guest in a virtual machine of its own. With a COMMAND it runs\n"
@@ -51,7 +51,8 @@ static const char tail[] =
 	"SIGTERM presses the guest's power button, a second one ends the VM.\n"
 	"\n"
 	"Exit status: 0 the guest powered off or rebooted, 1 the host failed, 2 usage or\n"
-	"configuration, 3 the guest crashed, 124 --timeout ran out, 128+N signal N.\n"
+	"configuration, 3 the guest crashed, 4 the sandbox ended it, 124 --timeout ran\n"
+	"out, 128+N signal N.\n"
 	"With a COMMAND its own; 126 it cannot be run, 127 it is not there, 125 minivmm\n"
 	"or the guest failed before it had one.\n";
 
@@ -75,7 +76,7 @@ static void print_option(const struct option_def *def)
 }
 
 static const char doctor_text[] =
-	"usage: minivmm doctor [--json]\n"
+	"usage: minivmm doctor [--json | --sandbox]\n"
 	"\n"
 	"Tells what this host can run, by running a tiny guest of its own and timing it,\n"
 	"and what to do about what is missing: KVM and its capabilities, permissions,\n"
@@ -85,8 +86,10 @@ static const char doctor_text[] =
 	"      --json                     the same for machines: one JSON object; its\n"
 	"                                 \"verdict\" is linux, ring0-emulated, no-kvm,\n"
 	"                                 no-permission, unusable or broken\n"
+	"      --sandbox                  instead: which calls each kind of thread has left\n"
+	"                                 under --sandbox, and what of it this kernel can do\n"
 	"\n"
-	"Exit status: 0 Linux guests run here, 1 they do not, 2 usage.\n";
+	"Exit status: 0 Linux guests run here (--sandbox: it can be on), 1 not so, 2 usage.\n";
 
 static void print_options(void)
 {

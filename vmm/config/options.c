@@ -178,6 +178,21 @@ static int set_on_reboot(struct vm_config *c, const char *value, const struct or
 	return 0;
 }
 
+/* Alone it is on. */
+static int set_sandbox(struct vm_config *c, const char *value, const struct origin *o,
+		       struct err *e)
+{
+	if (!value || strcmp(value, "on") == 0)
+		c->sandbox = CONFIG_SANDBOX_ON;
+	else if (strcmp(value, "log") == 0)
+		c->sandbox = CONFIG_SANDBOX_LOG;
+	else if (strcmp(value, "off") == 0)
+		c->sandbox = CONFIG_SANDBOX_OFF;
+	else
+		return option_refuse(o, value, -EINVAL, e, "give off, log or on");
+	return 0;
+}
+
 /* -v counts, one step each; where there is no counting the number is given. */
 static int set_verbose(struct vm_config *c, const char *value, const struct origin *o,
 		       struct err *e)
@@ -371,6 +386,12 @@ const struct option_def options[] = {
 	  "(vmm/control/README.md). fd=systemd: the socket\n"
 	  "that LISTEN_FDS tells of",
 	  .set = control_set },
+	{ "sandbox", KEY_SANDBOX, "[=off|log|on]", "run",
+	  "before the guest runs, give up all that minivmm\n"
+	  "does not need, and end if it asks the host for\n"
+	  "more (default off; log: the kernel's log tells\n"
+	  "and it goes on). See vmm/sandbox/README.md",
+	  .set = set_sandbox },
 
 	{ "events", KEY_EVENTS, "PATH|fd=N", "log",
 	  "tell what happens, for programs: a JSON object\n"

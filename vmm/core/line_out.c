@@ -98,7 +98,7 @@ static void *writer_main(void *arg)
 
 int line_out_start(struct line_out *o)
 {
-	int ret = thread_start(&o->thread, "lines", STACK_BYTES, writer_main, o);
+	int ret = thread_start(&o->thread, THREAD_HELPER, "lines", STACK_BYTES, writer_main, o);
 
 	o->started = !ret;
 	return ret;

@@ -194,6 +194,7 @@ enum { STACK_BYTES = 256 * 1024 };
 struct io_thread {
 	struct loop *loop;
 	pthread_t thread;
+	enum thread_kind kind;
 	char name[THREAD_NAME_BYTES];
 };
 
@@ -207,7 +208,7 @@ static void *io_main(void *arg)
 
 static int io_thread_start(struct io_thread *t)
 {
-	return thread_start(&t->thread, t->name, STACK_BYTES, io_main, t);
+	return thread_start(&t->thread, t->kind, t->name, STACK_BYTES, io_main, t);
 }
 
 /* Under the lock. */
@@ -364,7 +365,7 @@ void loop_signal_del(struct loop_signal *s)
 
 /* --- I/O threads ------------------------------------------------------------- */
 
-struct io_thread *io_thread_create_late(const char *name, int *err_out)
+static struct io_thread *make_io_thread(enum thread_kind kind, const char *name, int *err_out)
 {
 	struct io_thread *t = calloc(1, sizeof(*t));
 
@@ -374,13 +375,19 @@ struct io_thread *io_thread_create_late(const char *name, int *err_out)
 		return NULL;
 	}
 	snprintf(t->name, sizeof(t->name), "%s", name);
+	t->kind = kind;
 	t->loop->late = t;
 	return t;
 }
 
-struct io_thread *io_thread_create(const char *name, int *err_out)
+struct io_thread *io_thread_create_late(const char *name, int *err_out)
 {
-	struct io_thread *t = io_thread_create_late(name, err_out);
+	return make_io_thread(THREAD_IO, name, err_out);
+}
+
+struct io_thread *io_thread_create_of(enum thread_kind kind, const char *name, int *err_out)
+{
+	struct io_thread *t = make_io_thread(kind, name, err_out);
 	int ret = t ? start_late(t->loop) : 0;
 
 	if (ret) {
@@ -389,6 +396,11 @@ struct io_thread *io_thread_create(const char *name, int *err_out)
 		return NULL;
 	}
 	return t;
+}
+
+struct io_thread *io_thread_create(const char *name, int *err_out)
+{
+	return io_thread_create_of(THREAD_IO, name, err_out);
 }
 
 void io_thread_batch(struct io_thread *t)

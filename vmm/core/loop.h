@@ -9,6 +9,8 @@
 #ifndef VMM_CORE_LOOP_H
 #define VMM_CORE_LOOP_H
 
+#include "vmm/base/thread.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -62,6 +64,8 @@ struct io_thread;
 /* Start a thread called `name` (15 bytes at most) that runs a loop, with all
  * signals blocked. NULL with *err_out = negative errno on failure. */
 struct io_thread *io_thread_create(const char *name, int *err_out);
+/* The same for another kind than THREAD_IO. */
+struct io_thread *io_thread_create_of(enum thread_kind kind, const char *name, int *err_out);
 /* The same, but the thread starts with the first task that is posted to its loop. Where it
  * cannot, that is the post's failure. For a loop that has nothing to wait for until then. */
 struct io_thread *io_thread_create_late(const char *name, int *err_out);

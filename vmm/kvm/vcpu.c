@@ -220,7 +220,7 @@ int vcpus_start(struct vcpu_group *g, struct err *e)
 		if (g->wish != VCPU_RUN || v->out)
 			v->run->immediate_exit = 1;
 		snprintf(name, sizeof(name), "vcpu%u", i);
-		ret = thread_start(&v->thread, name, STACK_BYTES, vcpu_main, v);
+		ret = thread_start(&v->thread, THREAD_VCPU, name, STACK_BYTES, vcpu_main, v);
 		if (ret)
 			break;
 		v->started = true;

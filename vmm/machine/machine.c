@@ -157,6 +157,9 @@ int machine_create(struct machine **out, struct vm_config *config, struct events
 	if (ret)
 		goto fail;
 	events_mark(events, EVENT_FILES_OPENED);
+	ret = machine_enter_sandbox(m, e);
+	if (ret)
+		goto fail;
 
 	/* Make the virtual machine and put the guest into its RAM: whatever does not
 	 * fit shows here. */
@@ -191,8 +194,8 @@ int machine_create(struct machine **out, struct vm_config *config, struct events
 		goto fail;
 	events_mark(events, EVENT_DEVICES_MADE);
 
-	/* Whoever is to be confined is confined here, before vCPUs exist: nothing
-	 * is opened from now on. */
+	/* Threads have confined themselves as they began; the main one does when all have begun
+	 * (run.c). */
 	*out = m;
 	return 0;
 fail:

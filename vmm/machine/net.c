@@ -186,7 +186,7 @@ int machine_make_net(struct machine *m, struct nic *nic, const struct net_config
 	memcpy(options.mac, nic->mac, sizeof(options.mac));
 	/* What goes on keeps what it had, if nobody says otherwise. */
 	options.mac_fixed = c->has_mac || m->config->restore.is_clone;
-	nic->thread = machine_start_thread(c->id, e);
+	nic->thread = machine_start_thread(THREAD_IO, c->id, e);
 	if (!nic->thread)
 		return e->code;
 	io_thread_batch(nic->thread); /* adr/001-network-in-batches.md */

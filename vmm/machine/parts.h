@@ -336,13 +336,19 @@ void machine_close_vsock(struct machine *m);
 int machine_make_vsock(struct machine *m, struct err *e);
 void machine_end_vsock(struct machine *m);
 
+/* sandbox.c: with --sandbox, once all is open and before the first thread: threads confine
+ * themselves from now on. */
+int machine_enter_sandbox(struct machine *m, struct err *e);
+/* Let the guest run; with --sandbox, its threads stand until the main one is confined as well. */
+int machine_start_vcpus(struct machine *m, struct err *e);
+
 /* virtio.c: the virtio devices, each in its place on the transport. First the list of
  * them, which firmware and --dry-run read; it needs no machine. b->virtio_mmio is set
  * here. machine_make_virtio() makes the same ones in the same order. */
 int machine_list_virtio(const struct vm_config *c, struct board *b, struct err *e);
 int machine_make_virtio(struct machine *m, struct err *e);
 /* Start an I/O thread: NULL, with *e filled, on failure. */
-struct io_thread *machine_start_thread(const char *name, struct err *e);
+struct io_thread *machine_start_thread(enum thread_kind kind, const char *name, struct err *e);
 /* Put *v (initialised; it outlives the slot) behind the transport's registers and onto
  * the list of devices, which ends the slot. 0, or a negative errno with *e filled. */
 int machine_plug(struct machine *m, struct virtio_slot *slot, struct virtio *v, struct err *e);

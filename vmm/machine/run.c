@@ -248,7 +248,7 @@ static int start_guest(struct machine *m, struct err *e)
 		device_list_resume(&m->devices);
 		vcpus_tell_stood(&m->vcpus);
 	}
-	ret = vcpus_start(&m->vcpus, e);
+	ret = machine_start_vcpus(m, e);
 	if (!ret)
 		events_mark(m->events, EVENT_FIRST_INSTRUCTION);
 	return ret;

@@ -66,7 +66,7 @@ static int make_share(struct machine *m, struct shared_dir *s, const struct shar
 		.name = c->tag, .tag = c->tag, .n_request_queues = 1};
 	struct share *backend = s->backend;
 
-	s->thread = machine_start_thread(c->tag, e);
+	s->thread = machine_start_thread(THREAD_SHARE, c->tag, e);
 	if (!s->thread)
 		return e->code;
 	s->backend = NULL; /* the device's from here on, also if it fails */

@@ -446,7 +446,7 @@ int machine_snapshot_begin(struct machine *m, const struct snapshot_wish *wish,
 		return e->code;
 	s->done = done;
 	s->ctx = ctx;
-	int ret = thread_start(&s->thread, "snapshot", STACK_BYTES, run, s);
+	int ret = thread_start(&s->thread, THREAD_SNAPSHOT, "snapshot", STACK_BYTES, run, s);
 
 	if (ret) {
 		err_host(e, ret, "snapshot: no thread for it: %s", strerror(-ret));

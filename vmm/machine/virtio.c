@@ -23,10 +23,10 @@
 #define BALLOON_NAME "balloon"
 #define MEM_NAME     "mem"
 
-struct io_thread *machine_start_thread(const char *name, struct err *e)
+struct io_thread *machine_start_thread(enum thread_kind kind, const char *name, struct err *e)
 {
 	int ret = 0;
-	struct io_thread *t = io_thread_create(name, &ret);
+	struct io_thread *t = io_thread_create_of(kind, name, &ret);
 
 	if (!t)
 		err_host(e, ret, "cannot start the I/O thread %s: %s", name, strerror(-ret));
@@ -138,7 +138,7 @@ static struct io_thread *start_disk_thread(const char *id, unsigned i, struct er
 	else
 		snprintf(name, sizeof(name), "%s", id);
 	name[15] = '\0'; /* the most that a thread's has */
-	struct io_thread *t = machine_start_thread(name, e);
+	struct io_thread *t = machine_start_thread(THREAD_IO, name, e);
 
 	/* adr/002-disk-in-batches.md */
 	if (t)
@@ -192,7 +192,10 @@ static struct loop *light_io(struct machine *m, struct err *e)
 {
 	int ret = 0;
 
-	if (!m->light_io)
+	/* In a sandbox no thread is begun by a vCPU's: it may not. */
+	if (!m->light_io && m->config->sandbox != CONFIG_SANDBOX_OFF)
+		m->light_io = io_thread_create("light-io", &ret);
+	if (!m->light_io && !ret)
 		m->light_io = io_thread_create_late("light-io", &ret);
 	if (m->light_io)
 		return io_thread_loop(m->light_io);

@@ -75,7 +75,7 @@ int machine_make_vsock(struct machine *m, struct err *e)
 
 	if (ret)
 		return ret;
-	v->thread = machine_start_thread(MACHINE_VSOCK_NAME, e);
+	v->thread = machine_start_thread(THREAD_VSOCK, MACHINE_VSOCK_NAME, e);
 	if (!v->thread)
 		return e->code;
 	const struct virtio_vsock_options options = {

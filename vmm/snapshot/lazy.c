@@ -460,7 +460,7 @@ int lazy_start(struct lazy **out, struct guest_mem *gm, const struct lazy_source
 	int ret = make(l, e);
 
 	if (!ret) {
-		ret = thread_start(&l->thread, "lazy-memory", STACK_BYTES, run, l);
+		ret = thread_start(&l->thread, THREAD_MEMORY, "lazy-memory", STACK_BYTES, run, l);
 		if (ret)
 			err_host(e, ret, "--restore: cannot start a thread: %s", strerror(-ret));
 	}
