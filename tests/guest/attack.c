@@ -11,7 +11,7 @@
  *   end=N    how it ends, with the others still attacking: 0 it powers off when they are done,
  *            1 it powers off, 2 and 3 it resets by port 0xcf9 and by the keyboard controller, 4 it
  *            tells of a panic, 5 a triple fault
- *   steps=N  of each processor in a round (4000)
+ *   steps=N  of each processor in a round (4000; 400 in ring 0)
  *   ms=N     no further round after so many milliseconds
  *   loud=1   names each round before it begins
  *
@@ -40,6 +40,7 @@ enum {
 	SECTORS = 16,
 	LINE = 32,
 	STEPS = 4000,
+	STEPS_RING0 = 400,
 	STEPS_FIRST = 300,
 	TICK_VECTOR = 0xf5,
 	PATIENCE_MS = 60000,
@@ -450,7 +451,7 @@ void guest_main(void)
 	seed = option("seed", 1);
 	waits = option("wait", 0);
 	loud = option("loud", 0);
-	steps = option("steps", STEPS);
+	steps = option("steps", has_ring3() ? STEPS : STEPS_RING0);
 	ms = option("ms", 0);
 	how = option("end", 0);
 	n_attackers = (unsigned)option("cpus", 1);

@@ -254,10 +254,14 @@ void poke_config(struct attacker *a, unsigned slot, unsigned reg, unsigned size,
 	/* Capabilities begin at 0x40, and one is a window onto the MSI-X table. */
 	if (reg + size > 0x40)
 		val &= NO_DELIVERY;
-	if (!a->ring3 && size <= 4 && reg % size == 0 && reg < 0x100 && one_in(a, 2)) {
+	/* By ports another processor may have chosen another register meanwhile: so only what may
+	 * be written to each of them. */
+	bool ports = !a->ring3 && size <= 4 && reg % size == 0 && reg < 0x100 &&
+		     (val & NO_DELIVERY) == val;
+
+	if (ports && one_in(a, 2)) {
 		out(a, CONFIG_ADDRESS, 4, 1u << 31 | slot << 11 | (reg & 0xfc));
-		out(a, (uint16_t)(CONFIG_DATA + reg % 4), size,
-		    (uint32_t)val & (uint32_t)NO_DELIVERY);
+		out(a, (uint16_t)(CONFIG_DATA + reg % 4), size, (uint32_t)val);
 		return;
 	}
 	poke(a, prey.ecam + (slot << 15) + reg, size, val);
