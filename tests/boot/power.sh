@@ -11,7 +11,7 @@ cut_guest() {
 	[ -x "$work" ] && [ -x "$store" ] || fail "cut_work is not built; run scripts/build dev"
 	guest 'for d in /dev/vd*; do
 			d=${d##*/}; mkdir /$d
-			mount -t ext4 /dev/$d /$d || { echo "failed: $d cannot be mounted"; continue; }
+			mount -t ext4 /dev/$d /$d || { echo "failed: $d cannot be mounted"; dmesg | grep -E "EXT4|JBD2|$d" | sed "s/^/why: /"; continue; }
 			/cut_work $d /$d $(($(od -An -N2 -tu2 /dev/urandom) + 1)) &
 		done
 		wait

@@ -14,17 +14,24 @@
 /* What a new thread is to do: its own to free. */
 struct start {
 	enum thread_kind kind;
+	bool confined;
 	char name[THREAD_NAME_BYTES];
 	void *(*body)(void *);
 	void *arg;
 };
 
-static void (*on_begin)(enum thread_kind kind, const char *name);
+static thread_begin_fn *on_begin;
+static __thread bool confined;
 static _Atomic unsigned on_their_way; /* begun, and the hook is not back yet */
 
-void thread_on_begin(void (*hook)(enum thread_kind kind, const char *name))
+void thread_on_begin(thread_begin_fn *hook)
 {
 	on_begin = hook;
+}
+
+void thread_is_confined(void)
+{
+	confined = true;
 }
 
 static void *begin(void *arg)
@@ -34,8 +41,9 @@ static void *begin(void *arg)
 	free(arg);
 	/* Its own name is one prctl; another thread's is a file in /proc. */
 	pthread_setname_np(pthread_self(), s.name);
+	confined = s.confined;
 	if (on_begin)
-		on_begin(s.kind, s.name);
+		on_begin(s.kind, s.name, s.confined);
 	atomic_fetch_sub(&on_their_way, 1);
 	return s.body(s.arg);
 }
@@ -52,6 +60,7 @@ int thread_start(pthread_t *thread, enum thread_kind kind, const char *name, siz
 		return -ENOMEM;
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	s->kind = kind;
+	s->confined = confined;
 	s->body = body;
 	s->arg = arg;
 	sigbus_fill_mask(&mask);

@@ -11,6 +11,7 @@
 #define VMM_BASE_THREAD_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* What a thread is for, which decides what it may ask of the host (vmm/sandbox). */
@@ -30,10 +31,15 @@ enum thread_kind {
 /* A name's room, with its NUL: the kernel's. */
 enum { THREAD_NAME_BYTES = 16 };
 
-/* Call `hook` as the first thing on each thread that thread_start() begins from now on, with its
- * kind and its name, which stays until the thread ends. NULL: no more. The main thread, while there
+/* Called as the first thing on a thread that thread_start() has begun: its kind; its name, which
+ * stays until it ends; and whether who began it was confined by then, as the thread is then. */
+typedef void thread_begin_fn(enum thread_kind kind, const char *name, bool confined);
+
+/* Call `hook` on each thread that is begun from now on. NULL: no more. The main thread, while there
  * are no others. */
-void thread_on_begin(void (*hook)(enum thread_kind kind, const char *name));
+void thread_on_begin(thread_begin_fn *hook);
+/* The calling thread is confined from now on, and with it all that it begins. */
+void thread_is_confined(void);
 
 /* Begin a thread of `kind` in `body`, which gets `arg`. `name` is copied, and cut to its room;
  * `stack_bytes` is PTHREAD_STACK_MIN or more. *thread is the caller's to join or to detach,

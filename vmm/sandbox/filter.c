@@ -7,7 +7,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,11 +18,6 @@ const struct sandbox_filter *sandbox_filter(enum thread_kind kind)
 const char *sandbox_call_name(unsigned nr)
 {
 	return nr < FILTERS_CALLS ? filters_names[nr] : NULL;
-}
-
-bool filter_inherited(void)
-{
-	return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER;
 }
 
 bool filter_known(void)

@@ -13,8 +13,6 @@ extern const char *const filters_names[FILTERS_CALLS];
 /* filter.c: put the kind's filter on the calling thread; with `log` it forbids nothing. 0 or a
  * negative errno. */
 int filter_load(enum thread_kind kind, bool log);
-/* Has whoever began the calling thread a filter? */
-bool filter_inherited(void);
 /* Does the kernel do all that filter_load() asks for? */
 bool filter_known(void);
 

@@ -107,7 +107,7 @@ static void on_violation(int signum, siginfo_t *info, void *context)
 /* --- confinement --------------------------------------------------------------------------------
  */
 
-static int confine(enum thread_kind kind)
+static int confine(enum thread_kind kind, bool confined)
 {
 	int rules = kind == THREAD_SHARE ? box.shares
 		    : kind == box.main_kind || kind == THREAD_MEMORY || kind == THREAD_SNAPSHOT
@@ -116,20 +116,25 @@ static int confine(enum thread_kind kind)
 	int ret = 0;
 
 	/* A thread of one that is confined is so already, but for its own list. It cannot be told
-	 * by the time: one that was begun before may come to this after. */
-	if (box.mode == SANDBOX_ON && !filter_inherited()) {
+	 * by the time, as one that was begun before may come to this after; nor by a filter that
+	 * is there, which may be that of a container around us. */
+	if (box.mode == SANDBOX_ON && !confined) {
 		ret = rights_drop(kind == THREAD_SHARE);
 		if (!ret)
 			ret = files_confine(rules);
 	}
-	return ret ? ret : filter_load(kind, box.mode == SANDBOX_LOG);
+	if (!ret)
+		ret = filter_load(kind, box.mode == SANDBOX_LOG);
+	if (!ret)
+		thread_is_confined();
+	return ret;
 }
 
-static void on_begin(enum thread_kind kind, const char *name)
+static void on_begin(enum thread_kind kind, const char *name, bool confined)
 {
 	own_name = name;
 	own_kind = kind;
-	if (confine(kind)) {
+	if (confine(kind, confined)) {
 		log_last_words("--sandbox: a thread cannot be confined");
 		_exit(1);
 	}
@@ -189,7 +194,7 @@ int sandbox_close(struct err *e)
 	int ret = box.mode == SANDBOX_ON ? rights_limit(box.more_fds) : 0;
 
 	if (!ret)
-		ret = confine(box.main_kind);
+		ret = confine(box.main_kind, false);
 	if (ret)
 		return err_host(e, ret, "--sandbox: the main thread cannot be confined: %s",
 				strerror(-ret));
