@@ -30,7 +30,7 @@ disk() { # KIND
 	hotplug_root "$1" 'dd if=/dev/urandom of=/tmp/data bs=64k count=16 2>/dev/null
 		echo "ready $(md5sum </tmp/data)"
 		for n in 1 2 3 4 5 6 7 8 9 10; do
-			there /dev/vdb
+			there /sys/block/vdb/size; there /dev/vdb
 			echo "disk $n $(cat /sys/block/vdb/size) $(cat /sys/block/vdb/serial) $(cat /sys/block/vdb/ro)"
 			if [ $n = 1 ]; then dd if=/tmp/data of=/dev/vdb bs=64k oflag=direct 2>/dev/null; fi
 			echo "read $n $(dd if=/dev/vdb bs=64k count=16 iflag=direct 2>/dev/null | md5sum)"
@@ -66,7 +66,7 @@ disk() { # KIND
 		[ "$(told added) $(told removed)" = "10 10" ] || echo "the events: $(told added) added, $(told removed) removed"
 	ROUNDS
 	# shellcheck disable=SC2016
-	there timeout 100 sh -c 'cd "$1" && minivmm=$2 sock=$3 kernel=$4 sum=$5 pid=$(cat pid) && . ./rounds' sh \
+	there timeout 300 sh -c 'cd "$1" && minivmm=$2 sock=$3 kernel=$4 sum=$5 pid=$(cat pid) && . ./rounds' sh \
 		"$vm_dir" "$vm_binary" "$sock" "$kernel" "$sum" >"$vm_dir/rounds.log" 2>&1 || fail "status $?: $(cat "$vm_dir/rounds.log")"
 	[ ! -s "$vm_dir/rounds.log" ] || fail "$(cat "$vm_dir/rounds.log")"
 	vm_send $'\n'
