@@ -338,7 +338,7 @@ test_vhost_vsock_is_not_tracked() {
 	vm_expect '^up' 100 || fail "$vm_why"
 	ctl status --json
 	jq -e '.vsock == {cid: 4213, vhost: true}' "$vm_dir/answer" >/dev/null || fail "status: $(cat "$vm_dir/answer")"
-	for word in track=on base="$dir/snap"; do
+	for word in track=on base="$dir"; do
 		if there "$vm_binary" ctl "$sock" snapshot dir="$dir/snap" "$word" >/dev/null 2>"$vm_dir/no"; then fail "it was taken with $word"; fi
 		grep -q 'snapshot: --vsock vhost: what the host.s kernel writes for it is not noted' "$vm_dir/no" || fail "it says: $(cat "$vm_dir/no")"
 	done
