@@ -102,8 +102,8 @@ test_balloon_of_a_stock_kernel_long() {
 
 # mem TEST: what jq says of what has been plugged.
 mem() { ctl status --json; jq -e ".mem | $1" "$vm_dir/answer" >/dev/null; }
-# totals WHEN: MiB that the guest's kernel has, into $REPLY, once it has said so.
-totals() { vm_expect "^total $1 [0-9]+" 100 || fail "$vm_why"; REPLY=$(console | sed -n "s/^total $1 //p"); }
+# totals WHEN: MiB that the guest's kernel has, into $REPLY, once it has said so to the end of the line.
+totals() { vm_expect "^total $1 [0-9]+"$'\r' 100 || fail "$vm_why"; REPLY=$(console | sed -n "s/^total $1 //p"); }
 grows='total() { echo "total $1 $(awk "/^MemTotal/ {print int(\$2 / 1024)}" /proc/meminfo)"; }
 	piece() { printf %4d $1; cat /piece; }
 	fill() { mkdir -p /mnt; mount -t tmpfs -o size=220M none /mnt; head -c 10485756 /dev/urandom >/piece; i=0
