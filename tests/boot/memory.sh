@@ -103,8 +103,8 @@ test_balloon_of_a_stock_kernel_long() {
 # mem TEST: what jq says of what has been plugged.
 mem() { ctl status --json; jq -e ".mem | $1" "$vm_dir/answer" >/dev/null; }
 # totals WHEN: MiB that the guest's kernel has, into $REPLY, once it has said so to the end of the line.
-totals() { vm_expect "^total $1 [0-9]+"$'\r' 100 || fail "$vm_why"; REPLY=$(console | sed -n "s/^total $1 //p"); }
-grows='total() { echo "total $1 $(awk "/^MemTotal/ {print int(\$2 / 1024)}" /proc/meminfo)"; }
+totals() { vm_expect "^total $1 [0-9]+ MiB" 100 || fail "$vm_why"; REPLY=$(console | sed -n "s/^total $1 \([0-9]*\) MiB.*/\1/p"); }
+grows='total() { echo "total $1 $(awk "/^MemTotal/ {print int(\$2 / 1024)}" /proc/meminfo) MiB"; }
 	piece() { printf %4d $1; cat /piece; }
 	fill() { mkdir -p /mnt; mount -t tmpfs -o size=220M none /mnt; head -c 10485756 /dev/urandom >/piece; i=0
 		while [ $i -lt 20 ]; do piece $i; i=$((i + 1)); done >/mnt/file; }
@@ -184,7 +184,7 @@ test_grow_of_a_stock_kernel_long() {
 	tiny_disk "$vm_dir/root.img"
 	# shellcheck disable=SC2016
 	encoded 'for d in /sys/bus/virtio/drivers/virtio_mem/virtio*; do echo "mem ${d##*/}"; done; read x
-		awk "/^MemTotal/ {print \"total grown \" int(\$2 / 1024)}" /proc/meminfo'
+		awk "/^MemTotal/ X" /proc/meminfo'
 	vm_start -k "$kernel" -m 256M,max=1G -d "$vm_dir/root.img" --control "$sock" --append "quiet $run"
 	vm_expect '^mem virtio[0-9]' 200 || fail "$vm_why"
 	ctl memory.set size=640M
