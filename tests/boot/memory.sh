@@ -184,7 +184,7 @@ test_grow_of_a_stock_kernel_long() {
 	tiny_disk "$vm_dir/root.img"
 	# shellcheck disable=SC2016
 	encoded 'for d in /sys/bus/virtio/drivers/virtio_mem/virtio*; do echo "mem ${d##*/}"; done; read x
-		awk "/^MemTotal/ X" /proc/meminfo'
+		awk "/^MemTotal/ {print \"total grown \" int(\$2 / 1024) \" MiB\"}" /proc/meminfo'
 	vm_start -k "$kernel" -m 256M,max=1G -d "$vm_dir/root.img" --control "$sock" --append "quiet $run"
 	vm_expect '^mem virtio[0-9]' 200 || fail "$vm_why"
 	ctl memory.set size=640M
