@@ -9,11 +9,13 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -444,6 +446,13 @@ static void test_growing(void **state)
 		{DISK, UINT64_MAX - 511, "cannot have"},
 	};
 
+	/* On tmpfs a file may have INT64_MAX bytes; with a limit it may nowhere. */
+	struct rlimit before, limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	limit = (struct rlimit){DISK + 16384, before.rlim_max};
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
 		e = (struct err){0};
 		size = 7;
@@ -455,6 +464,8 @@ static void test_growing(void **state)
 		assert_int_equal(stat(f->path, &st), 0);
 		assert_int_equal(st.st_size, DISK + 8192);
 	}
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	signal(SIGXFSZ, SIG_DFL);
 	assert_int_equal(truncate(f->path, DISK + 8192 + 5), 0);
 	assert_int_equal(block_resize(b, DISK, 0, &size, &e), -EINVAL);
 	block_destroy(b);
