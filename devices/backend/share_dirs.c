@@ -7,6 +7,7 @@
 #include "devices/backend/share_priv.h"
 
 #include "vmm/base/fd.h"
+#include "vmm/core/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,20 +28,46 @@ struct entry {
 	char name[];
 };
 
+/* "." asks for leave to enter, which is not needed to read; /proc does not, and takes longer. */
+static int open_dir(const struct share *s, const struct share_node *n)
+{
+	enum { FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
+	int fd = openat(n->fd, ".", FLAGS);
+	char name[SHARE_FD_NAME];
+
+	if (fd < 0 && errno == EACCES)
+		fd = openat(s->proc, share_fd_name(n->fd, name), FLAGS);
+	return fd < 0 ? -errno : fd;
+}
+
+/*
+ * May the guest read its own copy of the directory, which it opens now? Reading it from
+ * here tells of what is in it as well: as long as that is still believed, there is nothing
+ * to gain. Afterwards each name would be a request.
+ */
+static bool listing_good(const struct share *s, struct share_node *n)
+{
+	double age = (double)(clock_monotonic_ns(&clock_host) - n->listed_ns) / 1e9;
+	struct share_stat st;
+
+	if (s->cache != SHARE_CACHE_AUTO)
+		return s->cache == SHARE_CACHE_ALWAYS;
+	return !share_stat(n->fd, "", &st) && share_pages_good(n, &st.st) && n->listed_ns &&
+	       age < share_timeout(s) * 0.75;
+}
+
 void share_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct share *s = share_of(req);
 	struct share_handle *h = NULL;
-	char name[SHARE_FD_NAME];
 	struct share_node *n;
 	int ret = share_want(s, id, &n), fd = -1;
 
 	if (ret >= 0)
 		ret = n->type == S_IFDIR ? share_check_place(req, n, false) : -ENOTDIR;
 	if (!ret && !n->opaque) {
-		fd = openat(s->proc, share_fd_name(n->fd, name),
-			    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		ret = fd < 0 ? -errno : 0;
+		fd = open_dir(s, n);
+		ret = fd < 0 ? fd : 0;
 	}
 	if (!ret) {
 		h = share_handle_add(&s->handles, n, fd, true);
@@ -51,7 +78,8 @@ void share_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		return;
 	}
 	fi->fh = h->id;
-	fi->cache_readdir = fi->keep_cache = s->cache == SHARE_CACHE_ALWAYS;
+	fi->cache_readdir = s->cache != SHARE_CACHE_NONE;
+	fi->keep_cache = listing_good(s, n);
 	fuse_reply_open(req, fi);
 }
 
@@ -117,7 +145,7 @@ static size_t add(fuse_req_t req, struct share_node *dir, const struct entry *e,
 	if (len > room)
 		return len;
 	/* Node 0: nothing is told of it, and nothing is counted. */
-	if (!is_dots(e->name) && share_enter(share_of(req), dir, e->name, &full))
+	if (!is_dots(e->name) && share_enter(share_of(req), dir, e->name, false, &full))
 		full.ino = 0;
 	return fuse_add_direntry_plus(req, buf, room, e->name, &full, e->off);
 }
@@ -129,8 +157,6 @@ static void read_dir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
 	struct share_handles *t = &s->handles;
 	struct share_handle *h = share_handle_get(t, fi->fh, id, true);
 	uint64_t room = s->request->out_len - SHARE_ANSWER_LEN;
-	/* Each entry may need a descriptor, and what is too much goes after the request. */
-	unsigned left = plus ? s->fds_max / 8 : UINT32_MAX;
 	const struct entry *e;
 	size_t used = 0;
 	int error = 0;
@@ -143,8 +169,9 @@ static void read_dir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
 		share_reply(req, h ? -ENOMEM : -EBADF);
 		return;
 	}
-	for (e = entry_at(t, h, off, &error); e && left;
-	     left--, e = entry_at(t, h, h->pos, &error)) {
+	if (plus && !off)
+		h->node->listed_ns = clock_monotonic_ns(&clock_host);
+	for (e = entry_at(t, h, off, &error); e; e = entry_at(t, h, h->pos, &error)) {
 		size_t len = add(req, h->node, e, plus, buf + used, size - used);
 
 		if (len > size - used) {

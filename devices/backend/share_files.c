@@ -13,16 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
 	/* What the guest's flags may ask of the host. */
 	OPEN_FLAGS = O_ACCMODE | O_APPEND | O_TRUNC | O_SYNC | O_DSYNC,
 	OUR_FLAGS = O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-	/* A file's times are those of the host's clock tick, or on some file systems of the
-	 * second: one that was changed just now may change again and show no difference. */
-	SETTLED_S = 3,
 	COPY_MAX = 64 << 20,
 	/* What Linux passes on. The others move or fill a whole file, while all else waits. */
 	FALLOCATE_MODES = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE,
@@ -33,11 +29,6 @@ static bool writes(int flags)
 	return (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
 }
 
-static bool same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
 void share_drop_suid(int fd)
 {
 	struct stat st;
@@ -45,22 +36,6 @@ void share_drop_suid(int fd)
 	if (!fstat(fd, &st) && st.st_mode & (S_ISUID | S_ISGID) && S_ISREG(st.st_mode))
 		fchmod(fd, st.st_mode & 07777 &
 				   ~(S_ISUID | (st.st_mode & S_IXGRP ? (unsigned)S_ISGID : 0)));
-}
-
-/* May the guest keep the pages that it has of the file, which it opens now? */
-static bool pages_good(struct share_node *n, const struct stat *st)
-{
-	bool good = n->seen && n->seen_size == st->st_size &&
-		    same_time(&n->seen_mtime, &st->st_mtim) &&
-		    same_time(&n->seen_ctime, &st->st_ctim);
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	n->seen = now.tv_sec - st->st_ctim.tv_sec > SETTLED_S;
-	n->seen_size = st->st_size;
-	n->seen_mtime = st->st_mtim;
-	n->seen_ctime = st->st_ctim;
-	return good;
 }
 
 /* `fd`, which this takes over, becomes a handle: 0 or a negative errno. */
@@ -74,7 +49,7 @@ static int add_handle(struct share *s, struct share_node *n, int fd, const struc
 	fi->fh = h->id;
 	fi->direct_io = s->cache == SHARE_CACHE_NONE;
 	fi->keep_cache = s->cache == SHARE_CACHE_ALWAYS ||
-			 (pages_good(n, st) && s->cache == SHARE_CACHE_AUTO);
+			 (share_pages_good(n, st) && s->cache == SHARE_CACHE_AUTO);
 	/* Nothing is held back that a close would have to send. */
 	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
 	return 0;
@@ -98,7 +73,8 @@ static int open_node(struct share *s, struct share_node *n, int flags)
  * to look again: its size decides how much the guest's kernel will read. */
 static bool differs(const struct share_node *n, const struct stat *st)
 {
-	return n->told && (n->told_size != st->st_size || !same_time(&n->told_mtime, &st->st_mtim));
+	return n->told &&
+	       (n->told_size != st->st_size || !share_same_time(&n->told_mtime, &st->st_mtim));
 }
 
 void share_op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -163,7 +139,7 @@ void share_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 	if (ret >= 0)
 		ret = fd = make_file(req, ret, name, mode, fi->flags);
 	if (ret >= 0 || (ret == -EEXIST && !(fi->flags & O_EXCL)))
-		ret = share_enter(s, dir, name, &entry);
+		ret = share_enter(s, dir, name, true, &entry);
 	if (!ret) {
 		n = share_node_get(&s->nodes, entry.ino);
 		if (fd < 0)

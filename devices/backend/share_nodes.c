@@ -17,7 +17,8 @@
  * many descriptors. Those that were not used for longest are put away, and opened again by
  * where they were seen last: the parent's descriptor and a name. What is found there has to
  * be the same file (device, inode and time of birth), or the node is stale, and the
- * guest looks its path up again.
+ * guest looks its path up again. What the guest has only read about, in a directory, has
+ * no descriptor before it is used: most of it never is.
  *
  * A node lives while the guest knows it, has it open, or knows one below it.
  */
@@ -346,17 +347,18 @@ static int64_t find_slot(struct share_nodes *t)
 	}
 }
 
-/* Takes `fd` over, also on failure. */
+/* Takes `fd` over, also on failure; -1: it is put away from the start. */
 static int add(struct share_nodes *t, int fd, const struct share_stat *st, struct share_node **out)
 {
 	int64_t slot = find_slot(t);
 	struct share_node *n = slot < 0 ? NULL : calloc(1, sizeof(*n));
 
 	if (!n) {
-		close(fd);
+		fd_close(&fd);
 		return slot < 0 ? (int)slot : -ENOMEM;
 	}
 	n->id = (uint64_t)t->generations[slot] << 32 | (uint64_t)slot;
+	n->fd = -1;
 	n->dev = st->st.st_dev;
 	n->ino = st->st.st_ino;
 	n->born_s = st->born_s;
@@ -365,7 +367,8 @@ static int add(struct share_nodes *t, int fd, const struct share_stat *st, struc
 	t->slots[slot] = n;
 	t->n++;
 	hash_add(t, n);
-	take_out(t, n, fd);
+	if (fd >= 0)
+		take_out(t, n, fd);
 	*out = n;
 	return 0;
 }
@@ -397,20 +400,51 @@ struct share_node *share_node_get(struct share_nodes *t, uint64_t id)
 	return n && n->id == id && n->lookups ? n : NULL;
 }
 
+/* Another file system may begin where `st` is. */
+static bool is_mount_point(const struct share_node *parent, const struct share_stat *st)
+{
+	return st->st.st_dev != parent->dev && S_ISDIR(st->st.st_mode);
+}
+
 /* A file system of the kernel's own is no part of what was shared: through it one sees,
  * and changes, processes. */
-static bool begins_opaque(const struct share_node *parent, const struct share_node *n)
+static bool is_opaque(int fd)
 {
 	struct statfs fs;
 
-	return n->dev != parent->dev && n->type == S_IFDIR && !fstatfs(n->fd, &fs) &&
-	       fs.f_type == PROC_SUPER_MAGIC;
+	return !fstatfs(fd, &fs) && fs.f_type == PROC_SUPER_MAGIC;
 }
 
-int share_node_lookup(struct share_nodes *t, struct share_node *parent, const char *name,
+/* A node for `name` of `parent`, which none was found for; *st as it was seen just now. */
+static int add_new(struct share_nodes *t, struct share_node *parent, const char *name, bool open,
+		   struct share_node **out, struct share_stat *st)
+{
+	_cleanup_fd_ int fd = -1;
+	bool opaque;
+	int ret;
+
+	if (!open && !is_mount_point(parent, st))
+		return add(t, -1, st, out);
+	fd = open_step(parent->fd, name);
+	if (fd < 0)
+		return fd;
+	/* What was opened may be another than was looked at. */
+	ret = share_stat(fd, "", st);
+	if (ret)
+		return ret;
+	opaque = is_mount_point(parent, st) && is_opaque(fd);
+	*out = find(t, st);
+	if (!*out)
+		ret = add(t, fd_take(&fd), st, out);
+	if (!ret)
+		(*out)->opaque |= opaque;
+	return ret;
+}
+
+int share_node_lookup(struct share_nodes *t, struct share_node *parent, const char *name, bool open,
 		      struct share_node **out, struct share_stat *st)
 {
-	int dir = share_node_fd(t, parent), fd, ret;
+	int dir = share_node_fd(t, parent), ret;
 	struct share_node *n;
 
 	if (dir < 0)
@@ -426,18 +460,9 @@ int share_node_lookup(struct share_nodes *t, struct share_node *parent, const ch
 		return ret;
 	n = find(t, st);
 	if (!n) {
-		fd = open_step(dir, name);
-		if (fd < 0)
-			return fd;
-		/* What was opened may be another than was looked at. */
-		ret = share_stat(fd, "", st);
-		n = ret ? NULL : find(t, st);
-		if (!ret && !n)
-			ret = add(t, fd_take(&fd), st, &n);
-		fd_close(&fd);
+		ret = add_new(t, parent, name, open, &n, st);
 		if (ret)
 			return ret;
-		n->opaque = n->opaque || (n->fd >= 0 && begins_opaque(parent, n));
 	}
 	n->lookups++;
 	set_place(t, n, parent, name);

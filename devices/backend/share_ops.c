@@ -15,7 +15,12 @@
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
+
+/* A file's times are those of the host's clock tick, or on some file systems of the
+ * second: one that was changed just now may change again and show no difference. */
+enum { SETTLED_S = 3 };
 
 const char *share_fd_name(int fd, char name[SHARE_FD_NAME])
 {
@@ -89,6 +94,26 @@ double share_timeout(const struct share *s)
 	return seconds[s->cache];
 }
 
+bool share_same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+bool share_pages_good(struct share_node *n, const struct stat *st)
+{
+	bool good = n->seen && n->seen_size == st->st_size &&
+		    share_same_time(&n->seen_mtime, &st->st_mtim) &&
+		    share_same_time(&n->seen_ctime, &st->st_ctim);
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	n->seen = now.tv_sec - st->st_ctim.tv_sec > SETTLED_S;
+	n->seen_size = st->st_size;
+	n->seen_mtime = st->st_mtim;
+	n->seen_ctime = st->st_ctim;
+	return good;
+}
+
 void share_tell(struct share_node *n, const struct share_stat *st)
 {
 	n->told = true;
@@ -96,12 +121,12 @@ void share_tell(struct share_node *n, const struct share_stat *st)
 	n->told_mtime = st->st.st_mtim;
 }
 
-int share_enter(struct share *s, struct share_node *parent, const char *name,
+int share_enter(struct share *s, struct share_node *parent, const char *name, bool open,
 		struct fuse_entry_param *entry)
 {
 	struct share_node *n;
 	struct share_stat st;
-	int ret = share_node_lookup(&s->nodes, parent, name, &n, &st);
+	int ret = share_node_lookup(&s->nodes, parent, name, open, &n, &st);
 
 	if (ret)
 		return ret;
@@ -120,7 +145,7 @@ int share_enter(struct share *s, struct share_node *parent, const char *name,
 void share_reply_entry(fuse_req_t req, struct share_node *parent, const char *name)
 {
 	struct fuse_entry_param entry;
-	int ret = share_enter(share_of(req), parent, name, &entry);
+	int ret = share_enter(share_of(req), parent, name, true, &entry);
 
 	if (ret)
 		share_reply(req, ret);
@@ -163,7 +188,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int ret = share_want(s, parent, &dir);
 
 	if (ret >= 0)
-		ret = share_enter(s, dir, name, &entry);
+		ret = share_enter(s, dir, name, true, &entry);
 	/* It may be there in the directory that took this one's place. */
 	if (ret == -ENOENT && share_check_place(req, dir, false))
 		ret = -ESTALE;

@@ -87,6 +87,8 @@ struct share_node {
 	bool seen;
 	off_t seen_size;
 	struct timespec seen_mtime, seen_ctime;
+	/* A directory: when the guest last began to be told of all in it, clock_host; 0: never. */
+	uint64_t listed_ns;
 };
 
 struct share_nodes {
@@ -111,8 +113,8 @@ struct share_node *share_node_get(struct share_nodes *t, uint64_t id);
  * errno otherwise: -ESTALE when it is no longer where it was. */
 int share_node_fd(struct share_nodes *t, struct share_node *n);
 /* Look `name` up in `parent`: 0 with *out, counted as looked up, and *st filled; or a
- * negative errno. */
-int share_node_lookup(struct share_nodes *t, struct share_node *parent, const char *name,
+ * negative errno. `open`: a new node has its descriptor at once, since it is used next. */
+int share_node_lookup(struct share_nodes *t, struct share_node *parent, const char *name, bool open,
 		      struct share_node **out, struct share_stat *st);
 /* The guest forgets `n` of its lookups. */
 void share_node_forget(struct share_nodes *t, struct share_node *node, uint64_t n);
@@ -243,10 +245,13 @@ int share_check_place(fuse_req_t req, struct share_node *n, bool changed);
 
 /* How long the guest may believe attributes and names. */
 double share_timeout(const struct share *s);
+bool share_same_time(const struct timespec *a, const struct timespec *b);
+/* The guest opens `n`, which is as *st says: may it keep the pages that it has of it? */
+bool share_pages_good(struct share_node *n, const struct stat *st);
 /* What it is told of `n` now. */
 void share_tell(struct share_node *n, const struct share_stat *st);
-/* Looks up and fills *entry; 0 or a negative errno. */
-int share_enter(struct share *s, struct share_node *parent, const char *name,
+/* Looks up, `open` as in share_node_lookup(), and fills *entry; 0 or a negative errno. */
+int share_enter(struct share *s, struct share_node *parent, const char *name, bool open,
 		struct fuse_entry_param *entry);
 void share_reply_entry(fuse_req_t req, struct share_node *parent, const char *name);
 

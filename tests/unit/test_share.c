@@ -160,6 +160,47 @@ static void test_readdirplus_counts(void **state)
 	assert_int_equal(share_count(r->share).fds, 1);
 }
 
+/* What was only read about has no descriptor: it is opened by its place when it is used, and has
+ * to be the same file then. */
+static void test_listed_and_used_later(void **state)
+{
+	struct share_rig *r = *state;
+	const struct fuse_direntplus *e;
+	struct fuse_getattr_in how = {0};
+	struct fuse_open_out out;
+	uint64_t file = 0;
+
+	share_rig_put(r, "d/file", "12345");
+	uint64_t dir = share_rig_node(r, "d");
+
+	assert_int_equal(share_rig_open(r, FUSE_OPENDIR, dir, 0, &out), 0);
+	unsigned fds = share_count(r->share).fds;
+
+	assert_int_equal(share_rig_read(r, FUSE_READDIRPLUS, dir, out.fh, 0, 4096), 0);
+	for (size_t at = 0; at < r->len; at += FUSE_DIRENTPLUS_SIZE(e)) {
+		e = (const void *)((const char *)r->data + at);
+		file = e->entry_out.nodeid ? e->entry_out.nodeid : file;
+	}
+	assert_int_not_equal(file, 0);
+	assert_int_equal(share_count(r->share).fds, fds);
+
+	/* Another of this name, while that one is elsewhere. */
+	assert_int_equal(rename(share_rig_path(r, "d/file"), share_rig_path(r, "away")), 0);
+	assert_int_equal(share_rig_call(r, FUSE_GETATTR, file, &how, sizeof(how), NULL, 0),
+			 -ESTALE);
+	assert_int_equal(symlink("../away", share_rig_path(r, "d/file")), 0);
+	assert_int_equal(share_rig_call(r, FUSE_GETATTR, file, &how, sizeof(how), NULL, 0),
+			 -ESTALE);
+	assert_int_equal(unlink(share_rig_path(r, "d/file")), 0);
+	assert_int_equal(rename(share_rig_path(r, "away"), share_rig_path(r, "d/file")), 0);
+	assert_int_equal(share_rig_call(r, FUSE_GETATTR, file, &how, sizeof(how), NULL, 0), 0);
+	assert_int_equal(share_count(r->share).fds, fds + 1);
+
+	/* From now on it is held, wherever it is. */
+	assert_int_equal(rename(share_rig_path(r, "d/file"), share_rig_path(r, "away")), 0);
+	assert_int_equal(share_rig_call(r, FUSE_GETATTR, file, &how, sizeof(how), NULL, 0), 0);
+}
+
 /* --- writing --------------------------------------------------------------------------------- */
 
 static void test_create_and_write(void **state)
@@ -595,6 +636,7 @@ int main(void)
 		T(test_read, setup),
 		T(test_readdir_in_small_pieces, setup),
 		T(test_readdirplus_counts, setup),
+		T(test_listed_and_used_later, setup),
 		T(test_create_and_write, setup),
 		T(test_append_and_truncate, setup),
 		T(test_mode_and_times, setup),

@@ -144,6 +144,42 @@ static void test_pages_kept_while_unchanged(void **state)
 	assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, 0);
 }
 
+/* Opens the directory and reads the names in it, all that is known of them with `op`
+ * FUSE_READDIRPLUS: gives the flags that the guest is told. */
+static uint32_t list(struct share_rig *r, uint64_t dir, uint32_t op)
+{
+	struct fuse_open_out out;
+
+	assert_int_equal(share_rig_open(r, FUSE_OPENDIR, dir, 0, &out), 0);
+	assert_int_equal(share_rig_read(r, op, dir, out.fh, 0, 4096), 0);
+	assert_true(r->len);
+	assert_int_equal(share_rig_release(r, FUSE_RELEASEDIR, dir, out.fh), 0);
+	return out.open_flags & (FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE);
+}
+
+/* The guest reads its own copy of a directory while that has not changed and what it
+ * was told with it is still believed. */
+static void test_listing_kept_while_believed(void **state)
+{
+	const uint32_t read = FOPEN_CACHE_DIR, kept = FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE;
+	struct share_rig *r = *state;
+	uint64_t dir;
+
+	share_rig_put(r, "d/f", "text");
+	dir = share_rig_node(r, "d");
+	assert_int_equal(list(r, dir, FUSE_READDIRPLUS), read);
+	/* It was made just now. */
+	assert_int_equal(list(r, dir, FUSE_READDIRPLUS), read);
+	sleep(5);
+	assert_int_equal(list(r, dir, FUSE_READDIR), read);
+	/* Of what is in it the guest was told too long ago. */
+	assert_int_equal(list(r, dir, FUSE_READDIRPLUS), read);
+	assert_int_equal(list(r, dir, FUSE_READDIRPLUS), kept);
+	share_rig_put(r, "d/g", "text");
+	dir = share_rig_node(r, "d");
+	assert_int_equal(list(r, dir, FUSE_READDIRPLUS), read);
+}
+
 static void test_cache_none(void **state)
 {
 	struct share_rig *r = *state;
@@ -157,6 +193,8 @@ static void test_cache_none(void **state)
 	share_rig_put(r, "f", "other");
 	assert_int_equal(share_rig_open(r, FUSE_OPEN, entry.nodeid, O_RDONLY, &out), 0);
 	assert_int_equal(out.open_flags & (FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE), FOPEN_DIRECT_IO);
+	assert_int_equal(list(r, FUSE_ROOT_ID, FUSE_READDIRPLUS), 0);
+	assert_int_equal(list(r, FUSE_ROOT_ID, FUSE_READDIRPLUS), 0);
 }
 
 static void test_cache_always(void **state)
@@ -170,6 +208,7 @@ static void test_cache_always(void **state)
 	assert_true(entry.entry_valid > 3600 && entry.attr_valid > 3600);
 	assert_int_equal(share_rig_open(r, FUSE_OPEN, entry.nodeid, O_RDONLY, &out), 0);
 	assert_int_equal(out.open_flags & FOPEN_KEEP_CACHE, FOPEN_KEEP_CACHE);
+	assert_int_equal(list(r, FUSE_ROOT_ID, FUSE_READDIR), FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE);
 	/* That a name is not there is worth remembering, too. */
 	assert_int_equal(share_rig_lookup(r, 1, "nobody", &entry), 0);
 	assert_int_equal(entry.nodeid, 0);
@@ -179,9 +218,13 @@ int main(void)
 {
 #define T(test, setup) cmocka_unit_test_setup_teardown(test, setup, share_rig_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_open_of_changed_file_is_stale, setup), T(test_open_of_replaced_file, setup),
-		T(test_open_below_replaced_directory, setup), T(test_open_of_growing_file, setup),
-		T(test_pages_kept_while_unchanged, setup),    T(test_cache_none, setup_none),
+		T(test_open_of_changed_file_is_stale, setup),
+		T(test_open_of_replaced_file, setup),
+		T(test_open_below_replaced_directory, setup),
+		T(test_open_of_growing_file, setup),
+		T(test_pages_kept_while_unchanged, setup),
+		T(test_listing_kept_while_believed, setup),
+		T(test_cache_none, setup_none),
 		T(test_cache_always, setup_always),
 	};
 
