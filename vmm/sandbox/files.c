@@ -46,9 +46,7 @@ int sandbox_landlock_abi(void)
 
 static uint64_t known(int abi)
 {
-	return abi >= 3   ? ALL_ACCESS
-	       : abi == 2 ? ALL_ACCESS & ~TRUNCATE
-			  : ALL_ACCESS & ~(REFER | TRUNCATE);
+	return abi >= 3 ? ALL_ACCESS : ALL_ACCESS & ~TRUNCATE;
 }
 
 static uint64_t rights_of(unsigned access)
@@ -79,6 +77,11 @@ static int add(int rules, const struct sandbox_place *p, uint64_t known_rights)
 int files_rules(const struct sandbox_place *places, unsigned n)
 {
 	int abi = sandbox_landlock_abi();
+
+	/* It was asked before and had it: rules without what it knows now would be a gap. */
+	if (abi < SANDBOX_LANDLOCK_ABI)
+		return -ENOSYS;
+
 	const struct ruleset handled = {known(abi), abi >= 4 ? NET_TCP : 0,
 					abi >= 6 ? SCOPE_ABSTRACT : 0};
 	const size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;

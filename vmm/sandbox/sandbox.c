@@ -40,8 +40,7 @@ const char *sandbox_lacks(void)
 	if (!filter_known())
 		return "seccomp filters with SECCOMP_RET_TRAP, KILL_PROCESS and LOG "
 		       "(CONFIG_SECCOMP_FILTER, Linux 4.14)";
-	/* With the first one, files could not go from one directory of a share into another. */
-	if (sandbox_landlock_abi() < 2)
+	if (sandbox_landlock_abi() < SANDBOX_LANDLOCK_ABI)
 		return "Landlock with ABI 2 (CONFIG_SECURITY_LANDLOCK, Linux 5.19; "
 		       "lsm=landlock,... on "
 		       "its command line)";

@@ -67,6 +67,10 @@ int sandbox_close(struct err *e);
 /* What this kernel lacks for ON, as a person would say it, or NULL. Any thread. */
 const char *sandbox_lacks(void);
 
+/* The least Landlock ABI for ON: with the first one, files could not go from one directory of a
+ * share into another. */
+enum { SANDBOX_LANDLOCK_ABI = 2 };
+
 /* The Landlock ABI of this kernel: 1 or more, or 0 without it. */
 int sandbox_landlock_abi(void);
 
