@@ -57,9 +57,9 @@ struct block_ops {
 	/* Have all that was written durable: 0 or a negative errno, which every flush has from then
 	 * on. Any thread, detached. */
 	int (*sync)(struct block *b);
-	/* A number that is another one once something was written, as far as the host tells; 0
-	 * where it does not. Any thread. */
-	uint64_t (*stamp)(const struct block *b);
+	/* A number that is another one once something was written, as far as the host tells, into
+	 * *stamp; 0 where it does not. 0 or a negative errno. Any thread. */
+	int (*stamp)(const struct block *b, uint64_t *stamp);
 };
 
 /* An opened backend; a backend embeds it as its first member. */
@@ -104,9 +104,9 @@ static inline int block_sync(struct block *b)
 	return b->ops->sync(b);
 }
 
-static inline uint64_t block_stamp(const struct block *b)
+static inline int block_stamp(const struct block *b, uint64_t *stamp)
 {
-	return b->ops->stamp(b);
+	return b->ops->stamp(b, stamp);
 }
 
 /* NULL is fine. Nothing may be in flight. */

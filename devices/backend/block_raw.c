@@ -286,14 +286,18 @@ static int raw_sync(struct block *block)
 }
 
 /* When it was last written to. A block device has no such time. */
-static uint64_t raw_stamp(const struct block *block)
+static int raw_stamp(const struct block *block, uint64_t *stamp)
 {
 	const struct block_raw *b = (const struct block_raw *)block;
 	struct stat st;
 
-	if (b->device || fstat(b->fd, &st))
+	*stamp = 0;
+	if (b->device)
 		return 0;
-	return (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec;
+	if (fstat(b->fd, &st))
+		return -errno;
+	*stamp = (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec;
+	return 0;
 }
 
 /* --- growing ---------------------------------------------------------------------------- */

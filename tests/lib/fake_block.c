@@ -81,8 +81,9 @@ static int fake_sync(struct block *b)
 	return 0;
 }
 
-static uint64_t fake_stamp(const struct block *b)
+static int fake_stamp(const struct block *b, uint64_t *stamp)
 {
+	*stamp = 0;
 	return 0;
 }
 

@@ -369,9 +369,13 @@ int saved_check_disks(struct machine *m, struct err *e)
 		return differs("a number of disks of", n, there, e);
 	/* In the config those that were added are in the order of their slots, too. */
 	for (uint32_t i = 0; i < n; i++) {
-		uint64_t stamp = state_get_u64(r);
+		uint64_t stamp = state_get_u64(r), now;
 
-		if (stamp == block_stamp(all[i]->backends[0]) || c->restore.any_disks)
+		ret = block_stamp(all[i]->backends[0], &now);
+		if (ret)
+			return err_host(e, ret, "--disk %.200s: when it was written to: %s",
+					c->disks[i].path, strerror(-ret));
+		if (stamp == now || c->restore.any_disks)
 			continue;
 		return err_usage(e, -ESTALE,
 				 "--disk %.200s: was written to after the snapshot, so the guest's "

@@ -91,16 +91,26 @@ static int put_cpus(const struct machine *m, struct state_writer *w, struct err 
 }
 
 /* By which a disk that was written to since is known. */
-static void put_disks(const struct machine *m, struct state_writer *w)
+static int put_disks(const struct machine *m, struct state_writer *w, struct err *e)
 {
 	struct disk *all[MACHINE_DISKS_MAX];
 	unsigned n = machine_all_disks(m, all);
+	uint64_t stamp;
 
 	state_section_begin(w, "disks", SAVED_DISKS_VERSION);
 	state_put_u32(w, n);
-	for (unsigned i = 0; i < n; i++)
-		state_put_u64(w, block_stamp(virtio_blk_disk(&all[i]->blk)));
+	for (unsigned i = 0; i < n; i++) {
+		int ret = block_stamp(virtio_blk_disk(&all[i]->blk), &stamp);
+
+		if (ret)
+			return err_host(e, ret,
+					"snapshot: disk %u: the host does not tell when it was "
+					"written to: %s",
+					i, strerror(-ret));
+		state_put_u64(w, stamp);
+	}
 	state_section_end(w);
+	return 0;
 }
 
 static int memory_error(const struct writing *s, int ret, struct err *e)
@@ -167,7 +177,9 @@ static int write_moment(struct machine *m, struct writing *s, struct err *e)
 	if (ret)
 		return ret;
 	put_machine(m, s->config_sum, kvmclock_ns, &s->w);
-	put_disks(m, &s->w);
+	ret = put_disks(m, &s->w, e);
+	if (ret)
+		return ret;
 	cpuid_model_save(&m->cpuid, &s->w);
 	ret = put_cpus(m, &s->w, e);
 	if (ret)

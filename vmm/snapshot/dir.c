@@ -135,8 +135,13 @@ static int take_partial(struct snapshot_dir *d, struct err *e)
 	if (!is_new && errno != EEXIST)
 		return fail(d, -errno, e);
 	d->fd = openat(d->above, d->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (d->fd < 0)
-		return fail(d, -errno, e);
+	if (d->fd < 0) {
+		int ret = -errno;
+
+		if (is_new)
+			unlinkat(d->above, d->partial, AT_REMOVEDIR);
+		return fail(d, ret, e);
+	}
 	int ret = is_new ? 0 : check_left(d, e);
 
 	if (ret) {
