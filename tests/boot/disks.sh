@@ -145,3 +145,49 @@ verified() {
 test_fio() { verified 8 4; }
 test_fio_on_2_cpus_long() { verified 2 16; }
 test_fio_mmio_long() { verified 2 8 --transport mmio; }
+
+# The host holds one disk up, by a file system that does not answer for a while: the console, the other
+# disk, what gives entropy and the control socket do not wait for it; and it goes on when it can.
+test_one_stalls_and_the_others_go_on() {
+	local dir sock store minivmm=$vm_binary
+	store=$(dirname "$vm_binary")/tests/boot/volatile_disk
+	[ -x "$store" ] || fail "volatile_disk is not built; run scripts/build dev"
+	dir=$(there mktemp -d /var/tmp/minivmm-stall.XXXXXX)
+	on_exit there rm -rf "$dir"
+	sock=$dir/ctl
+	there sh -ec 'cd "$0"; mkdir disks place; truncate -s 1M disks/a; truncate -s 4M b' "$dir"
+	cat >"$vm_dir/beside" <<-BESIDE
+		#!/bin/bash
+		$store $dir/disks $dir/place 1000000000 1 </dev/null >$vm_dir/store 2>&1 &
+		echo \$! >$vm_dir/store.pid
+		for ((i = 0; i < 100; i++)); do [ -e $dir/place/a ] && break; sleep 0.05; done
+		exec $minivmm "\$@"
+	BESIDE
+	chmod 755 "$vm_dir/beside"
+	guest 'dd if=/dev/zero of=/dev/vda bs=4k count=4 conv=fsync 2>/dev/null; echo "vda works"
+		read -r word
+		(dd if=/dev/urandom of=/dev/vda bs=4k count=4 conv=fsync 2>/dev/null; echo "vda goes on") &
+		sleep 1
+		dd if=/dev/urandom of=/dev/vdb bs=64k count=32 conv=fsync 2>/dev/null && echo "vdb lives"
+		[ "$(head -c 64 /dev/hwrng | wc -c)" = 64 ] && echo "entropy lives"
+		echo "held up: $(cat /sys/block/vda/inflight)."
+		read -r word; echo "said: $word"
+		wait'
+	vm_binary=$vm_dir/beside
+	vm_start -k "$kernel" -i "$initrd" --append quiet --control "$sock" -d "$dir/place/a" -d "$dir/b"
+	vm_binary=$minivmm
+	vm_expect '^vda works' 120 || fail "$vm_why"
+	there kill -STOP "$(cat "$vm_dir/store.pid")"
+	vm_send $'go\n'
+	vm_expect '^vdb lives' 60 || fail "$vm_why"
+	vm_expect '^entropy lives' 60 || fail "$vm_why"
+	vm_expect '^held up: .*[1-9].*\.' 60 || fail "$vm_why"
+	there timeout 20 "$minivmm" ctl "$sock" status >"$vm_dir/answer" 2>&1 || fail "status: $(cat "$vm_dir/answer")"
+	says_not '^vda goes on'
+	there kill -CONT "$(cat "$vm_dir/store.pid")"
+	vm_expect '^vda goes on' 60 || fail "$vm_why"
+	vm_send $'on\n'
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+	says '^said: on'
+}

@@ -19,16 +19,37 @@ cut_guest() {
 	(cd "$vm_dir" && cp "$work" . && echo cut_work | cpio -o -H newc --quiet -R 0:0) >>"$initrd"
 }
 
-# cuts TIMES [--lie]: as often, on four disks at once, each served in another way. With --lie the
-# disks do not flush.
-cuts() {
-	local n dir seed disk minivmm=$vm_binary
-	kernel tuned
-	cut_guest
+# four_disks: $dir, with disks/a to d, and a place to mount at.
+four_disks() {
 	dir=$(there mktemp -d /var/tmp/minivmm-cut.XXXXXX)
 	on_exit there rm -rf "$dir"
 	there sh -ec 'cd "$0"; mkdir disks place
 		for d in a b c d; do truncate -s 24M disks/$d; mke2fs -q -t ext4 -F -E lazy_itable_init=0,lazy_journal_init=0 disks/$d; done' "$dir"
+	: >"$vm_dir/all"
+}
+
+# collect: what a guest has said into $vm_dir/all. Lines that the end has cut, or its kernel has spoken into,
+# are no word of the guest's.
+collect() {
+	says_not '^failed'
+	console | sed '$d' | grep -aE '^(found|ack) vd[a-d] [a-z]+[0-9]* [0-9]+$' >>"$vm_dir/all" || true
+}
+
+# judge: what was acknowledged and not found again, into $lost; how much was acknowledged, into $acks.
+judge() {
+	lost=$(awk '$1 == "found" && $4 < acked[$2 " " $3] { print "cut by cut, " $2 " " $3 " had " acked[$2 " " $3] " and has " $4 }
+		$1 == "ack" && $4 > acked[$2 " " $3] { acked[$2 " " $3] = $4; n++ }
+		END { print n + 0 >"'"$vm_dir/acks"'" }' "$vm_dir/all")
+	acks=$(cat "$vm_dir/acks")
+}
+
+# cuts TIMES [--lie]: as often, on four disks at once, each served in another way. With --lie the
+# disks do not flush.
+cuts() {
+	local n seed minivmm=$vm_binary
+	kernel tuned
+	cut_guest
+	four_disks
 	# The store is the VM's child, so that it knows whom to kill.
 	cat >"$vm_dir/beside" <<-BESIDE
 		#!/bin/bash
@@ -38,7 +59,6 @@ cuts() {
 		exec $minivmm "\$@"
 	BESIDE
 	chmod 755 "$vm_dir/beside"
-	: >"$vm_dir/all"
 	for ((n = 1; n <= $1; n++)); do
 		seed=$RANDOM
 		vm_binary=$vm_dir/beside
@@ -49,14 +69,9 @@ cuts() {
 		vm_wait 120 || fail "cut $n: $vm_why"
 		there sh -c 'umount "$0" 2>/dev/null; ! mountpoint -q "$0"' "$dir/place" || fail "cut $n: the store is still there"
 		[ "$vm_status" = 137 ] || fail "cut $n: status $vm_status: $(tail -n 2 "$vm_dir/store")"
-		says_not '^failed'
-		# Lines that the end has cut, or its kernel has spoken into, are no word of the guest's.
-		console | sed '$d' | grep -aE '^(found|ack) vd[a-d] [a-z]+[0-9]* [0-9]+$' >>"$vm_dir/all" || true
+		collect
 	done
-	lost=$(awk '$1 == "found" && $4 < acked[$2 " " $3] { print "cut by cut, " $2 " " $3 " had " acked[$2 " " $3] " and has " $4 }
-		$1 == "ack" && $4 > acked[$2 " " $3] { acked[$2 " " $3] = $4; n++ }
-		END { print n + 0 >"'"$vm_dir/acks"'" }' "$vm_dir/all")
-	acks=$(cat "$vm_dir/acks")
+	judge
 }
 
 # What was never found again: a guest that finds nothing would pass.
@@ -82,4 +97,30 @@ test_200_cuts_long() { survives 200; }
 test_disks_that_lie_are_found_long() {
 	if (cuts 4 --lie; [ -z "$lost" ]) 2>/dev/null; then fail "nothing was lost by disks that do not flush"; fi
 	rm -f "$vm_dir/why"
+}
+
+# minivmm is killed instead, on plain files: what the guest was told is there, and the file systems are
+# whole.
+test_killed_under_load_long() {
+	local n
+	kernel tuned
+	cut_guest
+	four_disks
+	for n in 1 2 3 4 5 6; do
+		vm_start -q -k "$kernel" -i "$initrd" -m 128M -c 2 --append quiet --disk "$dir/disks/a" --disk "$dir/disks/b,cache=none" \
+			--disk "$dir/disks/c,queues=2,threads=2" --disk "$dir/disks/d,queues=2,cache=none"
+		vm_expect '^ack vd' 120 || fail "$vm_why"
+		sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+		vm_signal KILL
+		vm_wait 20 || fail "kill $n: $vm_why"
+		[ "$vm_status" = 137 ] || fail "kill $n: status $vm_status"
+		collect
+		# shellcheck disable=SC2016
+		there sh -c 'cd "$0/disks" && for d in a b c d; do e2fsck -p $d; [ $? -le 1 ] && e2fsck -fn $d || exit; done' "$dir" >"$vm_dir/fsck" 2>&1 ||
+			fail "kill $n: $(tail -n 3 "$vm_dir/fsck")"
+	done
+	judge
+	[ -z "$lost" ] || fail "$lost"
+	told_all 6
+	echo "killed 6 times, $acks writes acknowledged" >"$vm_dir/note"
 }

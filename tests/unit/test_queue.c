@@ -6,8 +6,11 @@
 #include "vmm/base/bytes.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +119,52 @@ static void test_used_ring(void **state)
 	assert_true(virtq_driver_take_used(&f->d, &id, &len));
 	assert_int_equal(id, first);
 	assert_int_equal(len, 9);
+}
+
+enum { ROUNDS = 20000 };
+
+struct watcher {
+	struct virtq_driver *d;
+	atomic_uint seen; /* rounds */
+	unsigned wrong;
+};
+
+/* A driver on another processor, which takes what is used the moment it can be seen. */
+static void *watch_used(void *arg)
+{
+	struct watcher *w = arg;
+	uint32_t id, len;
+
+	for (unsigned i = 1; i <= ROUNDS; i++) {
+		for (unsigned spins = 1; !virtq_driver_take_used(w->d, &id, &len); spins++)
+			if (spins % 10000 == 0)
+				sched_yield();
+		w->wrong += len != i;
+		atomic_store(&w->seen, i);
+	}
+	return NULL;
+}
+
+/* What an element says is there before the index that shows it [virtio 1.3 2.7.8.2]. */
+static void test_used_element_before_its_index(void **state)
+{
+	struct fixture *f = *state;
+	const struct vd_buf buf = {DATA, 512, true};
+	struct watcher w = {.d = &f->d};
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, watch_used, &w), 0);
+	for (unsigned i = 1; i <= ROUNDS; i++) {
+		virtq_driver_offer(&f->d, &buf, 1);
+		assert_int_equal(virtq_pop(&f->q, &f->c), 1);
+		virtq_push(&f->q, f->c.head, i);
+		virtq_publish(&f->q);
+		for (unsigned spins = 1; atomic_load(&w.seen) != i; spins++)
+			if (spins % 10000 == 0)
+				sched_yield();
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(w.wrong, 0);
 }
 
 static void test_counts(void **state)
@@ -593,6 +642,7 @@ int main(void)
 		T(test_empty),
 		T(test_direct_chain),
 		T(test_used_ring),
+		T(test_used_element_before_its_index),
 		T(test_counts),
 		T(test_any_framing),
 		T(test_indirect_ignores_write_flag),
