@@ -30,6 +30,22 @@ test_words_are_exact() {
 	err_is ''
 }
 
+# Without a kernel it is the host's own, and it says which; without a command, a shell. The test host
+# has no /boot, but our stock kernel.
+test_the_hosts_kernel_and_a_shell() {
+	local release got=0
+	kernel generic
+	release=$(there uname -r)
+	# shellcheck disable=SC2016
+	there unshare -m sh -c 'own=/boot/vmlinuz-$(uname -r)
+		[ -e "$own" ] || { mount -t tmpfs none /boot && cp "$1" "$own"; } || exit 9
+		"$0" run -- uname -r && printf "echo it is \$((6 * 7))\nexit 5\n" | "$0" run' "$vm_binary" "$kernel" \
+		>"$vm_dir/out" 2>"$vm_dir/err" </dev/null || got=$?
+	[ "$got" = 5 ] || fail "status $got, not 5"
+	out_is "$release"$'\nit is 42'
+	told "--kernel /boot/vmlinuz-$release: this host's own"
+}
+
 # Byte for byte, three streams at once, and what is more than any buffer on the way.
 test_streams() {
 	head -c 2000000 /dev/urandom >"$vm_dir/in"
@@ -50,8 +66,10 @@ test_where_it_runs() {
 	options=(--workdir /usr/bin --env 'A=1 2' --env B=)
 	# shellcheck disable=SC2016
 	runs 0 sh -c 'pwd; echo "$A,$B"; id -u; cat /proc/1/comm; [ -c /dev/pts/ptmx ] && [ -d /sys/fs/cgroup ] && [ -w /tmp ] && [ -w /dev/shm ]
-grep -o " / overlay " /proc/mounts; cat /sys/class/net/lo/flags; hostname'
-	out_is $'/usr/bin\n1 2,\n0\ninit\n / overlay \n0x9\nminivmm'
+grep -o " / overlay " /proc/mounts; cat /sys/class/net/lo/flags; hostname
+for each in proc sysfs devtmpfs devpts cgroup2 bpf; do grep -q "^[^ ]* [^ ]* $each " /proc/mounts || echo "no $each"; done
+(sleep 0.1 & exec true); sleep 0.5; echo "zombies: $(cat /proc/[0-9]*/stat | grep -c " Z ")"'
+	out_is $'/usr/bin\n1 2,\n0\ninit\n / overlay \n0x9\nminivmm\nzombies: 0'
 }
 
 # The host's tree is as it was; with --rw it is not.

@@ -225,7 +225,7 @@ static int complete_kernel(struct vm_config *c, struct err *e)
 				 "--kernel: missing, and this host's own is not at "
 				 "/boot/vmlinuz-%s; give one",
 				 host.release);
-	log_info("--kernel %s: this host's own", c->kernel);
+	c->kernel_is_hosts = true;
 	return 0;
 }
 

@@ -194,6 +194,7 @@ struct vm_config {
 
 	/* boot */
 	char *kernel; /* required, but for a command (then the host's own) and a restore */
+	bool kernel_is_hosts;
 	/* Read one behind the other; none: pack one if the kernel needs modules. */
 	char *initrds[CONFIG_INITRDS_MAX];
 	unsigned n_initrds;

@@ -152,6 +152,8 @@ static int open_kernel(struct kernel *k, const struct vm_config *c, struct err *
 	};
 	if (!c->kernel)
 		return err_usage(e, -ENOENT, "--kernel: missing; the guest cannot boot anew");
+	if (c->kernel_is_hosts)
+		log_warn("--kernel %s: this host's own", c->kernel);
 	int ret = kernel_open(k, c->kernel, e);
 
 	return ret || c->boot == BOOT_CHOICE_AUTO ? ret
