@@ -78,6 +78,14 @@ static uint8_t hotplug_read8(void *dev, uint64_t off)
 	return val;
 }
 
+static struct cpu_hotplug_count count(const struct cpu_hotplug *h)
+{
+	return (struct cpu_hotplug_count){
+		.has = (unsigned)__builtin_popcountll(h->here & ~h->coming),
+		.target = h->target,
+	};
+}
+
 static void eject(struct cpu_hotplug *h, unsigned cpu)
 {
 	if (!cpu || cpu >= CPU_HOTPLUG_MAX || !(h->here & bit(cpu)))
@@ -87,7 +95,7 @@ static void eject(struct cpu_hotplug *h, unsigned cpu)
 	h->up &= ~bit(cpu);
 	h->down &= ~bit(cpu);
 	h->wires.ejected(h->wires.ctx, cpu);
-	h->wires.changed(h->wires.ctx);
+	h->wires.changed(h->wires.ctx, count(h));
 }
 
 /* What became of what it was told of. */
@@ -106,7 +114,7 @@ static void take_word(struct cpu_hotplug *h, unsigned cpu)
 		}
 		h->coming &= ~bit(cpu);
 		h->up &= ~bit(cpu);
-		h->wires.changed(h->wires.ctx);
+		h->wires.changed(h->wires.ctx, count(h));
 	}
 }
 
@@ -192,10 +200,7 @@ void cpu_hotplug_want(struct cpu_hotplug *h, unsigned n)
 struct cpu_hotplug_count cpu_hotplug_count(struct cpu_hotplug *h)
 {
 	pthread_mutex_lock(&h->lock);
-	struct cpu_hotplug_count c = {
-		.has = (unsigned)__builtin_popcountll(h->here & ~h->coming),
-		.target = h->target,
-	};
+	struct cpu_hotplug_count c = count(h);
 
 	pthread_mutex_unlock(&h->lock);
 	return c;

@@ -31,11 +31,18 @@
 
 enum { CPU_HOTPLUG_PORTS = 28, CPU_HOTPLUG_MAX = 64 };
 
+/* What is told of it. */
+struct cpu_hotplug_count {
+	unsigned has;    /* those that the guest has taken, and not given up */
+	unsigned target; /* how many it is to have */
+};
+
 /* Called with the chip's lock held: none may call into it, nor wait. */
 struct cpu_hotplug_wires {
 	void (*event)(void *ctx);                 /* UP or DOWN has news. Any thread */
 	void (*ejected)(void *ctx, unsigned cpu); /* On a vCPU's thread, maybe its own */
-	void (*changed)(void *ctx); /* the guest has one more, or one less. Likewise */
+	/* The guest has one more, or one less. Likewise */
+	void (*changed)(void *ctx, struct cpu_hotplug_count now);
 	void *ctx;
 };
 
@@ -49,12 +56,6 @@ struct cpu_hotplug {
 	uint64_t coming;       /* of those, the ones that the guest has not said to have taken */
 	uint64_t up, down;     /* as the guest will read them */
 	uint8_t event, status; /* as written */
-};
-
-/* What is told of it. */
-struct cpu_hotplug_count {
-	unsigned has;    /* those that the guest has taken, and not given up */
-	unsigned target; /* how many it is to have */
 };
 
 /* The first `n` of `max` processors (1 <= n <= max <= CPU_HOTPLUG_MAX) are there. *wires is

@@ -26,8 +26,9 @@ static void on_ejected(void *ctx, unsigned cpu)
 	r->here &= ~(1ull << cpu);
 }
 
-static void on_changed(void *ctx)
+static void on_changed(void *ctx, struct cpu_hotplug_count now)
 {
+	fuzz_check(now.has && now.has <= MAX && now.target && now.target <= MAX);
 	((struct rig *)ctx)->changes++;
 }
 

@@ -21,6 +21,7 @@ struct rig {
 	struct bus pio;
 	struct cpu_hotplug h;
 	unsigned events, changes;
+	struct cpu_hotplug_count told; /* with the last change */
 	unsigned ejections, last;
 };
 
@@ -37,9 +38,12 @@ static void on_ejected(void *ctx, unsigned cpu)
 	r->last = cpu;
 }
 
-static void on_changed(void *ctx)
+static void on_changed(void *ctx, struct cpu_hotplug_count now)
 {
-	((struct rig *)ctx)->changes++;
+	struct rig *r = ctx;
+
+	r->changes++;
+	r->told = now;
 }
 
 static struct rig *rig_of(unsigned n, unsigned max)
@@ -123,6 +127,8 @@ static void come_and_go(void **state)
 	for (unsigned cpu = 1; cpu < 10; cpu++) {
 		told(r, DEVICE_CHECK, 0, cpu);
 		is(r, cpu + 1, 10);
+		assert_int_equal(r->told.has, cpu + 1);
+		assert_int_equal(r->told.target, 10);
 	}
 	assert_int_equal(r->changes, 9);
 	told(r, DEVICE_CHECK, 0, 9); /* twice is once */
@@ -137,6 +143,7 @@ static void come_and_go(void **state)
 	out(r, EJECT, 1, 9);
 	assert_int_equal(r->ejections, 1);
 	assert_int_equal(r->last, 9);
+	assert_int_equal(r->told.has, 9);
 	assert_int_equal(in(r, HERE, 8), 0x1ff);
 	told(r, EJECT_REQUEST, 0, 9);
 	told(r, EJECT_REQUEST, FAILURE, 8);

@@ -30,21 +30,10 @@ static void on_ejected(void *ctx, unsigned cpu)
 	vcpus_take_out(&((struct machine *)ctx)->vcpus, cpu);
 }
 
-static void tell(void *ctx)
+/* Here and now: of two that come at once the first is told as the first. */
+static void on_changed(void *ctx, struct cpu_hotplug_count now)
 {
-	struct machine *m = ctx;
-	struct cpu_hotplug_count c = cpu_hotplug_count(&m->cpu_hotplug);
-
-	log_info("the guest has %u CPUs, and is to have %u", c.has, c.target);
-	events_cpus(m->events, c.has, c.target);
-}
-
-/* For want of memory nobody is told; whoever asks is. */
-static void on_changed(void *ctx)
-{
-	struct machine *m = ctx;
-
-	loop_post(m->loop, tell, m);
+	events_cpus(((struct machine *)ctx)->events, now.has, now.target);
 }
 
 int machine_make_cpus(struct machine *m, struct err *e)
