@@ -62,28 +62,22 @@ static int start_log(const struct vm_config *c, struct err *e)
 	return 0;
 }
 
-/* One machine after the other, as long as the guest reboots and that means so. */
-static int run_machines(struct vm_config *c, struct events *events,
-			const struct machine_watcher *watcher, struct machine_end *end,
-			struct err *e)
+static int run_machine(struct vm_config *c, struct events *events,
+		       const struct machine_watcher *watcher, struct machine_end *end,
+		       struct err *e)
 {
-	for (;;) {
-		struct machine *m;
+	struct machine *m;
 
-		if (machine_create(&m, c, events, e))
-			return report(e, c->command.wanted);
-		int ret = machine_run(m, watcher, end, e);
+	if (machine_create(&m, c, events, e))
+		return report(e, c->command.wanted);
+	int ret = machine_run(m, watcher, end, e);
 
-		machine_destroy(m);
-		events_mark(events, EVENT_TORN_DOWN);
-		if (ret)
-			return report(e, c->command.wanted);
-		machine_end_log(end);
-		if (!machine_end_restarts(end, c))
-			return machine_end_status(end);
-		config_forget_restore(c); /* it boots */
-		events_restarted(events);
-	}
+	machine_destroy(m);
+	events_mark(events, EVENT_TORN_DOWN);
+	if (ret)
+		return report(e, c->command.wanted);
+	machine_end_log(end);
+	return machine_end_status(end);
 }
 
 /* Who asked a template for this machine wants to hear that it runs. */
@@ -149,7 +143,7 @@ static int run(struct vm_config *c, const struct process_start *start, struct as
 	if (control_open(&control, c, events, e))
 		status = report(e, c->command.wanted);
 	else
-		status = run_machines(
+		status = run_machine(
 			c, events,
 			asked_watcher(asked, notify_watcher(&notify, control_watcher(control))),
 			&end, e);

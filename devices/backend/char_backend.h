@@ -33,10 +33,9 @@ struct char_backend_ops {
 	struct char_out (*out)(struct char_backend *b);
 	/* Whom the device tells that it has room again; the same. */
 	struct char_room (*room)(struct char_backend *b);
-	/* Give input to `in` from here on. `fresh`: a file that was there is emptied
-	 * (not earlier: a start that fails must not cost the last run's record). 0 or
-	 * a negative errno and *e. */
-	int (*start)(struct char_backend *b, const struct char_in *in, bool fresh, struct err *e);
+	/* Give input to `in` from here on; a file that was there is emptied (not earlier: a start
+	 * that fails must not cost the last run's record). 0 or a negative errno and *e. */
+	int (*start)(struct char_backend *b, const struct char_in *in, struct err *e);
 	/* With the device gone or silent and the loop not running: write out what waits,
 	 * as long as the reader takes it, and free everything. */
 	void (*close)(struct char_backend *b);

@@ -40,7 +40,7 @@ static struct char_room kept_room(struct char_backend *b)
 	return (struct char_room){0};
 }
 
-static int kept_start(struct char_backend *b, const struct char_in *in, bool fresh, struct err *e)
+static int kept_start(struct char_backend *b, const struct char_in *in, struct err *e)
 {
 	return 0;
 }

@@ -48,7 +48,7 @@ static struct char_room pty_room(struct char_backend *b)
 	return char_stream_room(&pty_of(b)->stream);
 }
 
-static int pty_start(struct char_backend *b, const struct char_in *in, bool fresh, struct err *e)
+static int pty_start(struct char_backend *b, const struct char_in *in, struct err *e)
 {
 	struct char_pty *p = pty_of(b);
 

@@ -108,7 +108,7 @@ static void on_retry(void *ctx)
 	loop_fd_set(s->watch, LOOP_READ);
 }
 
-static int socket_start(struct char_backend *b, const struct char_in *in, bool fresh, struct err *e)
+static int socket_start(struct char_backend *b, const struct char_in *in, struct err *e)
 {
 	struct char_socket *s = socket_of(b);
 

@@ -46,12 +46,12 @@ static struct char_room tty_room(struct char_backend *b)
 	return t->terminal ? terminal_room(t->terminal) : (struct char_room){0};
 }
 
-static int tty_start(struct char_backend *b, const struct char_in *in, bool fresh, struct err *e)
+static int tty_start(struct char_backend *b, const struct char_in *in, struct err *e)
 {
 	struct char_tty *t = tty_of(b);
 
 	/* What is no file cannot be cut, and need not. */
-	if (t->is_file && fresh && ftruncate(t->fd, 0) && errno != EINVAL)
+	if (t->is_file && ftruncate(t->fd, 0) && errno != EINVAL)
 		return err_host(e, -errno, "%s: its file cannot be emptied: %s", b->name,
 				strerror(errno));
 	if (!t->terminal)

@@ -20,6 +20,14 @@ void phrase_watch_init(struct phrase_watch *w, const char *phrase)
 	w->phrase = phrase;
 }
 
+void phrase_watch_renew(struct phrase_watch *w)
+{
+	w->matched = 0;
+	w->line_done = false;
+	atomic_store(&w->line_len, 0);
+	atomic_store(&w->seen, false);
+}
+
 static void keep(struct phrase_watch *w, uint8_t c)
 {
 	unsigned n = atomic_load_explicit(&w->line_len, memory_order_relaxed);

@@ -34,6 +34,9 @@ struct phrase_watch {
 /* `phrase` is borrowed; its first character occurs in it only once. */
 void phrase_watch_init(struct phrase_watch *w, const char *phrase);
 
+/* As if it had seen nothing yet; while nothing is fed. */
+void phrase_watch_renew(struct phrase_watch *w);
+
 /* Read a piece of the output; pieces come one after the other (from any thread,
  * under the lock of whoever produces them) and may be cut anywhere. */
 void phrase_watch_feed(struct phrase_watch *w, const uint8_t *bytes, size_t len);

@@ -44,6 +44,7 @@ struct terminal {
 	int fd;
 	bool readable;           /* there is more to read, as far as we know */
 	struct tty_guard *guard; /* NULL: not a terminal */
+	pid_t group;             /* ours, which a shell gave us before we began */
 	sigset_t blocked;        /* by us, of job control's signals */
 	struct terminal_config c;
 
@@ -209,7 +210,7 @@ static bool in_foreground(const struct terminal *t)
 	pid_t group = tcgetpgrp(t->fd);
 
 	/* Job control is about the controlling terminal only. */
-	return group < 0 || group == getpgrp();
+	return group < 0 || group == t->group;
 }
 
 static void go_background(struct terminal *t)
@@ -415,6 +416,7 @@ struct terminal *terminal_create(int fd, struct err *e)
 	t->fd = fd;
 	t->epoll = -1;
 	t->present = true;
+	t->group = getpgrp();
 	/* Now, before something else is opened under a number that is free. */
 	t->readable = fcntl(fd, F_GETFD) >= 0;
 	if (!isatty(fd))

@@ -167,6 +167,16 @@ void cpu_hotplug_init(struct cpu_hotplug *h, unsigned n, unsigned max,
 	h->here = first(n);
 }
 
+void cpu_hotplug_renew(struct cpu_hotplug *h, unsigned n)
+{
+	pthread_mutex_lock(&h->lock);
+	h->target = n;
+	h->here = first(n);
+	h->coming = h->up = h->down = 0;
+	h->event = h->status = 0;
+	pthread_mutex_unlock(&h->lock);
+}
+
 uint64_t cpu_hotplug_here(struct cpu_hotplug *h)
 {
 	pthread_mutex_lock(&h->lock);

@@ -63,6 +63,10 @@ struct cpu_hotplug {
 void cpu_hotplug_init(struct cpu_hotplug *h, unsigned n, unsigned max,
 		      const struct cpu_hotplug_wires *wires);
 
+/* As cpu_hotplug_init() left it, with `n`: for a machine that begins anew, whose processors stand.
+ */
+void cpu_hotplug_renew(struct cpu_hotplug *h, unsigned n);
+
 /* A bit for each processor that is there; and for each that would come if there were to be `n`. Any
  * thread, as the next two. */
 uint64_t cpu_hotplug_here(struct cpu_hotplug *h);

@@ -240,6 +240,12 @@ static int load(void *dev, struct state_reader *r, struct err *e)
 	return 0;
 }
 
+void virtio_mem_renew(struct virtio_mem *m)
+{
+	unplug_all(m);
+	virtio_mem_request(m, 0);
+}
+
 static const struct virtio_ops ops = {
 	.device_id = VIRTIO_ID_MEM,
 	.config_read = config_read,

@@ -73,6 +73,9 @@ void virtio_mem_fini(struct virtio_mem *m); /* as virtio_fini() */
 /* How many bytes are to be plugged: a multiple of VIRTIO_MEM_BLOCK, at most the region. The
  * driver, if there is one, hears of it; a reset leaves it. Any thread, without the virtio lock. */
 void virtio_mem_request(struct virtio_mem *m, uint64_t bytes);
+/* Nothing is plugged, nor asked for, as after virtio_mem_init(): for a machine that begins anew,
+ * whose devices were reset. */
+void virtio_mem_renew(struct virtio_mem *m);
 uint64_t virtio_mem_requested(const struct virtio_mem *m);
 /* How many are plugged. Any thread. */
 uint64_t virtio_mem_plugged(const struct virtio_mem *m);

@@ -33,6 +33,34 @@ test_pauses_under_load() {
 	echo "paused $n times" >"$vm_dir/note"
 }
 
+# In the sandbox, with writes under way on two processors: each time it finds what it found at first, and the disk
+# that was added.
+test_reset_again_and_again() {
+	local disks=1 dir
+	socket
+	dir=$(there mktemp -d /var/tmp/minivmm-reset.XXXXXX)
+	on_exit there rm -rf "$dir"
+	there truncate -s 8M "$dir/disk" "$dir/more"
+	guest 'echo "ready $(nproc) $(ls -d /sys/block/vd? | wc -l)"
+		for disk in /sys/block/vd?; do
+			while dd if=/dev/zero of=/dev/${disk##*/} bs=64k count=64 oflag=direct 2>/dev/null; do :; done &
+		done
+		while :; do n=$((n + 1)); done'
+	vm_start -k "$kernel" -i "$initrd" -c 2,max=3 --sandbox=on --control "$sock" --disk "$dir/disk" --hotplug 1 \
+		--vsock "$dir/vsock" --balloon --append quiet
+	for _ in 1 2 3 4 5; do
+		vm_expect "^ready 2 $disks" 200 || fail "$vm_why"
+		ctl memory.balloon target=200M
+		[ "$disks" = 2 ] || ctl disk.add file="$dir/more"
+		disks=2
+		sleep 1
+		ctl reset
+	done
+	vm_expect '^ready 2 2' 200 || fail "$vm_why"
+	ctl stop
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+}
 test_reset() {
 	socket
 	guest 'echo "ready $(cat /proc/uptime)"; sleep 1000'

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -231,12 +232,64 @@ static void a_dismissed_cpu_has_said_its_last(void **state)
 		usleep(100);
 	usleep(50000);
 	assert_in_range(word.said, 1, 3);
-	/* It is for good. */
+	/* Until it is renewed, it is for good. */
 	vcpus_park(&f->cpus);
 	vcpus_resume(&f->cpus);
 	usleep(20000);
 	assert_in_range(word.said, 1, 3);
+	assert_int_equal(f->cpus.ended, 3);
+	vcpus_quit(&f->cpus);
 	assert_int_equal(f->cpus.alive, 0);
+}
+
+VCPU_RIG_GUEST(guest_last_words, "	mov $0x1000, %edx\n"
+				 "	mov $1, %al\n"
+				 "	out %al, %dx\n"
+				 "	mov $0xd0000000, %ebx\n"
+				 "	mov (%rbx), %cl\n"
+				 "	mov $2, %al\n"
+				 "	out %al, %dx\n"
+				 "	hlt\n");
+
+/* Ends it in the midst of a load: the answer to that is due. */
+static uint64_t ending_read(void *dev, uint64_t off, unsigned size)
+{
+	vcpus_dismiss(&((struct last_word *)dev)->rig->cpus);
+	return 5;
+}
+
+static void count_write(void *dev, uint64_t off, unsigned size, uint64_t val)
+{
+	struct last_word *w = dev;
+
+	atomic_fetch_add(&w->said, (unsigned)val);
+}
+
+static const struct io_ops counted_ops = {five_read, count_write},
+			   ending_ops = {ending_read, last_word_write};
+
+/* What was pending at its end does not come over the registers that it begins anew with. */
+static void a_renewed_cpu_begins_at_the_beginning(void **state)
+{
+	struct vcpu_rig *f = *state;
+	struct last_word word = {.rig = f};
+	struct kvm_regs first;
+
+	assert_int_equal(bus_remove(&f->pio, VCPU_RIG_PORT, f), 0);
+	assert_int_equal(bus_add(&f->pio, VCPU_RIG_PORT, 1, &counted_ops, &word, "word"), 0);
+	assert_int_equal(bus_add(&f->mmio, VCPU_RIG_GPA, 1, &ending_ops, &word, "end"), 0);
+	vcpu_rig_make_cpus(f, 1, 1, guest_last_words, guest_last_words_end, 0);
+	assert_int_equal(ioctl(f->cpus.vcpus[0].fd, KVM_GET_REGS, &first), 0);
+	assert_int_equal(vcpus_start(&f->cpus, NULL), 0);
+	for (unsigned life = 1; life <= 20; life++) {
+		while (atomic_load(&f->cpus.ended) != 1)
+			usleep(100);
+		assert_int_equal(word.said, life);
+		vcpus_renew(&f->cpus);
+		assert_int_equal(f->cpus.parked, 1);
+		assert_int_equal(ioctl(f->cpus.vcpus[0].fd, KVM_SET_REGS, &first), 0);
+		vcpus_resume(&f->cpus);
+	}
 	vcpus_quit(&f->cpus);
 }
 
@@ -506,6 +559,7 @@ int main(void)
 		VCPU_TEST(a_triple_fault_stops_the_machine),
 		VCPU_TEST(ram_that_the_host_has_lost),
 		VCPU_TEST(a_dismissed_cpu_has_said_its_last),
+		VCPU_TEST(a_renewed_cpu_begins_at_the_beginning),
 		VCPU_TEST(halted_cpus_can_be_stopped),
 		VCPU_TEST(spinning_cpus_can_be_stopped),
 		VCPU_TEST(cpus_that_never_started_can_be_stopped),

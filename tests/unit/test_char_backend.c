@@ -115,7 +115,7 @@ static void begin(struct rig *r, struct char_backend *b)
 	r->b = b;
 	r->out = b->ops->out(b);
 	r->room = b->ops->room(b);
-	assert_int_equal(b->ops->start(b, &in, true, NULL), 0);
+	assert_int_equal(b->ops->start(b, &in, NULL), 0);
 }
 
 static void say(struct rig *r, const char *text)

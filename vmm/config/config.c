@@ -492,11 +492,6 @@ static int complete(struct vm_config *c, struct err *e)
 		return err_usage(e, -EINVAL,
 				 "--restore: the saved guest is in the midst of what it "
 				 "does; it takes no command");
-	if (c->sandbox != CONFIG_SANDBOX_OFF && c->on_reboot == ON_REBOOT_RESTART)
-		return err_usage(
-			e, -EINVAL,
-			"--sandbox: not together with --on-reboot restart: what was given "
-			"up is not there for a second machine; start minivmm anew instead");
 	if (!c->kernel && !c->restore.dir)
 		return err_usage(e, -EINVAL,
 				 "--kernel: missing; give the guest's bzImage or vmlinux, or see "

@@ -95,6 +95,12 @@ int guest_mem_add(struct guest_mem *gm, uint64_t gpa, uint64_t len, int fd, uint
 int guest_mem_prefault(struct guest_mem *gm, uint64_t end,
 		       void (*progress)(void *ctx, uint64_t done), void *ctx, struct err *e);
 
+/* All of it reads as zeroes again, and is the host's until it is touched, as after guest_mem_add();
+ * but pages of the host's pool stay ours, and a private mapping of a file becomes plain memory.
+ * While nobody uses it, nor logs, nor fills it. 0, or a negative errno: then some of it may be as
+ * it was. */
+int guest_mem_renew(struct guest_mem *gm);
+
 /* Unmap all; fine on a zero-filled or half-built object. */
 void guest_mem_fini(struct guest_mem *gm);
 

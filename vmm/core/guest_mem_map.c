@@ -145,6 +145,19 @@ static int explain(const struct guest_mem *gm, uint64_t len, int ret, struct err
 			strerror(-ret));
 }
 
+static void advise(const struct guest_mem *gm, const struct guest_mem_region *r)
+{
+	/* A helper that we fork must neither see the guest's RAM nor make each of its
+	 * pages copy-on-write; and what a guest keeps secret is in no core dump of ours. */
+	madvise(r->hva, r->len, MADV_DONTFORK);
+	madvise(r->hva, r->len, MADV_DONTDUMP);
+	/* Wishes, and not to be had from every kernel. */
+	if (gm->pages == GUEST_MEM_PAGES_THP)
+		madvise(r->hva, r->len, MADV_HUGEPAGE);
+	else if (gm->pages == GUEST_MEM_PAGES_SMALL)
+		madvise(r->hva, r->len, MADV_NOHUGEPAGE);
+}
+
 int guest_mem_map(const struct guest_mem *gm, struct guest_mem_region *r, struct err *e)
 {
 	uint64_t align = pool_page(gm) ? pool_page(gm) : r->len >= 2 * MiB ? 2 * MiB : PAGE;
@@ -158,16 +171,39 @@ int guest_mem_map(const struct guest_mem *gm, struct guest_mem_region *r, struct
 	ret = map_aligned(r, align, map_flags(gm, r->fd < 0));
 	if (ret)
 		return explain(gm, r->len, ret, e);
-	/* A helper that we fork must neither see the guest's RAM nor make each of its
-	 * pages copy-on-write; and what a guest keeps secret is in no core dump of ours. */
-	madvise(r->hva, r->len, MADV_DONTFORK);
-	madvise(r->hva, r->len, MADV_DONTDUMP);
-	/* Wishes, and not to be had from every kernel. */
-	if (gm->pages == GUEST_MEM_PAGES_THP)
-		madvise(r->hva, r->len, MADV_HUGEPAGE);
-	else if (gm->pages == GUEST_MEM_PAGES_SMALL)
-		madvise(r->hva, r->len, MADV_NOHUGEPAGE);
+	advise(gm, r);
 	return 0;
+}
+
+/* Zeroes by the host's own hand, where it takes the pages back: or by ours. */
+static int renew_region(const struct guest_mem *gm, struct guest_mem_region *r)
+{
+	if (pool_page(gm)) {
+		memset(r->hva, 0, r->len);
+		return 0;
+	}
+	if (gm->kind == GUEST_MEM_SHARED)
+		return madvise(r->hva, r->len, MADV_REMOVE) ? -errno : 0;
+	if (gm->kind == GUEST_MEM_ANON)
+		return madvise(r->hva, r->len, MADV_DONTNEED) ? -errno : 0;
+	/* Given back, it would read as the file again. */
+	if (mmap(r->hva, r->len, PROT_READ | PROT_WRITE, map_flags(gm, true) | MAP_FIXED, -1, 0) ==
+	    MAP_FAILED)
+		return -errno;
+	advise(gm, r);
+	fd_close(&r->fd);
+	return 0;
+}
+
+int guest_mem_renew(struct guest_mem *gm)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < gm->n_regions && !ret; i++)
+		ret = renew_region(gm, &gm->regions[i]);
+	if (!ret && gm->kind == GUEST_MEM_FILE)
+		gm->kind = GUEST_MEM_ANON;
+	return ret;
 }
 
 /* Before Linux 5.14: a store to each page that changes nothing. Where the host has

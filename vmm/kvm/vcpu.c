@@ -96,36 +96,80 @@ static enum exit_verdict complete_io(struct vcpu *v)
 	return EXIT_RESUME;
 }
 
+/* With the group's lock, which it gives back meanwhile: at an end, until another beginning. */
+static void stand_at_end(struct vcpu *v)
+{
+	struct vcpu_group *g = v->group;
+
+	g->ended++;
+	pthread_cond_broadcast(&g->changed);
+	while ((g->dismissed || v->left) && g->wish != VCPU_QUIT)
+		pthread_cond_wait(&g->changed, &g->lock);
+	g->ended--;
+	v->held_until = NULL;
+}
+
+/* Likewise, until it is resumed or brought in. */
+static void stand_parked(struct vcpu *v)
+{
+	struct vcpu_group *g = v->group;
+
+	g->parked++;
+	pthread_cond_broadcast(&g->changed);
+	while (!g->dismissed && (g->wish == VCPU_PARK || (g->wish == VCPU_RUN && v->out)))
+		pthread_cond_wait(&g->changed, &g->lock);
+	g->parked--;
+}
+
 /* May this vCPU enter the guest? Waits here while it should stand. */
 static bool may_run(struct vcpu *v)
 {
 	struct vcpu_group *g = v->group;
-	bool run;
+	bool completed = false;
 
 	if (atomic_load_explicit(&g->wish, memory_order_acquire) == VCPU_RUN &&
 	    !__atomic_load_n(&v->run->immediate_exit, __ATOMIC_RELAXED))
 		return true;
-	if ((atomic_load(&g->wish) == VCPU_PARK || atomic_load(&v->out)) &&
-	    complete_io(v) == EXIT_LEAVE)
-		return false;
 	pthread_mutex_lock(&g->lock);
-	g->parked++;
-	pthread_cond_broadcast(&g->changed);
-	while (g->wish == VCPU_PARK || (g->wish == VCPU_RUN && v->out))
-		pthread_cond_wait(&g->changed, &g->lock);
-	g->parked--;
-	run = g->wish == VCPU_RUN;
-	if (run)
-		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	while (g->wish != VCPU_QUIT) {
+		if (g->dismissed || v->left) {
+			stand_at_end(v);
+			completed = false;
+		} else if (g->wish == VCPU_RUN && !v->out) {
+			__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+			break;
+		} else if (completed) {
+			stand_parked(v);
+		} else {
+			pthread_mutex_unlock(&g->lock);
+			enum exit_verdict verdict = complete_io(v);
+
+			pthread_mutex_lock(&g->lock);
+			v->left = verdict == EXIT_LEAVE;
+			completed = true;
+		}
+	}
+	bool run = g->wish != VCPU_QUIT;
+
 	pthread_mutex_unlock(&g->lock);
 	return run;
+}
+
+/* Its guest, or the host, has come to an end that it met. */
+static void leave_guest(struct vcpu *v)
+{
+	pthread_mutex_lock(&v->group->lock);
+	v->left = true;
+	v->run->immediate_exit = 1;
+	pthread_mutex_unlock(&v->group->lock);
 }
 
 /* Wait until the vCPU is not held any more, or something is wanted of it: then false. */
 static bool wait_while_held(struct vcpu *v)
 {
 	while (!v->held_until(v->held_by, HOLD_MS))
-		if (atomic_load_explicit(&v->group->wish, memory_order_acquire) != VCPU_RUN)
+		if (v->group->dismissed ||
+		    atomic_load_explicit(&v->group->wish, memory_order_acquire) != VCPU_RUN)
 			return false;
 	v->held_until = NULL;
 	return true;
@@ -169,13 +213,13 @@ static void run_guest(struct vcpu *v)
 			continue;
 		if (ioctl(v->fd, KVM_RUN, 0) == 0) {
 			if (exit_dispatch(v) == EXIT_LEAVE)
-				return;
+				leave_guest(v);
 		} else if (errno == EFAULT) {
 			exit_lost_ram(v);
-			return;
+			leave_guest(v);
 		} else if (errno != EINTR && errno != EAGAIN) {
 			report_failed_run(v, errno);
-			return;
+			leave_guest(v);
 		}
 	}
 }
@@ -217,7 +261,7 @@ int vcpus_start(struct vcpu_group *g, struct err *e)
 		if (v->started)
 			continue;
 		/* It stands before it has ever been in the guest. */
-		if (g->wish != VCPU_RUN || v->out)
+		if (g->wish != VCPU_RUN || g->dismissed || v->out)
 			v->run->immediate_exit = 1;
 		snprintf(name, sizeof(name), "vcpu%u", i);
 		ret = thread_start(&v->thread, THREAD_VCPU, name, STACK_BYTES, vcpu_main, v);
@@ -226,7 +270,7 @@ int vcpus_start(struct vcpu_group *g, struct err *e)
 		v->started = true;
 		g->alive++;
 	}
-	while (!ret && g->wish == VCPU_PARK && g->parked < g->alive)
+	while (!ret && g->wish == VCPU_PARK && g->parked + g->ended < g->alive)
 		pthread_cond_wait(&g->changed, &g->lock);
 	pthread_mutex_unlock(&g->lock);
 	if (ret)
@@ -239,7 +283,7 @@ void vcpus_park(struct vcpu_group *g)
 {
 	pthread_mutex_lock(&g->lock);
 	wish_for(g, VCPU_PARK);
-	while (g->parked < g->alive)
+	while (g->parked + g->ended < g->alive)
 		pthread_cond_wait(&g->changed, &g->lock);
 	pthread_mutex_unlock(&g->lock);
 	if (g->n)
@@ -283,15 +327,34 @@ void vcpus_dismiss(struct vcpu_group *g)
 	if (!g->vcpus)
 		return;
 	pthread_mutex_lock(&g->lock);
-	wish_for(g, VCPU_QUIT);
+	g->dismissed = true;
+	for (unsigned i = 0; i < g->n; i++)
+		if (g->vcpus[i].started)
+			call_out(&g->vcpus[i]);
+	pthread_cond_broadcast(&g->changed);
 	pthread_mutex_unlock(&g->lock);
+}
+
+void vcpus_renew(struct vcpu_group *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->dismissed = false;
+	for (unsigned i = 0; i < g->n; i++)
+		g->vcpus[i].left = g->vcpus[i].crashed = false;
+	wish_for(g, VCPU_PARK);
+	while (g->parked < g->alive)
+		pthread_cond_wait(&g->changed, &g->lock);
+	pthread_mutex_unlock(&g->lock);
+	exit_settle(g->vcpus[0].env);
 }
 
 void vcpus_quit(struct vcpu_group *g)
 {
 	if (!g->vcpus)
 		return;
-	vcpus_dismiss(g);
+	pthread_mutex_lock(&g->lock);
+	wish_for(g, VCPU_QUIT);
+	pthread_mutex_unlock(&g->lock);
 	for (unsigned i = 0; i < g->n; i++) {
 		if (g->vcpus[i].started)
 			pthread_join(g->vcpus[i].thread, NULL);

@@ -8,12 +8,19 @@
  *	          a device's  |  | done                 |
  *	          wish        v  |   vcpus_park         |
  *	                      held <------------------> |
- *	                         |   vcpus_resume       |
- *	                         +------ vcpus_quit ----+--> joined
+ *	                      |      vcpus_resume       ^
+ *	         vcpus_dismiss|                         | vcpus_renew
+ *	                      v                         |
+ *	                  dismissed --------------------+
+ *	                      |
+ *	                      +---- vcpus_quit (from any) --> joined
  *
  * Held: a device has asked that this vCPU runs no instruction until something is
  * done (vmm/core/hold.h). It parks and quits like any other, its last I/O completed,
  * and goes on waiting when it is resumed.
+ *
+ * Dismissed: the guest has come to an end. It stands where it is, its last I/O not completed,
+ * until it is ended too, or renewed for another beginning.
  *
  * Out: the machine has taken it away. It stands as one that is parked does, whatever the
  * group's wish, until it is brought in again: KVM has no way to unmake a vCPU.
@@ -52,6 +59,7 @@ struct vcpu {
 	struct vcpu_group *group;
 	pthread_t thread;
 	bool started;
+	bool left;        /* it has met its end, and stands; with the group's lock */
 	_Atomic bool out; /* changes with the group's lock */
 	bool crashed;     /* its registers are worth a look; its thread's, until that is joined */
 
@@ -68,9 +76,11 @@ struct vcpu_group {
 	struct vcpu *vcpus; /* owned: `max` of them */
 	size_t run_size;
 	_Atomic enum vcpu_wish wish;
-	pthread_mutex_t lock;   /* orders wish, parked, alive and immediate_exit */
-	pthread_cond_t changed; /* wish, parked or alive did */
-	unsigned parked, alive;
+	pthread_mutex_t lock;   /* orders all below, wish and immediate_exit */
+	pthread_cond_t changed; /* any of that did */
+	_Atomic bool dismissed; /* changes with the lock */
+	/* Of the threads that there are: those that are parked, and those that stand at an end. */
+	unsigned alive, parked, ended;
 };
 
 /* Make `n` vCPUs, with room for `max` (main thread). `env` is borrowed and outlives the group. */
@@ -103,8 +113,12 @@ void vcpus_tell_stood(struct vcpu_group *g);
  * soon. Any thread, a vCPU's in the midst of an exit as well; nobody is waited for. What the guest
  * was doing is not completed. Fine on zeroes. */
 void vcpus_dismiss(struct vcpu_group *g);
+/* Those that were dismissed are parked when this returns, their last I/O completed: so that KVM has
+ * nothing more to do to registers that are set now. None is held, and none has crashed. By the
+ * thread that parks. */
+void vcpus_renew(struct vcpu_group *g);
 
-/* Dismiss them, end the threads and join them; then free all. Both are fine on what
+/* End the threads and join them; then free all. Both are fine on what
  * vcpus_create left half-built, and on zeroes. */
 void vcpus_quit(struct vcpu_group *g);
 void vcpus_destroy(struct vcpu_group *g);

@@ -146,9 +146,17 @@ struct char_room console_room(struct console *c)
 	return c->backend ? c->backend->ops->room(c->backend) : (struct char_room){0};
 }
 
-int console_start(struct console *c, const struct char_in *in, bool fresh, struct err *e)
+int console_start(struct console *c, const struct char_in *in, struct err *e)
 {
-	return c->backend ? c->backend->ops->start(c->backend, in, fresh, e) : 0;
+	return c->backend ? c->backend->ops->start(c->backend, in, e) : 0;
+}
+
+void console_renew(struct console *c)
+{
+	phrase_watch_renew(&c->panic);
+	phrase_watch_renew(&c->reboot);
+	phrase_watch_renew(&c->kernel);
+	phrase_watch_renew(&c->init);
 }
 
 bool console_panicked(const struct console *c, char *buf, size_t size)

@@ -54,8 +54,12 @@ void console_watch(struct console *c, struct events *events);
 struct char_out console_out(struct console *c);
 struct char_room console_room(struct console *c);
 
-/* Give input to `in` from here on. `fresh`: what a FILE held before goes. */
-int console_start(struct console *c, const struct char_in *in, bool fresh, struct err *e);
+/* Give input to `in` from here on; what a FILE held before goes. */
+int console_start(struct console *c, const struct char_in *in, struct err *e);
+
+/* A guest begins anew: what the one before said of its kernel does not count. Nobody says
+ * anything meanwhile. */
+void console_renew(struct console *c);
 
 /* Did the guest's kernel say here that it panicked? Then the rest of that line is
  * in buf. */

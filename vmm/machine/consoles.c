@@ -125,7 +125,7 @@ static int start_terminal(struct machine *m, struct err *e)
 	return terminal_start(m->terminal, &keys, e);
 }
 
-int machine_start_consoles(struct machine *m, bool fresh, struct err *e)
+int machine_start_consoles(struct machine *m, struct err *e)
 {
 	int ret = m->terminal ? start_terminal(m, e) : 0;
 
@@ -135,9 +135,15 @@ int machine_start_consoles(struct machine *m, bool fresh, struct err *e)
 		const struct char_in hvc = {virtio_console_receive, NULL, &m->hvc.ports[0]};
 		const struct char_in in = i == CONSOLE_HVC ? hvc : line;
 
-		ret = console_start(&m->consoles[i], &in, fresh, e);
+		ret = console_start(&m->consoles[i], &in, e);
 	}
 	return ret;
+}
+
+void machine_renew_consoles(struct machine *m)
+{
+	for (unsigned i = 0; i < N_CONSOLES; i++)
+		console_renew(&m->consoles[i]);
 }
 
 bool machine_console_panicked(const struct machine *m, char *buf, size_t size)

@@ -202,20 +202,18 @@ void events_stats(struct events *ev, json_t *stats)
 	ev->counted = stats;
 }
 
-/* A machine is gone. */
-static void tell_people(const struct events *ev)
+/* A guest has come to an end. */
+static void tell_times(const struct events *ev)
 {
 	if (ev->timing)
 		timing_print(ev->times, ev->machine_ns, ev->machine_ns ? 0 : ev->start.exec_ns);
-	if (ev->stats)
-		stats_print(ev->counted);
 }
 
 void events_restarted(struct events *ev)
 {
 	if (!ev)
 		return;
-	tell_people(ev);
+	tell_times(ev);
 	pthread_mutex_lock(&ev->lock);
 	ev->machine_ns = now(ev);
 	put(ev, EVENT_RESTARTED, ev->machine_ns, NULL);
@@ -384,7 +382,9 @@ void events_close(struct events *ev, const struct machine_end *end, int status, 
 	else
 		free(last);
 	if (!why)
-		tell_people(ev);
+		tell_times(ev);
+	if (!why && ev->stats)
+		stats_print(ev->counted);
 	json_decref(ev->counted);
 	pthread_mutex_destroy(&ev->lock);
 	free(ev);

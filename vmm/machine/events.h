@@ -82,7 +82,7 @@ void events_cpus(struct events *ev, unsigned count, unsigned target);
 /* What was counted of the machine, or NULL; takes `stats` over. */
 void events_stats(struct events *ev, json_t *stats);
 
-/* The guest reboots into a machine of its own. */
+/* The guest begins anew: times are counted from here. */
 void events_restarted(struct events *ev);
 
 /* The end, with the process's exit status; `why` is the error that kept a machine from

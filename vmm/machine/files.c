@@ -171,6 +171,37 @@ int machine_open_disk(struct disk *d, const struct disk_config *c, struct err *e
 	return ret;
 }
 
+static int open_initramfs(struct machine *m, struct err *e)
+{
+	const struct vm_config *c = m->config;
+
+	for (unsigned i = 0; i < c->n_shares && c->n_initrds; i++)
+		if (c->shares[i].mountpoint && strcmp(c->shares[i].mountpoint, "/") != 0)
+			return err_usage(e, -EINVAL,
+					 "--share %s:%s: it is minivmm's own init that mounts it, "
+					 "and with --initrd there is none; leave %s away and mount "
+					 "the tag %s in the guest",
+					 c->shares[i].path, c->shares[i].mountpoint,
+					 c->shares[i].mountpoint, c->shares[i].tag);
+	return c->n_initrds ? open_initrds(&m->files, c, e) : pack_initramfs(m, e);
+}
+
+int machine_open_boot(struct machine *m, struct err *e)
+{
+	int ret = open_kernel(&m->files.kernel, m->config, e);
+
+	return ret ? ret : open_initramfs(m, e);
+}
+
+void machine_close_boot(struct machine *m)
+{
+	initramfs_fini(&m->files.packed);
+	for (unsigned i = 0; i < m->files.n_initrds; i++)
+		fd_close(&m->files.initrds[i].fd);
+	m->files.n_initrds = 0;
+	kernel_close(&m->files.kernel);
+}
+
 int machine_open_files(struct machine *m, struct err *e)
 {
 	const struct vm_config *c = m->config;
@@ -197,17 +228,16 @@ int machine_open_files(struct machine *m, struct err *e)
 		ret = machine_open_vsock(m, e);
 	if (!ret)
 		ret = machine_check_consoles(c, e);
-	if (ret || c->restore.dir)
+	if (ret)
 		return ret;
-	for (unsigned i = 0; i < c->n_shares && c->n_initrds; i++)
-		if (c->shares[i].mountpoint && strcmp(c->shares[i].mountpoint, "/") != 0)
-			return err_usage(e, -EINVAL,
-					 "--share %s:%s: it is minivmm's own init that mounts it, "
-					 "and with --initrd there is none; leave %s away and mount "
-					 "the tag %s in the guest",
-					 c->shares[i].path, c->shares[i].mountpoint,
-					 c->shares[i].mountpoint, c->shares[i].tag);
-	return c->n_initrds ? open_initrds(&m->files, c, e) : pack_initramfs(m, e);
+	if (!c->restore.dir)
+		return open_initramfs(m, e);
+	/* A restored guest may never need it, and it may be gone: who begins anew is told. */
+	struct err unheard = {0};
+
+	if (machine_keeps_boot(c) && machine_open_boot(m, &unheard))
+		machine_close_boot(m);
+	return 0;
 }
 
 void machine_close_files(struct machine *m)
@@ -218,8 +248,5 @@ void machine_close_files(struct machine *m)
 	free(m->disks);
 	machine_close_shares(m);
 	machine_close_nets(m);
-	initramfs_fini(&m->files.packed);
-	for (unsigned i = 0; i < m->files.n_initrds; i++)
-		fd_close(&m->files.initrds[i].fd);
-	kernel_close(&m->files.kernel);
+	machine_close_boot(m);
 }

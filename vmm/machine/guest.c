@@ -89,11 +89,8 @@ static int set_cpus(struct machine *m, const struct boot_entry *entry)
 {
 	int ret = 0;
 
-	for (unsigned i = 0; i < m->vcpus.n && !ret; i++) {
-		ret = cpuid_model_apply(&m->cpuid, m->vcpus.vcpus[i].fd, i);
-		if (!ret)
-			ret = regs_set_msrs(m->vcpus.vcpus[i].fd);
-	}
+	for (unsigned i = 0; i < m->vcpus.n && !ret; i++)
+		ret = regs_set_msrs(m->vcpus.vcpus[i].fd);
 	if (!ret)
 		ret = regs_announce_apics(m->vcpus.vcpus[0].fd);
 	/* The others wait for the guest's INIT and SIPI. */
@@ -129,10 +126,23 @@ int machine_fill_ram(struct machine *m, struct boot_entry *entry, struct err *e)
 	ret = boot_setup(&boot, &m->ram, entry, e);
 	if (ret)
 		return ret;
-	initramfs_fini(&m->files.packed); /* it is in the guest's RAM now */
+	if (!machine_keeps_boot(m->config))
+		initramfs_fini(&m->files.packed); /* it is in the guest's RAM now */
 	m->initrd = boot.initrd;
 	m->initrd_len = boot.initrd_len;
 	return 0;
+}
+
+int machine_power_on(struct machine *m, struct err *e)
+{
+	int ret = 0;
+
+	cpuid_model_set_tsc(&m->cpuid, vcpu_tsc_khz(&m->vcpus.vcpus[0]));
+	for (unsigned i = 0; i < m->vcpus.n && !ret; i++)
+		ret = cpuid_model_apply(&m->cpuid, m->vcpus.vcpus[i].fd, i);
+	if (ret)
+		return err_host(e, ret, "KVM refuses the processors' CPUID: %s", strerror(-ret));
+	return machine_note_power_on(m, e);
 }
 
 int machine_load_guest(struct machine *m, struct err *e)
@@ -142,7 +152,6 @@ int machine_load_guest(struct machine *m, struct err *e)
 
 	if (ret)
 		return ret;
-	cpuid_model_set_tsc(&m->cpuid, vcpu_tsc_khz(&m->vcpus.vcpus[0]));
 	ret = set_cpus(m, &entry);
 	if (ret)
 		return err_host(e, ret, "KVM refuses the processor's first state: %s",

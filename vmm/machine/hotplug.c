@@ -8,9 +8,9 @@
  *	_EJ0    -> off the bus, on the vCPU's thread -> machine_collect_ejected() on ours: its
  *	           thread joined, its file closed
  *
- * Whoever asks opened the file: nothing is opened here. What was added is not in the config, and no
- * machine that follows this one has it; but a snapshot has, by the path that /proc knows of it,
- *with its slot. When that is restored, they are made again behind all others, lowest slot first.
+ * Whoever asks opened the file: nothing is opened here. What was added is not in the config, but a
+ * snapshot has it, by the path that /proc knows of it, with its slot. When that is restored, they
+ * are made again behind all others, lowest slot first.
  */
 #include "devices/backend/net_tap.h"
 #include "vmm/base/bytes.h"
@@ -191,6 +191,13 @@ void machine_collect_ejected(struct machine *m)
 	for (unsigned s = 0; s < BOARD_PCI_SLOTS; s++)
 		if (m->added[s] && m->added[s]->ejected && !take_apart(m, m->added[s]))
 			loop_timer_start(m->hotplug_again, AGAIN_MS);
+}
+
+void machine_forget_asked(struct machine *m)
+{
+	for (unsigned s = 0; s < BOARD_PCI_SLOTS; s++)
+		if (m->added[s])
+			m->added[s]->asked = false;
 }
 
 static void collect(void *ctx)

@@ -71,10 +71,6 @@ int machine_reset(struct machine *m, struct err *e)
 {
 	if (m->command)
 		return err_usage(e, -EINVAL, "a command runs in this guest, once; stop ends it");
-	if (m->config->sandbox != CONFIG_SANDBOX_OFF)
-		return err_usage(
-			e, -EINVAL,
-			"with --sandbox no second machine can be made: start minivmm anew");
 	m->end.reset_asked = true;
 	stop_request(&m->stop, STOP_RESET, by_control);
 	return 0;

@@ -24,7 +24,7 @@ bool machine_paused(const struct machine *m);
 /* The power button; a machine that stands still is resumed first. Ended by force after
  * `patience_s`, unless that is 0. */
 void machine_shut_down(struct machine *m, unsigned patience_s);
-/* As the reset button: another machine follows. -EINVAL with *e filled: a command's guest has no
+/* As the reset button: the guest begins anew. -EINVAL with *e filled: a command's guest has no
  * second life. */
 int machine_reset(struct machine *m, struct err *e);
 /* The end, at once. */
@@ -71,8 +71,8 @@ int machine_set_link(struct machine *m, const char *id, bool up, struct err *e);
 struct limit_change {
 	int64_t bps, burst, ops, ops_burst;
 };
-/* Of the disk, or each direction of the network, called `id`, from now on and for the machines that
- * follow. -ENOENT, -ERANGE or -EINVAL, with *e filled. */
+/* Of the disk, or each direction of the network, called `id`, from now on. -ENOENT, -ERANGE or
+ * -EINVAL, with *e filled. */
 int machine_limit_disk(struct machine *m, const char *id, const struct limit_change *to,
 		       struct err *e);
 int machine_limit_net(struct machine *m, const char *id, const struct limit_change *to,
@@ -83,9 +83,8 @@ int machine_limit_net(struct machine *m, const char *id, const struct limit_chan
 int machine_resize_disk(struct machine *m, const char *id, uint64_t *size, struct err *e);
 /* Give the running guest a disk or a network; on PCI, in a slot that --hotplug left free. `id` and
  * `serial` may be NULL. `fd` is taken over, also on failure: of a file that is open for reading
- * and, unless `readonly`, for writing; of a tap that is attached to its interface. What was added
- * is not there any more in a machine that starts anew. NULL with *e filled, or what it is called.
- */
+ * and, unless `readonly`, for writing; of a tap that is attached to its interface. It stays when
+ * the guest begins anew. NULL with *e filled, or what it is called. */
 const char *machine_add_disk(struct machine *m, int fd, const char *id, const char *serial,
 			     bool readonly, struct err *e);
 const char *machine_add_net(struct machine *m, int fd, const char *id, struct err *e);

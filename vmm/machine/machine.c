@@ -34,6 +34,22 @@ static void on_stop(void *ctx, enum stop_reason reason, const char *detail)
 	loop_stop(m->loop);
 }
 
+bool machine_has_ended(struct machine *m)
+{
+	pthread_mutex_lock(&m->end_lock);
+	bool yes = m->end.reason != STOP_NONE;
+
+	pthread_mutex_unlock(&m->end_lock);
+	return yes;
+}
+
+void machine_ends_not(struct machine *m)
+{
+	pthread_mutex_lock(&m->end_lock);
+	m->end = (struct machine_end){.began_ns = m->end.began_ns};
+	pthread_mutex_unlock(&m->end_lock);
+}
+
 /* What lies where, before anything is there. */
 static int plan_board(struct machine *m, unsigned address_bits, struct err *e)
 {
@@ -167,7 +183,9 @@ int machine_create(struct machine **out, struct vm_config *config, struct events
 	if (ret)
 		goto fail;
 	events_mark(events, EVENT_VM_MADE);
-	ret = m->saved.bytes ? saved_load_cpus(m, e) : machine_load_guest(m, e);
+	ret = m->saved.bytes ? saved_load_cpus(m, e) : machine_power_on(m, e);
+	if (!ret && !m->saved.bytes)
+		ret = machine_load_guest(m, e);
 	if (!ret)
 		ret = machine_await_nets(m, e);
 	if (ret)
@@ -250,6 +268,7 @@ void machine_destroy(struct machine *m)
 	tracking_stop(m);
 	irqchip_fini(&m->irqchip);
 	cpuid_model_fini(&m->cpuid);
+	state_writer_fini(&m->power_on);
 	kvm_vm_close(&m->vm);
 	/* Not before: KVM may wait for pages of its own accord. */
 	lazy_stop(m->lazy);

@@ -14,7 +14,6 @@
 #include "vmm/config/config.h"
 #include "vmm/core/stop.h"
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,24 +25,19 @@ struct events;
 /* How a run ended, in the words of the exit status. */
 struct machine_end {
 	enum stop_reason reason;
-	int signum;       /* of the last signal that asked to stop, or 0 */
-	char detail[256]; /* one line more, or empty */
-	bool reset_asked; /* not by the guest: another machine follows in any case */
-	bool command;     /* there was one, */
-	int status;       /* and it ended with this status; -1: it did not */
-	/* Host clock at the start of the first machine; kept from run to run when the
-	 * guest restarts, so zero means that there was none before. */
-	uint64_t began_ns;
-	/* Signals that ask to stop, blocked from this machine's end to the run of the one that
-	 * follows: what comes between is for that one to hear. */
-	sigset_t held;
+	int signum;        /* of the last signal that asked to stop, or 0 */
+	char detail[256];  /* one line more, or empty */
+	bool reset_asked;  /* not by the guest: it begins anew in any case */
+	bool command;      /* there was one, */
+	int status;        /* and it ended with this status; -1: it did not */
+	uint64_t began_ns; /* host's clock, when the machine began to run */
 	char *console; /* for --junit: the console's last lines, the caller's to free; or NULL */
 };
 
 /* Open everything, build everything, load the guest, or with config->restore what was saved of one;
  * nothing runs yet. `config` and `events` (NULL: none) are borrowed and outlive the machine; limits
- * that are changed while it runs are changed in `config`, so they hold for the next machine. 0, or
- * a negative errno with *e filled and nothing left behind. */
+ * that are changed while it runs are changed in `config`. 0, or a negative errno with *e filled and
+ * nothing left behind. */
 int machine_create(struct machine **out, struct vm_config *config, struct events *events,
 		   struct err *e);
 
@@ -60,7 +54,7 @@ void machine_keep_no_more(struct snapshot_kept *kept);
  * is gone. 0, or a negative errno with *e filled: what machine_create() would refuse. */
 int machine_describe(struct vm_config *config, FILE *out, struct err *e);
 
-/* Who wants to know of each machine while it runs: what can be asked of it then, vmm/machine/live.h
+/* Who wants to know of a machine while it runs: what can be asked of it then, vmm/machine/live.h
  * has. All on the main thread, whose loop is `loop`; `begins` comes before the guest does, and
  * what it fails with is machine_run()'s failure. `runs` (which may be NULL): the guest has been let
  * go. `ends` always follows. */
@@ -71,15 +65,14 @@ struct machine_watcher {
 	void *ctx;
 };
 
-/* Run the guest until something ends it, and say what. `w` may be NULL. `end` is zeroes for the
- * first machine, and for a restarted one what the one before left there: if a signal has
- * asked to stop since then, the guest is down and stays so, and the end is a reboot with that
- * signal. A failure to start gives a negative errno with *e filled. Once per machine. */
+/* Run the guest until something ends it, and say what in *end. `w` may be NULL. A guest that
+ * reboots, where that means so (machine_end_restarts()), begins anew in the same machine. A failure
+ * to start gives a negative errno with *e filled. Once per machine. */
 int machine_run(struct machine *m, const struct machine_watcher *w, struct machine_end *end,
 		struct err *e);
 
-/* Does another machine follow this end, as the guest rebooted and that means so? A guest that
- * was asked to power off and reboots instead is not started again. */
+/* Does the guest begin anew after this end, as it rebooted and that means so? One that
+ * was asked to power off and reboots instead does not. */
 bool machine_end_restarts(const struct machine_end *end, const struct vm_config *config);
 
 /* Everything that machine_create() did, in reverse. NULL is fine. */

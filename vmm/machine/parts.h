@@ -179,6 +179,9 @@ struct machine {
 	struct stats *stats; /* NULL: exits are not counted */
 	struct vcpu_group vcpus;
 	unsigned cpus_ready; /* of them, that have their CPUID and MSRs */
+	/* What a processor is at power-on, if machine_may_begin_anew(): a section as regs_save()
+	 * writes it. */
+	struct state_writer power_on;
 
 	/* its devices */
 	struct bus pio, mmio;
@@ -211,9 +214,16 @@ struct machine {
 	struct virtio_slot mem_slot;
 };
 
+/* machine.c: has anybody said why it ends? That was not the last end. */
+bool machine_has_ended(struct machine *m);
+void machine_ends_not(struct machine *m);
+
 /* files.c: open the kernel, the initrd (or pack one) and the disks, look at where the
  * console goes: nearly everything a user can get wrong, before anything is created. */
 int machine_open_files(struct machine *m, struct err *e);
+/* Of these, what the guest boots from; close it. */
+int machine_open_boot(struct machine *m, struct err *e);
+void machine_close_boot(struct machine *m);
 /* One disk. What there is of it on a failure is for whoever closes backends. */
 int machine_open_disk(struct disk *d, const struct disk_config *c, struct err *e);
 void machine_close_files(struct machine *m);
@@ -230,7 +240,9 @@ int machine_map_ram(struct machine *m, struct err *e);
  * close. */
 int machine_check_consoles(const struct vm_config *c, struct err *e);
 int machine_open_consoles(struct machine *m, struct err *e);
-int machine_start_consoles(struct machine *m, bool fresh, struct err *e);
+int machine_start_consoles(struct machine *m, struct err *e);
+/* For a guest that begins anew, as console_renew(). */
+void machine_renew_consoles(struct machine *m);
 bool machine_console_panicked(const struct machine *m, char *buf, size_t size);
 bool machine_console_rebooted(const struct machine *m);
 /* What nobody saw of them is told at close. */
@@ -267,6 +279,8 @@ void machine_end_net(struct nic *nic);
  * start or since; NULL: there is none, and *e is filled. The config is `config`'s. */
 int machine_make_hotplug(struct machine *m, struct err *e);
 void machine_collect_ejected(struct machine *m);
+/* A guest that begins anew does not know that it was asked to give something up. */
+void machine_forget_asked(struct machine *m);
 void machine_end_added(struct machine *m);
 struct disk *machine_find_disk(struct machine *m, const char *id, struct disk_config **config,
 			       struct err *e);
@@ -366,6 +380,25 @@ void machine_end_virtio(struct machine *m);
  * first registers. */
 int machine_fill_ram(struct machine *m, struct boot_entry *entry, struct err *e);
 int machine_load_guest(struct machine *m, struct err *e);
+/* Before that, once: the processors are what the guest will find them to be. */
+int machine_power_on(struct machine *m, struct err *e);
+
+/* reset.c: can the guest have another beginning? Then what it boots from stays open in a sandbox,
+ * where nothing can be opened by then. */
+static inline bool machine_may_begin_anew(const struct vm_config *c)
+{
+	return !c->command.wanted && (c->on_reboot == ON_REBOOT_RESTART || config_has_control(c));
+}
+static inline bool machine_keeps_boot(const struct vm_config *c)
+{
+	return c->sandbox != CONFIG_SANDBOX_OFF && machine_may_begin_anew(c);
+}
+/* Note, for that, what the boot processor is at power-on: once it has its CPUID, and before it is
+ * given anything else. */
+int machine_note_power_on(struct machine *m, struct err *e);
+/* All stands, and nothing is in flight: everything goes back to power-on, and the guest is loaded
+ * again. 0, or a negative errno with *e filled: then it cannot run. */
+int machine_begin_anew(struct machine *m, struct err *e);
 
 /* describe.c: a machine that is complete but for its processors, for people or as JSON.
  * 0, -ENOMEM, or -EIO if `out` did not take it. */

@@ -443,6 +443,9 @@ int saved_load_cpus(struct machine *m, struct err *e)
 		if (ret)
 			return err_host(e, ret, "--restore: KVM does not take the CPUID: %s",
 					strerror(-ret));
+		ret = i ? 0 : machine_note_power_on(m, e);
+		if (ret)
+			return ret;
 		ret = regs_load(&m->vm, fd, name, tsc_gone, &tsc, &m->saved.state, e);
 		first = i ? first : tsc;
 	}

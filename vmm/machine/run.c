@@ -23,7 +23,6 @@ static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
 struct run {
 	struct machine *m;
-	bool first;            /* not a restart */
 	uint64_t signalled_ns; /* when the last signal came, */
 	int signum;            /* and which it was */
 	struct loop_timer *timeout, *boot_timeout;
@@ -129,16 +128,6 @@ static bool is_ignored(int signum)
 	return !sigaction(signum, NULL, &sa) && sa.sa_handler == SIG_IGN;
 }
 
-/* What --timeout leaves of the time since the first of the machines began: a guest
- * that restarts all the time has no more than others. */
-static uint64_t timeout_left_ms(const struct machine *m)
-{
-	uint64_t gone_ms = (clock_monotonic_ns(&clock_host) - m->end.began_ns) / 1000000;
-	uint64_t all_ms = m->config->timeout_s * 1000ull;
-
-	return gone_ms < all_ms ? all_ms - gone_ms : 0;
-}
-
 static int listen(struct run *r, struct err *e)
 {
 	struct machine *m = r->m;
@@ -157,32 +146,30 @@ static int listen(struct run *r, struct err *e)
 			return err_host(e, -ENOMEM, "cannot catch signals");
 	}
 	if (m->config->timeout_s)
-		loop_timer_start(r->timeout, timeout_left_ms(m));
+		loop_timer_start(r->timeout, m->config->timeout_s * 1000ull);
 	if (m->command && m->config->command.boot_timeout_s)
 		loop_timer_start(r->boot_timeout, m->config->command.boot_timeout_s * 1000ull);
 	int ret = m->command ? command_start(m->command, m->loop, standard, on_command, r, e) : 0;
 
-	return ret ? ret : machine_start_consoles(m, r->first, e);
+	return ret ? ret : machine_start_consoles(m, e);
 }
 
 /* Back to the signals' defaults, and none is lost between: what libuv has caught is
- * heard now, what comes meanwhile waits, and then ends us; or it waits for the next machine. */
+ * heard now, what comes meanwhile waits, and then ends us. */
 static void unlisten(struct run *r)
 {
-	struct machine_end *end = &r->m->end;
-	sigset_t before;
+	sigset_t before, held;
 
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
-	sigemptyset(&end->held);
+	sigemptyset(&held);
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++)
 		if (r->signals[i] && !sigismember(&before, stop_signals[i]))
-			sigaddset(&end->held, stop_signals[i]);
-	pthread_sigmask(SIG_BLOCK, &end->held, NULL);
+			sigaddset(&held, stop_signals[i]);
+	pthread_sigmask(SIG_BLOCK, &held, NULL);
 	loop_poll(r->m->loop);
 	for (unsigned i = 0; i < ARRAY_LEN(stop_signals); i++)
 		loop_signal_del(r->signals[i]);
-	if (!machine_end_restarts(end, r->m->config))
-		pthread_sigmask(SIG_UNBLOCK, &end->held, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &held, NULL);
 	loop_timer_del(r->boot_timeout);
 	loop_timer_del(r->timeout);
 	loop_timer_del(r->m->stop_timer);
@@ -234,6 +221,17 @@ static void end_command(struct machine *m)
 		m->end.console = machine_last_lines(m);
 }
 
+/* The devices go on before the processors, which may ask them for more. */
+static void let_go(struct machine *m)
+{
+	events_let_go(m->events);
+	if (m->paused) {
+		m->paused = false;
+		device_list_resume(&m->devices);
+		vcpus_tell_stood(&m->vcpus);
+	}
+}
+
 /* The events' thread comes only now, as what forks has done so. */
 static int start_guest(struct machine *m, struct err *e)
 {
@@ -241,62 +239,78 @@ static int start_guest(struct machine *m, struct err *e)
 
 	if (ret)
 		return ret;
-	events_let_go(m->events);
-	/* A restored one, whose devices go on before its processors may ask them for more. */
-	if (m->paused) {
-		m->paused = false;
-		device_list_resume(&m->devices);
-		vcpus_tell_stood(&m->vcpus);
-	}
+	let_go(m);
 	ret = machine_start_vcpus(m, e);
 	if (!ret)
 		events_mark(m->events, EVENT_FIRST_INSTRUCTION);
 	return ret;
 }
 
-/* Has a signal come between the machine before and this one? The guest has come down for its
- * reboot: there is nobody to ask, and nothing to lose. The signals stay blocked, as we end: the
- * echo of the one that came would end us before we have told it. */
-static bool stopped_between(struct machine_end *end)
+/* Until it is known why the guest ends: then no vCPU runs, nor is anything written of them. Who
+ * said so second, and late, has stopped the loop once more. */
+static void run_to_end(struct machine *m)
 {
-	const struct timespec at_once = {0};
-	int signum = sigtimedwait(&end->held, NULL, &at_once);
+	do
+		loop_run(m->loop);
+	while (!machine_has_ended(m));
+	vcpus_park(&m->vcpus);
+	machine_snapshot_end(m);
+	judge_by_console(m);
+	if (m->end.reason == STOP_PANIC)
+		events_panic(m->events, m->end.detail);
+}
 
-	if (signum <= 0)
-		return false;
-	end->signum = signum;
-	snprintf(end->detail, sizeof(end->detail), "it is not started again, for a signal came");
-	return true;
+/* As the guest wanted, or who controls it. A device that does not let go of its I/O is not to meet
+ * another guest. */
+static int restart(struct machine *m, struct err *e)
+{
+	vcpus_log_crashed(&m->vcpus);
+	vcpus_renew(&m->vcpus);
+	drain(m);
+	if (m->stuck)
+		return 0;
+	m->paused = true;
+	machine_end_log(&m->end);
+	events_mark(m->events, EVENT_TORN_DOWN);
+	events_restarted(m->events);
+	machine_ends_not(m);
+	int ret = machine_begin_anew(m, e);
+
+	if (ret)
+		return ret;
+	let_go(m);
+	vcpus_resume(&m->vcpus);
+	events_mark(m->events, EVENT_FIRST_INSTRUCTION);
+	return 0;
 }
 
 int machine_run(struct machine *m, const struct machine_watcher *w, struct machine_end *end,
 		struct err *e)
 {
-	struct run r = {.m = m, .first = !end->began_ns};
+	struct run r = {.m = m};
+	int ret;
 
-	if (!r.first && stopped_between(end))
-		return 0;
-	m->end.began_ns = r.first ? clock_monotonic_ns(&clock_host) : end->began_ns;
-	int ret = listen(&r, e);
-
-	if (!ret && !r.first)
-		pthread_sigmask(SIG_UNBLOCK, &end->held, NULL);
+	m->end.began_ns = clock_monotonic_ns(&clock_host);
+	ret = listen(&r, e);
 	if (!ret && w)
 		ret = w->begins(w->ctx, m, m->loop, e);
 	if (!ret)
 		ret = start_guest(m, e);
 	if (!ret && w && w->runs)
 		w->runs(w->ctx);
-	if (!ret)
-		loop_run(m->loop);
+	while (!ret) {
+		run_to_end(m);
+		if (!machine_end_restarts(&m->end, m->config))
+			break;
+		ret = restart(m, e);
+		if (m->stuck)
+			break;
+	}
 	if (w)
 		w->ends(w->ctx);
 	vcpus_quit(&m->vcpus);
-	machine_snapshot_end(m);
-	judge_by_console(m);
-	if (m->end.reason == STOP_PANIC)
-		events_panic(m->events, m->end.detail);
-	drain(m);
+	if (!m->stuck)
+		drain(m);
 	if (m->stats)
 		events_stats(m->events, stats_collect(m));
 	if (m->command)

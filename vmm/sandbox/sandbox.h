@@ -2,12 +2,12 @@
 /*
  * sandbox: what a process that runs a stranger's guest gives up before it does.
  *
- *	sandbox_begin()  while there is one thread: the kernel is asked for all of it, programs get
- *no new privileges; from now on each thread confines itself as it begins sandbox_close()  before
- *the guest's first instruction: the main thread confines itself
+ * First sandbox_begin(), while there is one thread: the kernel is asked for all of it, and programs
+ * get no new privileges. From now on each thread confines itself as it begins. Then, before the
+ * guest's first instruction, sandbox_close(): the main thread confines itself as well.
  *
  * What is given up, and in what order, vmm/sandbox/README.md tells. It is the process's, once:
- *there is no way back, and no second machine.
+ * there is no way back.
  */
 #ifndef VMM_SANDBOX_SANDBOX_H
 #define VMM_SANDBOX_SANDBOX_H

@@ -344,8 +344,9 @@ struct cpu {
 	struct kvm_xcrs xcrs;
 };
 
-/* A guest that is a hypervisor has state in KVM that we do not carry. */
-static bool is_hypervisor(const struct kvm_vm *vm, int fd)
+/* A guest that is a hypervisor has state in KVM that we do not carry; in which format, that of
+ * which maker's processors, goes to *format. */
+static bool is_hypervisor(const struct kvm_vm *vm, int fd, uint16_t *format)
 {
 	union {
 		struct kvm_nested_state state;
@@ -362,6 +363,7 @@ static bool is_hypervisor(const struct kvm_vm *vm, int fd)
 			      (KVM_STATE_NESTED_GUEST_MODE | KVM_STATE_NESTED_RUN_PENDING) ||
 		      (nested->state.format == KVM_STATE_NESTED_FORMAT_VMX &&
 		       nested->state.hdr.vmx.vmxon_pa != UINT64_MAX);
+	*format = nested->state.format;
 	free(nested);
 	return yes;
 }
@@ -370,8 +372,9 @@ int regs_save(const struct kvm_vm *vm, int fd, const struct msr_list *msrs, cons
 	      struct state_writer *w, struct err *e)
 {
 	struct cpu c = {0};
+	uint16_t format;
 
-	if (is_hypervisor(vm, fd))
+	if (is_hypervisor(vm, fd, &format))
 		return err_host(e, -ENOTSUP,
 				"%s: the guest runs virtual machines itself; those cannot be "
 				"saved",
@@ -469,6 +472,19 @@ int regs_load(const struct kvm_vm *vm, int fd, const char *name, uint64_t tsc_go
 	free(msrs);
 	free(xsave);
 	return ret;
+}
+
+int regs_leave_nested(const struct kvm_vm *vm, int fd)
+{
+	struct kvm_nested_state none = {.size = sizeof(none)};
+
+	if (!is_hypervisor(vm, fd, &none.format))
+		return 0;
+	if (none.format == KVM_STATE_NESTED_FORMAT_VMX)
+		none.hdr.vmx.vmxon_pa = none.hdr.vmx.vmcs12_pa = UINT64_MAX;
+	else
+		none.flags = KVM_STATE_NESTED_GIF_SET; /* interrupts come in */
+	return kvm_ioctl(fd, KVM_SET_NESTED_STATE, &none);
 }
 
 int regs_read_tsc(int fd, uint64_t *tsc)

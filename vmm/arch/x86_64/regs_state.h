@@ -25,11 +25,15 @@ void msr_list_free(struct msr_list *l);
 int regs_save(const struct kvm_vm *vm, int vcpu_fd, const struct msr_list *msrs, const char *name,
 	      struct state_writer *w, struct err *e);
 
-/* Give a processor that has not run yet, but has its CPUID, what the section `name` holds. Its TSC
+/* Give a processor that stands, and has its CPUID, what the section `name` holds. Its TSC
  * goes on by `tsc_gone` ticks, to *tsc. 0, or -EBADMSG or an errno of KVM's with *e filled: then
  * the processor is neither as before nor as saved. Main thread. */
 int regs_load(const struct kvm_vm *vm, int vcpu_fd, const char *name, uint64_t tsc_gone,
 	      uint64_t *tsc, struct state_reader *r, struct err *e);
+
+/* A processor that stands runs no virtual machine of the guest's own any more, and has not set out
+ * to: before regs_load() on one that has run. 0 or a negative errno. */
+int regs_leave_nested(const struct kvm_vm *vm, int vcpu_fd);
 
 /* What the TSC of a processor says now. 0 or a negative errno. */
 int regs_read_tsc(int vcpu_fd, uint64_t *tsc);
