@@ -7,11 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,17 +40,56 @@ static bool make_absolute(char out[MARK_PATH_MAX], const char *path)
 	return n >= 0 && n < MARK_PATH_MAX;
 }
 
-int mark_leave(const char *path)
+static int leave_file(const char *path)
 {
-	_cleanup_fd_ int fd = -1;
-	char whole[MARK_PATH_MAX];
-	int ret;
+	_cleanup_fd_ int fd = memfd_create(NAME, MFD_CLOEXEC);
+	int ret = fd < 0 ? -errno : fd_write_full(fd, path, strlen(path));
 
+	return ret ? ret : fd_take(&fd);
+}
+
+/* [unix(7)]: an abstract address is as long as it is said to be. */
+static int leave_name(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char *name = addr.sun_path + 1;
+	size_t room = sizeof(addr.sun_path) - 1, len;
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	len = (size_t)snprintf(name, room, NAME ":%d:", (int)getpid());
+	if (strlen(path) <= room - len) {
+		memcpy(name + len, path, strlen(path));
+		len += strlen(path);
+	}
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr,
+			   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)))
+		return -errno;
+	return fd_take(&fd);
+}
+
+int mark_leave(struct mark_left *out, const char *path)
+{
+	char whole[MARK_PATH_MAX];
+
+	*out = (struct mark_left){-1, -1};
 	if (!make_absolute(whole, path))
 		return -ENAMETOOLONG;
-	fd = memfd_create(NAME, MFD_CLOEXEC);
-	ret = fd < 0 ? -errno : fd_write_full(fd, whole, strlen(whole));
-	return ret ? ret : fd_take(&fd);
+	out->file = leave_file(whole);
+	if (out->file < 0)
+		return out->file;
+	out->name = leave_name(whole);
+	if (out->name >= 0)
+		return 0;
+	int ret = out->name;
+
+	mark_remove(out);
+	return ret;
+}
+
+void mark_remove(struct mark_left *m)
+{
+	fd_close(&m->file);
+	fd_close(&m->name);
 }
 
 /* --- finding them ------------------------------------------------------------------------- */
@@ -151,17 +193,65 @@ static bool read_args(int process, struct mark *m)
 	return m->args;
 }
 
+/* Our user's, who may not look into it; and it calls itself what we are called. */
+static bool is_closed_one(int process)
+{
+	static const char name[] = "Name:\tminivmm\n";
+	char text[64];
+
+	return read_at(process, "status", text, sizeof(text)) > (ssize_t)strlen(name) &&
+	       !memcmp(text, name, strlen(name)) && faccessat(process, "fd", R_OK, 0) &&
+	       errno == EACCES;
+}
+
+/* Its socket's path, by the name that it has left. Anybody may have left that: but a file of our
+ * user's is only ours. */
+static void look_for_name(struct mark *m)
+{
+	char line[MARK_PATH_MAX], name[64], *at;
+	FILE *f = fopen("/proc/net/unix", "re");
+	struct stat st;
+
+	snprintf(name, sizeof(name), " @" NAME ":%d:", (int)m->pid);
+	while (f && !m->path && fgets(line, sizeof(line), f)) {
+		at = strstr(line, name);
+		if (!at)
+			continue;
+		m->has_control = true;
+		at += strlen(name);
+		at[strcspn(at, "\n")] = '\0';
+		if (*at == '/' && !lstat(at, &st) && st.st_uid == geteuid())
+			m->path = strdup(at);
+	}
+	if (f)
+		fclose(f);
+}
+
+/* Gives whether it is one, and what can be seen of it. */
+static bool look_at(int process, struct mark *m)
+{
+	uid_t we = geteuid();
+	struct stat st;
+
+	if (fstat(process, &st) || (we && st.st_uid != we))
+		return false;
+	if (is_ours(process))
+		return look_at_files(process, m);
+	if (!is_closed_one(process))
+		return false;
+	look_for_name(m);
+	return true;
+}
+
 /* Gives whether *m is a machine; if not, it owns nothing. */
 static bool examine(int proc, const char *pid, struct mark *m)
 {
 	_cleanup_fd_ int process = openat(proc, pid, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uid_t we = geteuid();
-	struct stat st;
 
 	*m = (struct mark){.pid = (pid_t)strtol(pid, NULL, 10)};
-	if (process < 0 || fstat(process, &st) || (we && st.st_uid != we) || !is_ours(process))
+	if (process < 0)
 		return false;
-	if (look_at_files(process, m) && read_args(process, m)) {
+	if (look_at(process, m) && read_args(process, m)) {
 		m->uptime_ms = uptime(process);
 		return true;
 	}

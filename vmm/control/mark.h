@@ -7,6 +7,11 @@
  * One of them is the mark: a memfd of a name that we know, with the control socket's path in it. It
  * goes when its process does, however that ends. What it says is that process's word and no more:
  * who uses the path makes sure of who answers there.
+ *
+ * Of one in the sandbox /proc shows descriptors to root alone. What its user sees is that there is
+ * a process of his that calls itself minivmm and may not be looked into, and its command line; the
+ * path is the rest of an abstract socket's name, which /proc/net/unix has:
+ * "minivmm-control:PID:PATH", without a PATH that is too long for it.
  */
 #ifndef VMM_CONTROL_MARK_H
 #define VMM_CONTROL_MARK_H
@@ -18,9 +23,14 @@
 
 enum { MARK_PATH_MAX = 4096, MARK_ARGS_MAX = 8192 };
 
-/* Leave it in this process, for the control socket at `path`; NULL: a socket without one. A
- * descriptor, the caller's, which is the mark as long as it is open; or a negative errno. */
-int mark_leave(const char *path);
+/* Both, as long as they are open; -1: not there. */
+struct mark_left {
+	int file, name;
+};
+/* Leave it in this process, for the control socket at `path`; NULL: a socket without one. 0, or a
+ * negative errno and nothing is left. */
+int mark_leave(struct mark_left *out, const char *path);
+void mark_remove(struct mark_left *m);
 
 /* A machine's process. */
 struct mark {

@@ -34,7 +34,7 @@ struct client {
 
 struct control {
 	struct unix_path place;
-	int mark;     /* -1: none */
+	struct mark_left mark;
 	int listener; /* -1: there is one client, and it is here */
 	struct machine_watcher watcher;
 	struct control_late late;
@@ -393,9 +393,10 @@ static void leave_mark(struct control *s, const char *path)
 {
 	struct sockaddr_un addr;
 
-	s->mark = mark_leave(path ? path : place_of(s, &addr));
-	if (s->mark < 0)
-		log_warn("--control: minivmm list will not tell of it: %s", strerror(-s->mark));
+	int ret = mark_leave(&s->mark, path ? path : place_of(s, &addr));
+
+	if (ret)
+		log_warn("--control: minivmm list will not tell of it: %s", strerror(-ret));
 }
 
 static int make_socket(struct control *s, const char *path, struct err *e)
@@ -420,7 +421,7 @@ int control_open(struct control **out, const struct vm_config *c, struct events 
 	pthread_mutex_init(&s->lock, NULL);
 	s->place = UNIX_PATH_NONE;
 	s->listener = -1;
-	s->mark = -1;
+	s->mark = (struct mark_left){-1, -1};
 	s->watcher = (struct machine_watcher){begins, NULL, ends, s};
 	s->late = (struct control_late){tell_late, s};
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
@@ -453,6 +454,6 @@ void control_close(struct control *c)
 	pthread_mutex_destroy(&c->lock);
 	unix_path_remove(&c->place);
 	fd_close(&c->listener);
-	fd_close(&c->mark);
+	mark_remove(&c->mark);
 	free(c);
 }
