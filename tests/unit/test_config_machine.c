@@ -165,8 +165,6 @@ static void seconds_and_words(void **state)
 	refused("--transport isa: give pci or mmio", "-kx", "--transport", "isa");
 	refused("--on-reboot halt: give exit or restart", "-kx", "--on-reboot", "halt");
 	refused("--sandbox maybe: give off, log or on", "-kx", "--sandbox=maybe");
-	refused("--sandbox: not together with --on-reboot restart", "-kx", "--sandbox",
-		"--on-reboot=restart");
 	refused("--boot bios: give auto, linux64, linux32 or pvh", "-kx", "--boot", "bios");
 	refused("--boot \"\": give auto", "-kx", "--boot=");
 	refused("--serial stdio: give tty, file=PATH, pty, socket=PATH or off", "-kx", "--serial",
