@@ -13,6 +13,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A guest that reboots would be there again, and whoever wants an end would have to say so anew:
+ * what ends it for good counts more. One that reboots all the time says so first each time. */
+static bool counts_more(const struct machine *m, enum stop_reason reason)
+{
+	const struct machine_end *end = &m->end;
+
+	if (end->reason == STOP_NONE)
+		return true;
+	if (end->reason != STOP_RESET && end->reason != STOP_TRIPLE_FAULT)
+		return false;
+	return machine_may_begin_anew(m->config) &&
+	       (end->reset_asked || m->config->on_reboot == ON_REBOOT_RESTART) &&
+	       (reason == STOP_USER || reason == STOP_SIGNAL || reason == STOP_TIMEOUT ||
+		reason == STOP_HOST_ERROR);
+}
+
 /* Any thread. The first to say why is believed; the main loop does the rest. */
 static void on_stop(void *ctx, enum stop_reason reason, const char *detail)
 {
@@ -21,8 +37,9 @@ static void on_stop(void *ctx, enum stop_reason reason, const char *detail)
 
 	pthread_mutex_lock(&m->end_lock);
 	first = m->end.reason == STOP_NONE;
-	if (first) {
+	if (counts_more(m, reason)) {
 		m->end.reason = reason;
+		m->end.detail[0] = '\0';
 		if (detail)
 			strncpy(m->end.detail, detail, sizeof(m->end.detail) - 1);
 	}

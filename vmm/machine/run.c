@@ -23,6 +23,7 @@ static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
 struct run {
 	struct machine *m;
+	struct log_budget reboots;
 	uint64_t signalled_ns; /* when the last signal came, */
 	int signum;            /* and which it was */
 	struct loop_timer *timeout, *boot_timeout;
@@ -262,15 +263,19 @@ static void run_to_end(struct machine *m)
 
 /* As the guest wanted, or who controls it. A device that does not let go of its I/O is not to meet
  * another guest. */
-static int restart(struct machine *m, struct err *e)
+static int restart(struct run *r, struct err *e)
 {
+	struct machine *m = r->m;
+	char text[MACHINE_END_TEXT];
+
 	vcpus_log_crashed(&m->vcpus);
 	vcpus_renew(&m->vcpus);
 	drain(m);
 	if (m->stuck)
 		return 0;
 	m->paused = true;
-	machine_end_log(&m->end);
+	machine_end_text(&m->end, text);
+	log_guest(&r->reboots, "%s", text);
 	events_mark(m->events, EVENT_TORN_DOWN);
 	events_restarted(m->events);
 	machine_ends_not(m);
@@ -302,7 +307,7 @@ int machine_run(struct machine *m, const struct machine_watcher *w, struct machi
 		run_to_end(m);
 		if (!machine_end_restarts(&m->end, m->config))
 			break;
-		ret = restart(m, e);
+		ret = restart(&r, e);
 		if (m->stuck)
 			break;
 	}
