@@ -181,6 +181,30 @@ test_link_by_ctl() {
 	says '^plugged again'
 }
 
+# In the sandbox, where no passt can be started and no tap be opened a second time.
+test_networks_of_a_guest_that_is_reset() {
+	local sock sum minivmm=$vm_binary
+	sock=$(there mktemp -u /run/minivmm-ctl.XXXXXX)
+	mkdir "$vm_dir/files"
+	head -c 65536 /dev/urandom | base64 >"$vm_dir/files/down"
+	sum=$(md5sum <"$vm_dir/files/down")
+	net_disk "$vm_dir/root.img" "$dhcp; ip link set eth1 up; ip addr add 10.8.0.2/24 dev eth1
+		again wget -q -O /tmp/down http://10.9.0.1:8000/down; again ping -c 1 -W 5 10.8.0.1
+		echo \"works \$(md5sum </tmp/down)\"; sleep 1000"
+	in_namespace "$uplink
+		ip tuntap add t0 mode tap; ip addr add 10.8.0.1/24 dev t0; ip link set t0 up
+		with busybox httpd -f -p 8000 -h $vm_dir/files"
+	vm_start -k "$kernel" -d "$vm_dir/root.img" -n user -n tap=t0 --sandbox=on --control "$sock" --append quiet
+	for _ in 1 2; do
+		vm_expect "^works $sum" 300 || fail "$vm_why"
+		there "$minivmm" ctl "$sock" reset || fail "ctl: status $?"
+	done
+	vm_expect "^works $sum" 300 || fail "$vm_why"
+	there "$minivmm" ctl "$sock" stop || fail "ctl: status $?"
+	vm_wait 60 || fail "$vm_why"
+	[ "$vm_status" = 0 ] || fail "status $vm_status"
+}
+
 # minivmm is killed: passt goes with it.
 test_passt_ends_with_minivmm() {
 	net_disk "$vm_dir/root.img" 'echo ready; sleep 1000'

@@ -14,7 +14,8 @@
 #include <string.h>
 
 /* A guest that reboots would be there again, and whoever wants an end would have to say so anew:
- * what ends it for good counts more. One that reboots all the time says so first each time. */
+ * what ends it for good counts more, all of which the main thread says. One that reboots all the
+ * time says so first each time. */
 static bool counts_more(const struct machine *m, enum stop_reason reason)
 {
 	const struct machine_end *end = &m->end;
@@ -25,8 +26,7 @@ static bool counts_more(const struct machine *m, enum stop_reason reason)
 		return false;
 	return machine_may_begin_anew(m->config) &&
 	       (end->reset_asked || m->config->on_reboot == ON_REBOOT_RESTART) &&
-	       (reason == STOP_USER || reason == STOP_SIGNAL || reason == STOP_TIMEOUT ||
-		reason == STOP_HOST_ERROR);
+	       (reason == STOP_USER || reason == STOP_SIGNAL || reason == STOP_TIMEOUT);
 }
 
 /* Any thread. The first to say why is believed; the main loop does the rest. */

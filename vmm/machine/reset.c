@@ -94,7 +94,11 @@ static int empty_ram(struct machine *m, struct err *e)
 	tracking_stop(m);
 	int ret = guest_mem_renew(&m->ram);
 
-	return ret ? err_host(e, ret, "the guest's RAM cannot be emptied: %s", strerror(-ret)) : 0;
+	if (ret)
+		return err_host(e, ret, "the guest's RAM cannot be emptied: %s", strerror(-ret));
+	return m->config->memory_prefault
+		       ? guest_mem_prefault(&m->ram, m->board.growth, NULL, NULL, e)
+		       : 0;
 }
 
 /* The files as they are by now, where they can be opened. */

@@ -314,6 +314,7 @@ int machine_run(struct machine *m, const struct machine_watcher *w, struct machi
 	if (w)
 		w->ends(w->ctx);
 	vcpus_quit(&m->vcpus);
+	machine_snapshot_end(m);
 	if (!m->stuck)
 		drain(m);
 	if (m->stats)
