@@ -227,6 +227,22 @@ static void hostile(void **state)
 	assert_int_equal(r->last, 11);
 }
 
+/* As at first, whatever came, went and was on its way. */
+static void renewed(void **state)
+{
+	struct rig *r = *state;
+
+	cpu_hotplug_want(&r->h, 4);
+	told(r, DEVICE_CHECK, 0, 1);
+	out(r, EJECT, 1, 1);
+	cpu_hotplug_want(&r->h, 3);
+	cpu_hotplug_renew(&r->h, 2);
+	is(r, 2, 2);
+	assert_int_equal(in(r, HERE, 8), 3);
+	assert_int_equal(in(r, UP, 8), 0);
+	assert_int_equal(in(r, DOWN, 8), 0);
+}
+
 static void all_64(void **state)
 {
 	struct rig *r = rig_of(63, 64);
@@ -361,6 +377,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(come_and_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(second_thoughts, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile, setup, teardown),
+		cmocka_unit_test_setup_teardown(renewed, setup, teardown),
 		cmocka_unit_test(all_64),
 		cmocka_unit_test_setup_teardown(saved_and_loaded, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_states, setup, teardown),

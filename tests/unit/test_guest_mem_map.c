@@ -100,6 +100,62 @@ static void nothing_is_taken_before_it_is_touched(void **state)
 	}
 }
 
+/* A file whose bytes are all 'f'. */
+static int file_of(uint64_t len)
+{
+	FILE *f = tmpfile();
+
+	assert_non_null(f);
+	for (uint64_t i = 0; i < len; i++)
+		putc('f', f);
+	assert_int_equal(fflush(f), 0);
+	int fd = dup(fileno(f));
+
+	fclose(f);
+	return fd;
+}
+
+static uint8_t byte_at(const struct guest_mem *gm, uint64_t gpa)
+{
+	uint8_t byte = 0xff;
+
+	assert_int_equal(guest_mem_read(gm, gpa, &byte, 1), 0);
+	return byte;
+}
+
+/* Of any kind: zeroes, which take nothing, at the same address and no less private. */
+static void renewed_ram_is_as_new(void **state)
+{
+	static const enum guest_mem_kind all[] = {GUEST_MEM_ANON, GUEST_MEM_SHARED, GUEST_MEM_FILE};
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		bool file = all[i] == GUEST_MEM_FILE;
+		struct guest_mem gm;
+
+		guest_mem_init(&gm, all[i]);
+		guest_mem_use_pages(&gm, GUEST_MEM_PAGES_SMALL);
+		assert_int_equal(
+			guest_mem_add(&gm, 0, 2 * MiB, file ? file_of(2 * MiB) : -1, 0, NULL), 0);
+		void *at = gm.regions[0].hva;
+
+		assert_int_equal(byte_at(&gm, 9 * PAGE), file ? 'f' : 0);
+		for (unsigned life = 0; life < 2; life++) {
+			assert_int_equal(guest_mem_write(&gm, 5 * PAGE, "x", 1), 0);
+			assert_int_equal(guest_mem_renew(&gm), 0);
+			assert_ptr_equal(gm.regions[0].hva, at);
+			assert_int_equal(resident(at, 2 * MiB), 0);
+			assert_int_equal(byte_at(&gm, 5 * PAGE), 0);
+			assert_int_equal(byte_at(&gm, 9 * PAGE), 0);
+			assert_true(has_flag(at, " dd") && has_flag(at, " dc"));
+		}
+		/* What is given back then reads as zeroes, too. */
+		assert_int_equal(guest_mem_write(&gm, 5 * PAGE, "x", 1), 0);
+		assert_int_equal(guest_mem_discard(&gm, 5 * PAGE, PAGE), 0);
+		assert_int_equal(byte_at(&gm, 5 * PAGE), 0);
+		guest_mem_fini(&gm);
+	}
+}
+
 static void large_pages_of_host_and_guest_coincide(void **state)
 {
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
@@ -300,6 +356,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ram_is_in_no_core_dump_and_no_child),
 		cmocka_unit_test(nothing_is_taken_before_it_is_touched),
+		cmocka_unit_test(renewed_ram_is_as_new),
 		cmocka_unit_test(large_pages_of_host_and_guest_coincide),
 		cmocka_unit_test(transparent_huge_pages_are_a_wish),
 		cmocka_unit_test(a_memfd_keeps_its_size),

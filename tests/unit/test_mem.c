@@ -452,6 +452,22 @@ static void test_a_reset_changes_nothing(void **state)
 	expect(f, "");
 }
 
+/* ... but a machine that begins anew has as much as at first. */
+static void test_renewed(void **state)
+{
+	struct fixture *f = *state;
+
+	virtio_mem_request(&f->m, 6 * BLOCK);
+	assert_int_equal(ask_blocks(f, PLUG, 3, 2), ACK);
+	*byte_of(f, 3) = 'x';
+	end_driver(f);
+	virtio_mem_renew(&f->m);
+	assert_true(virtio_mem_plugged(&f->m) == 0 && virtio_mem_requested(&f->m) == 0);
+	assert_int_equal(*byte_of(f, 3), 0);
+	start(f, 0);
+	expect(f, "");
+}
+
 /* --- state ------------------------------------------------------------------------------ */
 
 static void *pause_it(void *arg)
@@ -615,6 +631,7 @@ int main(void)
 		T(test_a_host_that_takes_nothing),
 		T(test_configuration),
 		T(test_a_reset_changes_nothing),
+		T(test_renewed),
 		T(test_state),
 		T(test_hostile_state),
 		T(test_hostile_state_that_goes_on),

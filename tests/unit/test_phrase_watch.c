@@ -95,6 +95,25 @@ static void test_seen_before_the_line_ends(void **state)
 	assert_line(&w, "VFS: Un");
 }
 
+/* A second guest is told of as the first was, and what the first began is nothing. */
+static void test_renewed(void **state)
+{
+	char all[400] = "";
+	struct phrase_watch w;
+
+	phrase_watch_init(&w, "Kernel panic - not syncing");
+	phrase_watch_notify(&w, on_line, all);
+	feed(&w, "Kernel panic - not syncing: one\nKernel panic - not", 50);
+	phrase_watch_renew(&w);
+	assert_false(phrase_watch_seen(&w));
+	assert_line(&w, "");
+	feed(&w, " syncing: none\n", 15);
+	assert_false(phrase_watch_seen(&w));
+	feed(&w, "Kernel panic - not syncing: two\n", 32);
+	assert_string_equal(all, "one;two;");
+	assert_line(&w, "two");
+}
+
 static void test_false_starts(void **state)
 {
 	struct phrase_watch w;
@@ -154,6 +173,7 @@ int main(void)
 		cmocka_unit_test(test_found_across_every_boundary),
 		cmocka_unit_test(test_told_at_the_end_of_the_line),
 		cmocka_unit_test(test_seen_before_the_line_ends),
+		cmocka_unit_test(test_renewed),
 		cmocka_unit_test(test_false_starts),
 		cmocka_unit_test(test_line_is_bounded_and_printable),
 		cmocka_unit_test(test_tap_passes_everything_on),
