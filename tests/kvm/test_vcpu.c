@@ -201,7 +201,7 @@ static void ram_that_the_host_has_lost(void **state)
 
 struct last_word {
 	struct vcpu_rig *rig;
-	atomic_uint said;
+	atomic_uint said, ends;
 };
 
 static void last_word_write(void *dev, uint64_t off, unsigned size, uint64_t val)
@@ -254,7 +254,10 @@ VCPU_RIG_GUEST(guest_last_words, "	mov $0x1000, %edx\n"
 /* Ends it in the midst of a load: the answer to that is due. */
 static uint64_t ending_read(void *dev, uint64_t off, unsigned size)
 {
-	vcpus_dismiss(&((struct last_word *)dev)->rig->cpus);
+	struct last_word *w = dev;
+
+	vcpus_dismiss(&w->rig->cpus);
+	atomic_fetch_add(&w->ends, 1);
 	return 5;
 }
 
@@ -282,8 +285,9 @@ static void a_renewed_cpu_begins_at_the_beginning(void **state)
 	assert_int_equal(ioctl(f->cpus.vcpus[0].fd, KVM_GET_REGS, &first), 0);
 	assert_int_equal(vcpus_start(&f->cpus, NULL), 0);
 	for (unsigned life = 1; life <= 20; life++) {
-		while (atomic_load(&f->cpus.ended) != 1)
+		while (word.ends < life)
 			usleep(100);
+		vcpus_park(&f->cpus);
 		assert_int_equal(word.said, life);
 		vcpus_renew(&f->cpus);
 		assert_int_equal(f->cpus.parked, 1);
