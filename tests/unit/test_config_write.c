@@ -173,8 +173,6 @@ static void a_restore_reads_it(void **state)
 	assert_string_equal(c.kernel, "/k");
 	assert_int_equal(c.cpus, 2);
 	assert_true(c.memory == 64 << 20);
-	config_forget_restore(&c);
-	assert_null(c.restore.dir);
 	vm_config_fini(&c);
 	refused("--restore /nowhere: machine.ini: No such file", "--restore", "/nowhere");
 	refused("--config: not together with --restore", "--restore", word, "--config", "x.ini");
@@ -222,10 +220,6 @@ static void slots(void **state)
 	assert_int_equal(c.n_disks, 2);
 	assert_int_equal(c.n_late_disks, 2);
 	assert_int_equal(c.n_late_nets, 1);
-	/* Who boots has none of them. */
-	config_forget_restore(&c);
-	assert_int_equal(c.n_disks, 2);
-	assert_int_equal(c.n_late_disks + c.n_late_nets, 0);
 	vm_config_fini(&c);
 	refused("late: slot=7 is taken", "--restore", s.path, "-d", "/l,id=late,slot=7", "-d",
 		"/r,id=later,slot=7");

@@ -54,14 +54,6 @@ void vm_config_fini(struct vm_config *c)
 	memset(c, 0, sizeof(*c));
 }
 
-void config_forget_restore(struct vm_config *c)
-{
-	free(c->restore.dir);
-	c->restore = (struct restore_config){0};
-	disk_clear_late(c);
-	net_clear_late(c);
-}
-
 struct file_walk {
 	struct vm_config *c;
 	struct level level;

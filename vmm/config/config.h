@@ -266,9 +266,6 @@ void vm_config_init(struct vm_config *c);
 /* Frees what *c owns and leaves it as zeroes; harmless when called twice. */
 void vm_config_fini(struct vm_config *c);
 
-/* Have the machine boot the next time. */
-void config_forget_restore(struct vm_config *c);
-
 /* What main should do with a parsed command line. */
 enum config_action {
 	CONFIG_RUN,     /* run the VM */

@@ -147,15 +147,10 @@ static void disk_fini(struct disk_config *d)
 	memset(d, 0, sizeof(*d));
 }
 
-void disk_clear_late(struct vm_config *c)
+void disk_clear_all(struct vm_config *c)
 {
 	while (c->n_late_disks)
 		disk_fini(&c->disks[c->n_disks + --c->n_late_disks]);
-}
-
-void disk_clear_all(struct vm_config *c)
-{
-	disk_clear_late(c);
 	while (c->n_disks)
 		disk_fini(&c->disks[--c->n_disks]);
 }

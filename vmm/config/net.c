@@ -271,15 +271,10 @@ static void net_fini(struct net_config *n)
 	memset(n, 0, sizeof(*n));
 }
 
-void net_clear_late(struct vm_config *c)
+void net_clear_all(struct vm_config *c)
 {
 	while (c->n_late_nets)
 		net_fini(&c->nets[c->n_nets + --c->n_late_nets]);
-}
-
-void net_clear_all(struct vm_config *c)
-{
-	net_clear_late(c);
 	while (c->n_nets)
 		net_fini(&c->nets[--c->n_nets]);
 }

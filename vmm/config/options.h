@@ -141,8 +141,6 @@ int memory_set_spec(struct vm_config *c, const char *spec, const struct origin *
  * one disk. */
 int disk_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);
 void disk_clear_all(struct vm_config *c);
-/* Those that have a slot alone, once config_parse() has put them behind the others. */
-void disk_clear_late(struct vm_config *c);
 
 /* The same piece by piece, for [disk.NAME]: begin adds a disk with that id. */
 int disk_begin(struct vm_config *c, const char *id, const struct origin *o, struct err *e);
@@ -155,7 +153,6 @@ int disk_check(const struct disk_config *d, const struct origin *o, const char *
 /* Networks, likewise: `word` is user|tap=NAME|fd=N[,key=value]... */
 int net_set_spec(struct vm_config *c, const char *word, const struct origin *o, struct err *e);
 void net_clear_all(struct vm_config *c);
-void net_clear_late(struct vm_config *c);
 int net_begin(struct vm_config *c, const char *id, const struct origin *o, struct err *e);
 int net_set_key(struct net_config *n, const char *key, const char *value, const struct origin *o,
 		struct err *e);
