@@ -62,6 +62,22 @@ test_streams() {
 	out_is 0
 }
 
+# More bytes than 31 bits can count, from a file into a pipe.
+test_gigabytes_long() {
+	local at minivmm=$vm_binary
+	truncate -s 2304M "$vm_dir/in"
+	for at in 0 1024 2047 2303; do head -c 1M /dev/urandom | dd of="$vm_dir/in" bs=1M seek="$at" conv=notrunc status=none; done
+	cat >"$vm_dir/piped" <<-PIPED
+		#!/bin/bash
+		set -o pipefail
+		$minivmm "\$@" <$vm_dir/in | cmp - $vm_dir/in
+	PIPED
+	chmod 755 "$vm_dir/piped"
+	vm_binary=$vm_dir/piped limit=1500
+	runs 0 cat
+	rm "$vm_dir/in"
+}
+
 test_where_it_runs() {
 	options=(--workdir /usr/bin --env 'A=1 2' --env B=)
 	# shellcheck disable=SC2016
