@@ -145,7 +145,7 @@ static bool may_run(struct vcpu *v)
 			enum exit_verdict verdict = complete_io(v);
 
 			pthread_mutex_lock(&g->lock);
-			v->left = verdict == EXIT_LEAVE;
+			v->left = verdict == EXIT_LEAVE && !g->renewing;
 			completed = true;
 		}
 	}
@@ -339,11 +339,15 @@ void vcpus_renew(struct vcpu_group *g)
 {
 	pthread_mutex_lock(&g->lock);
 	g->dismissed = false;
+	g->renewing = true;
 	for (unsigned i = 0; i < g->n; i++)
-		g->vcpus[i].left = g->vcpus[i].crashed = false;
+		g->vcpus[i].left = false;
 	wish_for(g, VCPU_PARK);
 	while (g->parked < g->alive)
 		pthread_cond_wait(&g->changed, &g->lock);
+	for (unsigned i = 0; i < g->n; i++)
+		g->vcpus[i].crashed = false;
+	g->renewing = false;
 	pthread_mutex_unlock(&g->lock);
 	exit_settle(g->vcpus[0].env);
 }

@@ -79,6 +79,7 @@ struct vcpu_group {
 	pthread_mutex_t lock;   /* orders all below, wish and immediate_exit */
 	pthread_cond_t changed; /* any of that did */
 	_Atomic bool dismissed; /* changes with the lock */
+	bool renewing;          /* an end that is met meanwhile is the former guest's */
 	/* Of the threads that there are: those that are parked, and those that stand at an end. */
 	unsigned alive, parked, ended;
 };

@@ -4,10 +4,10 @@
  *
  *	processors, devices -> at power-on; RAM -> empty -> the kernel, as at first -> go
  *
- * Nothing is made anew: KVM's VM, threads, disks and networks stay as they are, so that a
- * sandbox need not let any of that be opened a second time. What came while the guest ran stays
- *where it is the host's affair (disks and networks that were added, limits, links, the balloon's
- * size); processors and memory are as many as there were at first.
+ * Nothing is made anew: KVM's VM, threads, disks and networks stay as they are, so that a sandbox
+ * need not let any of that be opened a second time. What came while the guest ran stays where it is
+ * the host's affair (disks and networks that were added, limits, links, the balloon's size);
+ * processors and memory are as many as there were at first.
  */
 #include "vmm/arch/x86_64/regs_state.h"
 #include "vmm/base/log.h"
