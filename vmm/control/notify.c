@@ -67,9 +67,8 @@ static void runs(void *ctx)
 
 	if (n->inner && n->inner->runs)
 		n->inner->runs(n->inner->ctx);
-	if (n->ready || n->fd < 0)
+	if (n->fd < 0)
 		return;
-	n->ready = true;
 	snprintf(text, sizeof(text), "READY=1\nSTATUS=The guest runs: %u CPUs, %lu MiB",
 		 n->config->cpus, n->config->memory >> 20);
 	say(n, text);

@@ -16,8 +16,7 @@
 #include "vmm/machine/machine.h"
 
 struct notify {
-	int fd;     /* -1: nobody wants to know */
-	bool ready; /* said */
+	int fd; /* -1: nobody wants to know */
 	const struct vm_config *config;
 	const struct machine_watcher *inner;
 	struct machine_watcher watcher;

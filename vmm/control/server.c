@@ -107,7 +107,7 @@ static int wish(const struct client *c)
 	return c->peer.out ? LOOP_WRITE : c->peer.last || c->waits ? 0 : LOOP_READ;
 }
 
-/* One turn: answers go before the next line is carried out, be they late, and between two machines
+/* One turn: answers go before the next line is carried out, be they late, and without a machine
  * nothing is. */
 static void serve(struct client *c)
 {
@@ -305,7 +305,7 @@ static int begins(void *ctx, struct machine *m, struct loop *loop, struct err *e
 			all = watch_client(&s->clients[i]);
 	if (!all)
 		return err_host(e, -ENOMEM, "--control: out of memory");
-	/* What was told, and asked, between two machines. */
+	/* What was told, and asked, before it is there. */
 	deliver(s);
 	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		if (s->clients[i].peer.fd >= 0)

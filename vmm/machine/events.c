@@ -27,7 +27,7 @@ struct events {
 	void *told_ctx;
 	struct process_start start;
 	uint64_t machine_ns;  /* when this machine began: 0, or when the one before rebooted */
-	json_t *counted;      /* of the last machine; NULL: nothing was */
+	json_t *counted;      /* of the machine; NULL: nothing was */
 	pthread_mutex_t lock; /* of all below */
 	bool let_go;
 	uint64_t let_go_ns;

@@ -22,11 +22,11 @@ static bool counts_more(const struct machine *m, enum stop_reason reason)
 
 	if (end->reason == STOP_NONE)
 		return true;
-	if (end->reason != STOP_RESET && end->reason != STOP_TRIPLE_FAULT)
+	if (reason != STOP_USER && reason != STOP_SIGNAL && reason != STOP_TIMEOUT)
 		return false;
-	return machine_may_begin_anew(m->config) &&
-	       (end->reset_asked || m->config->on_reboot == ON_REBOOT_RESTART) &&
-	       (reason == STOP_USER || reason == STOP_SIGNAL || reason == STOP_TIMEOUT);
+	return (end->reason == STOP_RESET || end->reason == STOP_TRIPLE_FAULT) &&
+	       machine_may_begin_anew(m->config) &&
+	       (end->reset_asked || m->config->on_reboot == ON_REBOOT_RESTART);
 }
 
 /* Any thread. The first to say why is believed; the main loop does the rest. */
