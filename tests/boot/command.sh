@@ -105,11 +105,15 @@ test_what_it_writes() {
 }
 
 # With -v the console tells of the kernel, too.
+events_are() {
+	local all
+	all=$(jq -r .event "$vm_dir/ev" | tr '\n' ' ')
+	[ "$all" = "$* " ] || fail "the events: $all, not $*; the last: $(tail -n 1 "$vm_dir/ev")"
+}
 test_events() {
 	options=(--events "$vm_dir/ev" -v)
 	runs 7 sh -c 'exit 7'
-	[ "$(jq -r .event "$vm_dir/ev" | tr '\n' ' ')" = 'started first-instruction kernel-start init command-started command-ended stopped ' ] ||
-		fail "$(cat "$vm_dir/ev")"
+	events_are started first-instruction kernel-start init command-started command-ended stopped
 	jq -s -e --arg release "$("${vm_on[@]}" "$vm_binary" run -k "$kernel" -- uname -r </dev/null)" \
 		'(map(select(.event == "kernel-start"))[0].release == $release) and (.[-1] | .reason == "poweroff" and .status == 7
 			and .command_status == 7 and (.timings | has("first_instruction_ns") and has("kernel_start_ns")
@@ -117,8 +121,7 @@ test_events() {
 		"$vm_dir/ev" >/dev/null || fail "$(cat "$vm_dir/ev")"
 	options=(--events "$vm_dir/ev")
 	runs 125 sh -c 'echo c >/proc/sysrq-trigger'
-	[ "$(jq -r .event "$vm_dir/ev" | tr '\n' ' ')" = 'started first-instruction command-started panic stopped ' ] ||
-		fail "$(cat "$vm_dir/ev")"
+	events_are started first-instruction command-started panic stopped
 }
 
 test_junit() {
