@@ -68,7 +68,7 @@ vmm() {
 start() {
 	[ -p in ] || mkfifo in
 	exec 9<>in
-	: >out
+	: >out 2>err # at once: words of one before are nobody's to wait for
 	UX_MARK=$mark "$minivmm" "${guest[@]}" "$@" <in >out 2>err 9>&- &
 	pid=$!
 }

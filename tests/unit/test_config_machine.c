@@ -186,7 +186,7 @@ static void sandbox_modes(void **state)
 	} modes[] = {
 		{"--sandbox", CONFIG_SANDBOX_ON},      {"--sandbox=on", CONFIG_SANDBOX_ON},
 		{"--sandbox=log", CONFIG_SANDBOX_LOG}, {"--sandbox=off", CONFIG_SANDBOX_OFF},
-		{"--balloon", CONFIG_SANDBOX_OFF},
+		{"--balloon", CONFIG_SANDBOX_ON},
 	};
 
 	for (unsigned i = 0; i < sizeof(modes) / sizeof(*modes); i++) {
@@ -204,6 +204,9 @@ static void sandbox_modes(void **state)
 	unsetenv("MINIVMM_SANDBOX");
 	assert_int_equal(parse("doctor", "--sandbox"), CONFIG_DOCTOR);
 	assert_int_equal(c.sandbox, CONFIG_SANDBOX_ON);
+	vm_config_fini(&c);
+	assert_int_equal(parse("doctor"), CONFIG_DOCTOR);
+	assert_int_equal(c.sandbox, CONFIG_SANDBOX_OFF);
 	vm_config_fini(&c);
 }
 

@@ -27,6 +27,7 @@ void vm_config_init(struct vm_config *c)
 		.command.boot_timeout_s = 120,
 		.stop_timeout_s = 10,
 		.on_reboot = ON_REBOOT_EXIT,
+		.sandbox = CONFIG_SANDBOX_ON,
 		.log_level = LOG_WARN,
 	};
 }
@@ -551,8 +552,8 @@ static int merge(struct vm_config *c, int argc, char **argv, struct err *e)
 	int err = 0;
 
 	c->json = found.json;
-	if (action == CONFIG_DOCTOR && found.sandbox)
-		c->sandbox = CONFIG_SANDBOX_ON;
+	if (action == CONFIG_DOCTOR && !found.sandbox)
+		c->sandbox = CONFIG_SANDBOX_OFF;
 	if (action == CONFIG_DONE)
 		err = cli_help(found.doctor, e);
 	if (err || action != CONFIG_RUN)

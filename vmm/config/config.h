@@ -270,7 +270,7 @@ void vm_config_fini(struct vm_config *c);
 enum config_action {
 	CONFIG_RUN,     /* run the VM */
 	CONFIG_DONE,    /* --help was answered on stdout: exit 0 */
-	CONFIG_DOCTOR,  /* `doctor`: of the config only `json` and `sandbox` (--sandbox) are set */
+	CONFIG_DOCTOR,  /* `doctor`: of the config only `json` and `sandbox` (ON or OFF) are set */
 	CONFIG_VERSION, /* `version` or --version: main prints its own and exits 0 */
 };
 

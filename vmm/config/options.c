@@ -389,7 +389,7 @@ const struct option_def options[] = {
 	{ "sandbox", KEY_SANDBOX, "[=off|log|on]", "run",
 	  "before the guest runs, give up all that minivmm\n"
 	  "does not need, and end if it asks the host for\n"
-	  "more (default off; log: the kernel's log tells\n"
+	  "more (default on; log: the kernel's log tells\n"
 	  "and it goes on). See vmm/sandbox/README.md",
 	  .set = set_sandbox },
 

@@ -4,13 +4,13 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
 #include "vmm/doctor/report.h"
+#include "vmm/sandbox/sandbox.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/io_uring.h>
-#include <linux/landlock.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -110,15 +110,18 @@ static void try_io_uring(struct report *r)
 	settle(h, fd < 0 ? errno : 0, "allowed");
 }
 
-static void try_landlock(struct report *r)
+static void try_sandbox(struct report *r)
 {
-	struct helper *h = add(r, "Landlock", "confining minivmm to its own files",
-			       "boot with lsm=landlock,... (Linux 5.13 has it)", false);
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	char found[32];
+	struct helper *h = add(r, "the sandbox", "confining minivmm, as it is by default",
+			       "run a newer kernel, or minivmm with --sandbox=off", true);
+	const char *lacks = sandbox_lacks();
 
-	snprintf(found, sizeof(found), "ABI %ld", abi);
-	settle(h, abi < 0 ? errno : 0, found);
+	h->there = !lacks;
+	if (lacks)
+		snprintf(h->found, sizeof(h->found), "the kernel lacks %s", lacks);
+	else
+		snprintf(h->found, sizeof(h->found), "Landlock with ABI %d",
+			 sandbox_landlock_abi());
 }
 
 /* In a child: a namespace is entered for good. */
@@ -200,7 +203,7 @@ void report_host(struct report *r, const char *root)
 	look_for_device(r, root, "/dev/vhost-vsock", "--vsock vhost", "modprobe vhost_vsock");
 	try_io_uring(r);
 	try_userfaultfd(r);
-	try_landlock(r);
+	try_sandbox(r);
 	try_user_namespaces(r);
 	cleanse(r->kernel);
 	cleanse(r->cpu);
