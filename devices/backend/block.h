@@ -133,5 +133,9 @@ int block_raw_adopt(struct block **out, int fd, const char *name, bool read_only
  * syncs. `path` is for errors, which begin as above. On success *out is owned by the caller,
  * as is `disk`, which has to be destroyed last. */
 int block_raw_again(struct block **out, const struct block *disk, const char *path, struct err *e);
+/* What block_raw_open() and the like gave is to be served by a thread that may make no ring of
+ * io_uring's: have one made now, restricted to what a disk takes. Without one, where the host
+ * refuses, the thread does the same by other calls. Any thread, detached. */
+void block_raw_confine(struct block *disk);
 
 #endif

@@ -217,6 +217,17 @@ static struct block_req *take_batch(struct block_raw *b)
 	return batch;
 }
 
+static struct block_ring *take_ring(struct block_raw *b)
+{
+	struct block_ring *r = b->confined ? b->ready : block_ring_create(b, false);
+
+	b->ready = NULL;
+	if (!r || block_ring_attach(r))
+		return r;
+	block_ring_destroy(r);
+	return NULL;
+}
+
 /* A ring costs a little to make, so a disk of which never more than one thing is wanted at a
  * time has none: there is nothing to gain but for what waits for the disk in any case, direct
  * I/O and ranges. */
@@ -226,7 +237,7 @@ static bool wants_ring(struct block_raw *b)
 		     b->first->op == BLOCK_WRITE_ZEROES;
 
 	if (!b->ring && !b->no_ring && (b->first->next || waits)) {
-		b->ring = block_ring_create(b);
+		b->ring = take_ring(b);
 		b->no_ring = !b->ring;
 	}
 	return b->ring;
@@ -255,7 +266,7 @@ static int raw_attach(struct block *block, struct loop *loop)
 	struct block_raw *b = container_of(block, struct block_raw, block);
 
 	b->loop = loop;
-	b->no_ring = !b->sys->ring;
+	b->no_ring = !b->sys->ring || (b->confined && !b->ready);
 	take_batch(b);
 	return 0;
 }
@@ -273,9 +284,19 @@ static void raw_destroy(struct block *block)
 {
 	struct block_raw *b = container_of(block, struct block_raw, block);
 
+	block_ring_destroy(b->ready);
 	free(b->bounce);
 	fd_close(&b->fd);
 	free(b);
+}
+
+void block_raw_confine(struct block *block)
+{
+	struct block_raw *b = container_of(block, struct block_raw, block);
+
+	b->confined = true;
+	if (b->sys->ring && !b->ready)
+		b->ready = block_ring_create(b, true);
 }
 
 static int raw_sync(struct block *block)

@@ -11,11 +11,17 @@
 
 #include "devices/backend/block.h"
 
+#include <liburing.h>
 #include <sys/types.h>
 
-struct block_ring;
-
 enum { BLOCK_BOUNCE = 128 * 1024 };
+
+struct block_ring {
+	struct block_raw *b;
+	struct io_uring uring;
+	struct loop_fd *watch; /* while it is attached */
+	unsigned in_flight;
+};
 
 /* The system calls that are made on an open disk, replaceable so that a test can have
  * each of them fail at will. As those of these names: -1 and errno. */
@@ -44,6 +50,8 @@ struct block_raw {
 	struct loop *loop;
 	struct block_ring *ring;         /* NULL: not made, or */
 	bool no_ring;                    /* the host has none for us */
+	bool confined;                   /* none is to be made but */
+	struct block_ring *ready;        /* this one; NULL: there is none, or it was taken */
 	struct block_req *first, **last; /* submitted, and to be begun by a kick */
 };
 
@@ -65,9 +73,11 @@ int block_raw_range_mode(const struct block_raw *b, const struct block_req *req)
  * a negative errno: its result. What is left of it is carried out here. */
 int block_raw_conclude(struct block_raw *b, struct block_req *req, int res);
 
-/* Make a ring for an attached disk, on its loop's thread. NULL if the host has none:
- * forbidden, unknown, or out of memory. */
-struct block_ring *block_ring_create(struct block_raw *b);
+/* Make a ring: for one who is to use it at once, on the loop's thread; or `restricted` to what a
+ * disk takes, on any. NULL if the host has none: forbidden, unknown, or out of memory. */
+struct block_ring *block_ring_create(struct block_raw *b, bool restricted);
+/* The disk is attached: on its loop's thread. False if out of memory. */
+bool block_ring_attach(struct block_ring *r);
 /* With nothing in flight. NULL is fine. */
 void block_ring_destroy(struct block_ring *r);
 /* Begin all of the list `req`. Some may end in here. False if the ring is of no use any

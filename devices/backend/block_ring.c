@@ -6,27 +6,20 @@
  *	begin: list -> submission queue -> io_uring_enter -> reap what is done already
  *	loop:  the ring's descriptor is readable -> reap -> block_batch_end()
  *
- * Nothing is registered with the kernel: of guest RAM that would pin every page, and a guest
- * costs what it has touched; and a descriptor would stay open, with the disk's lock, for as
+ * No buffers or files are registered with the kernel: of guest RAM that would pin every page, and a
+ *guest costs what it has touched; and a descriptor would stay open, with the disk's lock, for as
  * long as the kernel takes to clean up behind a ring, which is after we have closed both.
  */
 #include "devices/backend/block_raw.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/log.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { ENTRIES = 128 };
-
-struct block_ring {
-	struct block_raw *b;
-	struct io_uring uring;
-	struct loop_fd *watch;
-	unsigned in_flight;
-};
 
 /* --- the end of requests ----------------------------------------------------------------- */
 
@@ -132,22 +125,54 @@ bool block_ring_begin(struct block_ring *r, struct block_req *req, struct block_
 
 /* A disk has one thread, which is told of completions when it asks for them. Older kernels
  * (before 6.0) do not know that, which is no harm. */
-static int init(struct io_uring *uring)
+static int init(struct io_uring *uring, unsigned flags, unsigned or_these)
 {
-	int ret = io_uring_queue_init(ENTRIES, uring,
-				      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN);
+	int ret = io_uring_queue_init(ENTRIES, uring, flags);
 
-	return ret == -EINVAL ? io_uring_queue_init(ENTRIES, uring, 0) : ret;
+	return ret == -EINVAL ? io_uring_queue_init(ENTRIES, uring, or_these) : ret;
 }
 
-struct block_ring *block_ring_create(struct block_raw *b)
+/* What prepare() asks for, and nothing else: no opening, no sockets (io_uring_register(2),
+ * IORING_REGISTER_RESTRICTIONS, Linux 5.10). */
+static int restrict_to_disks(struct io_uring *uring)
+{
+	static const uint8_t ops[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC,
+				      IORING_OP_FALLOCATE};
+	struct io_uring_restriction allowed[ARRAY_LEN(ops)] = {0};
+
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+		allowed[i].opcode = IORING_RESTRICTION_SQE_OP;
+		allowed[i].sqe_op = ops[i];
+	}
+	int ret = io_uring_register_restrictions(uring, allowed, ARRAY_LEN(ops));
+
+	return ret ? ret : io_uring_enable_rings(uring);
+}
+
+/* The thread that makes a restricted one is not the one that uses it. */
+static int make(struct io_uring *uring, bool restricted)
+{
+	if (!restricted)
+		return init(uring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN, 0);
+	int ret = init(uring, IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN,
+		       IORING_SETUP_R_DISABLED);
+
+	if (!ret) {
+		ret = restrict_to_disks(uring);
+		if (ret)
+			io_uring_queue_exit(uring);
+	}
+	return ret;
+}
+
+struct block_ring *block_ring_create(struct block_raw *b, bool restricted)
 {
 	struct block_ring *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return NULL;
 	r->b = b;
-	int ret = init(&r->uring);
+	int ret = make(&r->uring, restricted);
 
 	if (ret) {
 		log_info("a disk goes without io_uring: %s", strerror(-ret));
@@ -155,12 +180,13 @@ struct block_ring *block_ring_create(struct block_raw *b)
 		return NULL;
 	}
 	io_uring_ring_dontfork(&r->uring);
-	r->watch = loop_fd_add(b->loop, r->uring.ring_fd, LOOP_READ, on_readable, r);
-	if (!r->watch) {
-		block_ring_destroy(r);
-		return NULL;
-	}
 	return r;
+}
+
+bool block_ring_attach(struct block_ring *r)
+{
+	r->watch = loop_fd_add(r->b->loop, r->uring.ring_fd, LOOP_READ, on_readable, r);
+	return r->watch;
 }
 
 void block_ring_destroy(struct block_ring *r)
@@ -168,7 +194,8 @@ void block_ring_destroy(struct block_ring *r)
 	if (!r)
 		return;
 	assert(!r->in_flight);
-	loop_fd_del(r->watch);
+	if (r->watch)
+		loop_fd_del(r->watch);
 	io_uring_queue_exit(&r->uring);
 	free(r);
 }

@@ -6,6 +6,7 @@
 #include "vmm/sandbox/priv.h"
 
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/memfd.h>
 #include <sched.h>
 #include <signal.h>
@@ -39,7 +40,7 @@ static void by_connect(void)
 
 static void by_socket(void)
 {
-	syscall(SYS_socket, AF_INET6, SOCK_STREAM, 0);
+	syscall(SYS_socket, AF_INET, SOCK_DGRAM, 0);
 }
 
 static void by_execve(void)
@@ -70,6 +71,11 @@ static void by_kill(void)
 	syscall(SYS_kill, 1, SIGCONT);
 }
 
+static void by_tgkill(void)
+{
+	syscall(SYS_tgkill, 1, 1, SIGCONT);
+}
+
 static void by_fork(void)
 {
 	syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
@@ -78,6 +84,14 @@ static void by_fork(void)
 static void by_ioctl(void)
 {
 	syscall(SYS_ioctl, 0, 0x5412, "x"); /* TIOCSTI: type on somebody's terminal */
+}
+
+/* A ring of one's own would open and connect without a call that a filter sees. */
+static void by_ring(void)
+{
+	static struct io_uring_params none;
+
+	syscall(SYS_io_uring_setup, 1, &none);
 }
 
 void planted_misbehave(enum thread_kind kind)
@@ -89,7 +103,8 @@ void planted_misbehave(enum thread_kind kind)
 		{"open", by_open},         {"openat", by_openat}, {"connect", by_connect},
 		{"socket", by_socket},     {"execve", by_execve}, {"ptrace", by_ptrace},
 		{"mprotect", by_mprotect}, {"mmap", by_mmap},     {"kill", by_kill},
-		{"fork", by_fork},         {"ioctl", by_ioctl},
+		{"fork", by_fork},         {"ioctl", by_ioctl},   {"io_uring_setup", by_ring},
+		{"tgkill", by_tgkill},
 	};
 	const char *word = getenv("MINIVMM_PLANTED"), *own = sandbox_filter(kind)->name;
 	size_t len = strlen(own);

@@ -49,6 +49,7 @@ struct fixture {
 	struct item items[BATCH];
 	unsigned done, batches;
 	unsigned seed;
+	bool confined;
 };
 
 static unsigned chance(struct fixture *f, unsigned n)
@@ -103,6 +104,8 @@ static void open_disk(struct fixture *f, bool direct, bool ring)
 	f->raw = container_of(f->b, struct block_raw, block);
 	f->b->batch_end = on_batch_end;
 	f->b->batch_ctx = f;
+	if (f->confined)
+		block_raw_confine(f->b);
 	assert_int_equal(f->b->ops->attach(f->b, f->loop), 0);
 }
 
@@ -657,6 +660,82 @@ static void test_forbidden(void **state)
 	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
 }
 
+/* That of a disk whose thread may make none, and which is to be of no other use. */
+static void test_direct_by_a_ring_made_before(void **state)
+{
+	struct fixture *f = *state;
+
+	f->confined = true;
+	random_rounds(f, true, true, false);
+}
+
+static int answer_to(struct io_uring *uring)
+{
+	struct io_uring_cqe *cqe;
+
+	assert_int_equal(io_uring_submit_and_wait(uring, 1), 1);
+	assert_int_equal(io_uring_peek_cqe(uring, &cqe), 0);
+	int res = cqe->res;
+
+	io_uring_cqe_seen(uring, cqe);
+	return res;
+}
+
+static void test_a_ring_made_before_takes_no_other_orders(void **state)
+{
+	struct fixture *f = *state;
+	const int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (!host_has_ring(f))
+		skip();
+	for (unsigned confined = 0; confined < 2; confined++) {
+		f->confined = confined;
+		open_disk(f, true, true);
+		submit(f, (one(f, BLOCK_READ, 0, 512), 1));
+		assert_non_null(f->raw->ring);
+		struct io_uring *uring = &f->raw->ring->uring;
+
+		io_uring_prep_openat(io_uring_get_sqe(uring), AT_FDCWD, "/dev/null",
+				     O_RDONLY | O_CLOEXEC, 0);
+		int res = answer_to(uring);
+
+		assert_int_equal(res < 0 ? res : 0, confined ? -EACCES : 0);
+		if (res >= 0)
+			close(res);
+		io_uring_prep_nop(io_uring_get_sqe(uring));
+		assert_int_equal(answer_to(uring), confined ? -EACCES : 0);
+		assert_int_equal(io_uring_register_files(uring, &fd, 1), confined ? -EACCES : 0);
+		close_disk(f);
+	}
+	close(fd);
+}
+
+/* Where the host has none at that time, it goes without; and a second thread that serves it has
+ * none either. */
+static void test_confined_without_a_ring(void **state)
+{
+	struct fixture *f = *state;
+
+	f->confined = true;
+	open_disk(f, false, false);
+	assert_null(f->raw->ready);
+	random_batch(f, 50);
+	submit(f, 50);
+	assert_true(f->raw->no_ring && !f->raw->ring);
+	close_disk(f);
+	open_disk(f, false, true);
+	if (f->raw->ready) {
+		random_batch(f, 50);
+		submit(f, 50);
+		assert_non_null(f->raw->ring);
+		f->b->ops->detach(f->b);
+		assert_int_equal(f->b->ops->attach(f->b, f->loop), 0);
+		random_batch(f, 50);
+		submit(f, 50);
+		assert_null(f->raw->ring);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -680,6 +759,9 @@ int main(void)
 		T(test_cut_short),
 		T(test_cut_short_by_ring),
 		T(test_forbidden),
+		T(test_direct_by_a_ring_made_before),
+		T(test_a_ring_made_before_takes_no_other_orders),
+		T(test_confined_without_a_ring),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,7 +79,6 @@ static void test_nobody_runs_programs(void **state)
 					    "kexec_load",
 					    "listen",
 					    "clone3",
-					    "io_uring_register",
 					    "memfd_secret",
 					    "setns",
 					    "pivot_root",
@@ -101,6 +100,10 @@ static void test_few_open_or_connect(void **state)
 	for (unsigned k = 0; k < ARRAY_LEN(closed); k++)
 		for (unsigned i = 0; i < ARRAY_LEN(ways); i++)
 			assert_false(allows(closed[k], ways[i]));
+	for (unsigned k = 0; k < THREAD_KINDS; k++) {
+		assert_int_equal(allows(k, "io_uring_setup"), k == THREAD_CONTROL);
+		assert_int_equal(allows(k, "io_uring_register"), k == THREAD_CONTROL);
+	}
 	assert_false(allows(THREAD_MAIN, "clone"));
 	assert_false(allows(THREAD_MAIN, "socket"));
 	assert_false(allows(THREAD_SHARE, "socket"));

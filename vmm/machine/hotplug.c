@@ -391,6 +391,8 @@ static int open_disk(struct machine *m, struct added *a, int *fd, struct err *e)
 		ret = block_raw_adopt(&a->disk.backends[0], fd_take(fd), a->id,
 				      a->disk_config.readonly, e);
 	a->disk.n_threads = 1;
+	if (!ret && m->config->sandbox != CONFIG_SANDBOX_OFF)
+		block_raw_confine(a->disk.backends[0]);
 	if (!ret)
 		ret = machine_make_disk(m, &a->disk, &a->disk_config, e);
 	return ret;

@@ -44,6 +44,17 @@ static void add_places(struct sandbox_plan *p, const struct vm_config *c)
 
 _Static_assert((int)CONFIG_SHARES_MAX <= (int)SANDBOX_PLACES_MAX, "a place for each share");
 
+/* What their threads make themselves without a sandbox. */
+static void confine_disks(struct machine *m)
+{
+	struct disk *all[MACHINE_DISKS_MAX];
+	unsigned n = machine_all_disks(m, all);
+
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned j = 0; j < all[i]->n_threads; j++)
+			block_raw_confine(all[i]->backends[j]);
+}
+
 int machine_enter_sandbox(struct machine *m, struct err *e)
 {
 	const struct vm_config *c = m->config;
@@ -62,6 +73,7 @@ int machine_enter_sandbox(struct machine *m, struct err *e)
 			     FDS_OF_DEVICE * (m->board.n_virtio + CONFIG_DISKS_MAX +
 					      CONFIG_NETS_MAX + c->hotplug);
 	add_places(&p, c);
+	confine_disks(m);
 	return sandbox_begin(&p, e);
 }
 

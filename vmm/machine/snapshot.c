@@ -281,9 +281,10 @@ static int copy_base(const struct machine *m, const struct writing *s, struct er
 	_cleanup_fd_ int state = dir < 0 ? dir : openat(dir, SNAPSHOT_STATE, BASE_FLAGS);
 	_cleanup_fd_ int memory = state < 0 ? state : openat(dir, SNAPSHOT_MEMORY, BASE_FLAGS);
 	uint64_t sum = 0;
+	struct stat st;
 	int ret = dir < 0 ? dir : memory < 0 ? -errno : state_file_sum(state, &sum);
 
-	if (ret == -ENOENT && state >= 0 && !faccessat(dir, SNAPSHOT_PACKED, F_OK, 0))
+	if (ret == -ENOENT && state >= 0 && !fstatat(dir, SNAPSHOT_PACKED, &st, 0))
 		return err_usage(
 			e, -ENOTSUP,
 			"snapshot: base %.200s: is compressed, and no base therefore; take "

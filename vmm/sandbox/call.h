@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * call: the form of the lists of system calls, one in each layer (calls.inc), beside the code that
- * makes the calls. Read when minivmm is built, by vmm/sandbox/generate.c, and by nobody else.
+ * makes the calls. The lists are read when minivmm is built, by vmm/sandbox/generate.c, and by
+ * nobody else.
  *
  * A row allows a call to some kinds of threads; several rows of the same call allow what any of
  * them does. A call without a condition allows all of it.
@@ -38,8 +39,13 @@ enum {
 	ALL = (1 << THREAD_KINDS) - 1,
 };
 
+/* filter_load() puts this process's number in its place. */
+enum { OWN_PID_MARK = 0x4d696e69 };
+
 /* Argument n is `v`, in the 32 bits that the kernel looks at. */
 #define IS(n, v)      (n), 0xffffffffu, (uint32_t)(v)
+/* Argument n is this process's number. */
+#define OWN_PID(n)    IS(n, OWN_PID_MARK)
 /* Of the bits `m` of argument n, those of `v` are set and the others are not. */
 #define BITS(n, m, v) (n), (uint64_t)(m), (uint64_t)(v)
 /* What ioctl(2) and the like are asked for. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The filters that were made when minivmm was built, from the lists beside the code. */
 #include "vmm/base/bytes.h"
+#include "vmm/sandbox/call.h"
 #include "vmm/sandbox/priv.h"
 
 #include <errno.h>
@@ -40,8 +41,13 @@ int filter_load(enum thread_kind kind, bool log)
 	if (f->n_insns > SANDBOX_INSNS_MAX)
 		return -E2BIG;
 	memcpy(insns, f->insns, f->n_insns * sizeof(*insns));
-	for (unsigned i = 0; log && i < f->n_insns; i++)
-		if (insns[i].code == (BPF_RET | BPF_K) && insns[i].k == SECCOMP_RET_TRAP)
-			insns[i].k = SECCOMP_RET_LOG;
+	for (unsigned i = 0; i < f->n_insns; i++) {
+		struct sock_filter *insn = &insns[i];
+
+		if (log && insn->code == (BPF_RET | BPF_K) && insn->k == SECCOMP_RET_TRAP)
+			insn->k = SECCOMP_RET_LOG;
+		if (insn->code == (BPF_JMP | BPF_JEQ | BPF_K) && insn->k == OWN_PID_MARK)
+			insn->k = (uint32_t)getpid();
+	}
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) ? -errno : 0;
 }
