@@ -144,9 +144,13 @@ static int restrict_to_disks(struct io_uring *uring)
 		allowed[i].opcode = IORING_RESTRICTION_SQE_OP;
 		allowed[i].sqe_op = ops[i];
 	}
-	int ret = io_uring_register_restrictions(uring, allowed, ARRAY_LEN(ops));
+	/* Their own functions are missing in the shared library of liburing 2.3. */
+	int ret = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed,
+				    ARRAY_LEN(ops));
 
-	return ret ? ret : io_uring_enable_rings(uring);
+	return ret ? ret
+		   : io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+				       0);
 }
 
 /* The thread that makes a restricted one is not the one that uses it. */

@@ -8,6 +8,7 @@
 #include "devices/backend/vsock_unix.h"
 
 #include "devices/backend/unix_path.h"
+#include "devices/backend/vsock_connector.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/fd.h"
 #include "vmm/base/log.h"
@@ -25,15 +26,12 @@ enum {
 	CLIENTS_MAX = 64, /* that have not said their line; the others wait to be accepted */
 	LINE_MS = 10000,
 	RETRY_MS = 1000,
-	PORT_DIGITS = 10,
 };
 
 static const char connect_word[] = "CONNECT ";
 
-enum { LINE_MAX_LEN = sizeof(connect_word) - 1 + PORT_DIGITS + 1 };
-
-/* "_" and a port, behind PATH. */
-enum { PATH_MAX_LEN = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 - 1 - PORT_DIGITS };
+enum { LINE_MAX_LEN = sizeof(connect_word) - 1 + VSOCK_PORT_DIGITS + 1 };
+enum { PATH_MAX_LEN = VSOCK_PATH_MAX };
 
 struct client {
 	struct vsock_unix *u;
@@ -49,7 +47,8 @@ struct vsock_unix {
 	struct vsock_backend b;
 	char *name, *path, *what; /* owned; the last for messages about the path */
 	struct unix_path place;
-	int listener; /* -1: none */
+	int listener;                     /* -1: none */
+	struct vsock_connector connector; /* none: we connect ourselves */
 	unsigned line_ms;
 	struct log_budget complaints;
 
@@ -196,7 +195,7 @@ static void on_retry(void *ctx)
 
 static void unix_answered(struct vsock_backend *b, void *who, int fd, uint32_t host_port)
 {
-	char line[3 + PORT_DIGITS + 2];
+	char line[3 + VSOCK_PORT_DIGITS + 2];
 	int len = snprintf(line, sizeof(line), "OK %u\n", host_port);
 
 	/* The first bytes in a socket's queue find room; a client that has gone is found out
@@ -210,15 +209,13 @@ static void unix_answered(struct vsock_backend *b, void *who, int fd, uint32_t h
 static int unix_connect(struct vsock_backend *b, uint32_t port)
 {
 	struct vsock_unix *u = of(b);
-	char path[PATH_MAX_LEN + 1 + PORT_DIGITS + 1];
-	int fd;
+	int fd = u->connector.wire >= 0 ? vsock_connector_connect(&u->connector, port)
+					: vsock_connect_here(u->path, port);
 
-	snprintf(path, sizeof(path), "%s_%u", u->path, port);
-	fd = unix_path_connect(path);
 	/* That nobody listens is no news; that somebody cannot be reached may be. */
 	if (fd < 0 && fd != -ENOENT && fd != -ECONNREFUSED)
-		log_guest(&u->complaints, "%s: the guest is refused at %s: %s", u->name, path,
-			  strerror(-fd));
+		log_guest(&u->complaints, "%s: the guest is refused at %s_%u: %s", u->name, u->path,
+			  port, strerror(-fd));
 	return fd;
 }
 
@@ -254,6 +251,7 @@ static void unix_destroy(struct vsock_backend *b)
 {
 	struct vsock_unix *u = of(b);
 
+	vsock_connector_stop(&u->connector);
 	unix_path_remove(&u->place);
 	fd_close(&u->listener);
 	free(u->name);
@@ -278,6 +276,7 @@ int vsock_unix_create(struct vsock_backend **out, const char *name, const char *
 		return err_host(e, -ENOMEM, "%s: out of memory", name);
 	u->b.ops = &ops;
 	u->listener = -1;
+	u->connector = VSOCK_CONNECTOR_NONE;
 	u->line_ms = LINE_MS;
 	u->place = UNIX_PATH_NONE;
 	u->name = strdup(name);
@@ -316,6 +315,16 @@ int vsock_unix_listen(struct vsock_backend *b, struct err *e)
 		return ret;
 	u->listener = ret;
 	return 0;
+}
+
+int vsock_unix_confine(struct vsock_backend *b, struct err *e)
+{
+	struct vsock_unix *u = of(b);
+	int ret = vsock_connector_start(&u->connector, u->path);
+
+	return ret ? err_host(e, ret, "%s: who connects cannot be begun: %s", u->what,
+			      strerror(-ret))
+		   : 0;
 }
 
 void vsock_unix_set_patience(struct vsock_backend *b, unsigned ms)

@@ -31,6 +31,9 @@ int vsock_unix_create(struct vsock_backend **out, const char *name, const char *
 int vsock_unix_check(struct vsock_backend *b, struct err *e);
 /* Make it; destroy removes it. Errors likewise. */
 int vsock_unix_listen(struct vsock_backend *b, struct err *e);
+/* Its thread is not to connect: have a process begun that does (vsock_connector.h), until destroy.
+ * 0, or a negative errno with *e filled. A process without threads. */
+int vsock_unix_confine(struct vsock_backend *b, struct err *e);
 /* How long a client has for its line, instead of 10 s; for those that come from here on. Loop
  * thread, or detached. */
 void vsock_unix_set_patience(struct vsock_backend *b, unsigned ms);

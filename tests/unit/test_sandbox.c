@@ -104,10 +104,13 @@ static void test_few_open_or_connect(void **state)
 		assert_int_equal(allows(k, "io_uring_setup"), k == THREAD_CONTROL);
 		assert_int_equal(allows(k, "io_uring_register"), k == THREAD_CONTROL);
 	}
+	for (unsigned k = 0; k < THREAD_KINDS; k++)
+		assert_false(allows(k, "connect"));
 	assert_false(allows(THREAD_MAIN, "clone"));
 	assert_false(allows(THREAD_MAIN, "socket"));
 	assert_false(allows(THREAD_SHARE, "socket"));
 	assert_false(allows(THREAD_VSOCK, "openat"));
+	assert_false(allows(THREAD_VSOCK, "socket"));
 }
 
 /* Threads that come while the guest runs are under the list of who began them as well. */

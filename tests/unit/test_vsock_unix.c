@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The vsock's unix sockets: paths, the line that a client says, connections of the guest. In
  * the device's place is a function that takes what is handed in. */
+#include "devices/backend/vsock_connector.h"
 #include "devices/backend/vsock_unix.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/virtq_driver.h"
 #include "vmm/base/bytes.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -17,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -69,6 +73,17 @@ static int setup(void **state)
 	assert_int_equal(f->b->ops->attach(f->b, f->loop), 0);
 	*state = f;
 	return 0;
+}
+
+/* The same with a child that connects. */
+static int setup_confined(void **state)
+{
+	struct fixture *f;
+	struct err e = {0};
+
+	setup(state);
+	f = *state;
+	return vsock_unix_confine(f->b, &e);
 }
 
 static int teardown(void **state)
@@ -370,6 +385,72 @@ static void test_guest_connects_to_who_is_busy(void **state)
 	close(l);
 }
 
+/* What the child gives is as what one makes oneself. */
+static void test_what_a_connector_gives(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+	int l, fd;
+
+	snprintf(path, sizeof(path), "%s_7", f->path);
+	l = at_path(path, true);
+	fd = f->b->ops->connect(f->b, 7);
+	assert_true(fd >= 0);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	close(fd);
+	close(l);
+}
+
+/* It ends with us, and by itself when we are gone. */
+static void test_a_connectors_end(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = {0};
+	struct vsock_connector c;
+	int status;
+
+	f->b->ops->detach(f->b);
+	vsock_backend_destroy(f->b);
+	f->b = NULL;
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+
+	assert_int_equal(vsock_connector_start(&c, f->path), 0);
+	close(c.wire);
+	assert_int_equal(waitpid(c.child, &status, 0), c.child);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+
+	assert_int_equal(vsock_connector_start(&c, f->path), 0);
+	assert_int_equal(vsock_connector_connect(&c, 1), -ENOENT);
+	kill(c.child, SIGKILL);
+	assert_int_equal(waitpid(c.child, &status, 0), c.child);
+	assert_int_equal(vsock_connector_connect(&c, 1), -EPIPE);
+	close(c.wire);
+	assert_int_equal(create(f, &f->b, &e), 0);
+	assert_int_equal(f->b->ops->attach(f->b, f->loop), 0);
+}
+
+/* It has its end of the wire, and nothing else of ours. */
+static void test_what_a_connector_has(void **state)
+{
+	struct fixture *f = *state;
+	struct vsock_connector c;
+	char path[64];
+	unsigned n = 0;
+
+	assert_int_equal(vsock_connector_start(&c, f->path), 0);
+	assert_int_equal(vsock_connector_connect(&c, 1), -ENOENT);
+	snprintf(path, sizeof(path), "/proc/%d/fd", c.child);
+	DIR *d = opendir(path);
+
+	for (const struct dirent *e; (e = readdir(d));)
+		n += *e->d_name != '.';
+	closedir(d);
+	assert_int_equal(n, 1);
+	vsock_connector_stop(&c);
+}
+
 /* --- the path ---------------------------------------------------------------------------- */
 
 static void test_path_is_ours(void **state)
@@ -484,7 +565,8 @@ static void test_path_too_long(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f)        cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CONFINED(f) cmocka_unit_test_setup_teardown(f, setup_confined, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_line),
 		T(test_line_in_pieces),
@@ -495,6 +577,11 @@ int main(void)
 		T(test_driver_comes_and_goes),
 		T(test_guest_connects),
 		T(test_guest_connects_to_who_is_busy),
+		CONFINED(test_guest_connects),
+		CONFINED(test_guest_connects_to_who_is_busy),
+		CONFINED(test_what_a_connector_gives),
+		CONFINED(test_a_connectors_end),
+		T(test_what_a_connector_has),
 		T(test_path_is_ours),
 		T(test_path_is_anothers_by_now),
 		T(test_path_in_use),

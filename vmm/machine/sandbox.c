@@ -3,6 +3,7 @@
  * runs, how many descriptors it takes, and when all of its threads are there. */
 #include "vmm/sandbox/sandbox.h"
 
+#include "devices/backend/vsock_unix.h"
 #include "vmm/machine/parts.h"
 
 #include <stdio.h>
@@ -74,7 +75,9 @@ int machine_enter_sandbox(struct machine *m, struct err *e)
 					      CONFIG_NETS_MAX + c->hotplug);
 	add_places(&p, c);
 	confine_disks(m);
-	return sandbox_begin(&p, e);
+	int ret = m->vsock.sockets ? vsock_unix_confine(m->vsock.sockets, e) : 0;
+
+	return ret ? ret : sandbox_begin(&p, e);
 }
 
 int machine_start_vcpus(struct machine *m, struct err *e)
