@@ -89,7 +89,7 @@ survives() {
 	told_all "$1"
 	echo "$1 cuts of four disks, $acks writes acknowledged; $(awk '{ k += $12; t += $14; l += $16 } END { print "not flushed: " k " kept, " t " torn, " l " lost" }' "$vm_dir/store")" >"$vm_dir/note"
 }
-test_cuts() { survives 6; }
+test_cuts_long() { survives 12; }
 test_200_cuts_long() { survives 200; }
 
 # The test of the test: without its flushes a disk loses what was acknowledged, or the file system is
