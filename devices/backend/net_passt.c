@@ -16,6 +16,7 @@
 #include "devices/backend/net_passt.h"
 
 #include "devices/backend/net_stream.h"
+#include "vmm/base/child.h"
 #include "vmm/base/fd.h"
 #include "vmm/core/clock.h"
 
@@ -30,7 +31,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -136,7 +136,7 @@ static void end_passt(struct net_passt *p)
 {
 	fd_close(&p->stream.fd);
 	if (p->pid && !reap(p, WNOHANG)) {
-		kill(p->pid, SIGKILL);
+		child_kill(p->pid, p->pidfd);
 		reap(p, 0);
 	}
 }
@@ -339,7 +339,7 @@ static int spawn(struct net_passt *p, char **argv)
 		ret = net_stream_init(&p->stream, fd_take(&s.socket[0]));
 		p->ready = fd_take(&s.ready[0]);
 		p->words = fd_take(&s.words[0]);
-		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+		p->pidfd = child_open(p->pid);
 	}
 	close_pipes(&s);
 	return ret;

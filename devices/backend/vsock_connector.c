@@ -2,6 +2,7 @@
 #include "devices/backend/vsock_connector.h"
 
 #include "devices/backend/unix_path.h"
+#include "vmm/base/child.h"
 #include "vmm/base/fd.h"
 
 #include <errno.h>
@@ -91,7 +92,7 @@ int vsock_connector_start(struct vsock_connector *c, const char *path)
 	if (ret)
 		fd_close(&wires[0]);
 	else
-		*c = (struct vsock_connector){wires[0], child};
+		*c = (struct vsock_connector){wires[0], child, child_open(child)};
 	return ret;
 }
 
@@ -129,7 +130,8 @@ void vsock_connector_stop(struct vsock_connector *c)
 	if (c->wire < 0)
 		return;
 	fd_close(&c->wire);
-	kill(c->child, SIGKILL); /* somebody may have stopped it */
+	child_kill(c->child, c->child_fd); /* somebody may have stopped it */
 	while (waitpid(c->child, NULL, 0) < 0 && errno == EINTR)
 		;
+	fd_close(&c->child_fd);
 }

@@ -17,9 +17,10 @@
 struct vsock_connector {
 	int wire; /* our end; -1: there is none */
 	pid_t child;
+	int child_fd; /* child_open()'s */
 };
 
-#define VSOCK_CONNECTOR_NONE ((struct vsock_connector){.wire = -1})
+#define VSOCK_CONNECTOR_NONE ((struct vsock_connector){.wire = -1, .child_fd = -1})
 
 /* Begin one. `path` is as the process's directory is now. 0 or a negative errno. A process without
  * threads. */

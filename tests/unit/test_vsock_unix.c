@@ -6,6 +6,7 @@
 #include "tests/lib/scratch.h"
 #include "tests/lib/virtq_driver.h"
 #include "vmm/base/bytes.h"
+#include "vmm/base/child.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -420,13 +421,16 @@ static void test_a_connectors_end(void **state)
 	close(c.wire);
 	assert_int_equal(waitpid(c.child, &status, 0), c.child);
 	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+	close(c.child_fd);
 
 	assert_int_equal(vsock_connector_start(&c, f->path), 0);
 	assert_int_equal(vsock_connector_connect(&c, 1), -ENOENT);
-	kill(c.child, SIGKILL);
+	child_kill(c.child, c.child_fd);
 	assert_int_equal(waitpid(c.child, &status, 0), c.child);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	assert_int_equal(vsock_connector_connect(&c, 1), -EPIPE);
 	close(c.wire);
+	close(c.child_fd);
 	assert_int_equal(create(f, &f->b, &e), 0);
 	assert_int_equal(f->b->ops->attach(f->b, f->loop), 0);
 }
