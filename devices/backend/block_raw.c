@@ -275,7 +275,12 @@ static void raw_detach(struct block *block)
 {
 	struct block_raw *b = container_of(block, struct block_raw, block);
 
-	block_ring_destroy(b->ring);
+	if (b->confined && b->ring) {
+		block_ring_detach(b->ring);
+		b->ready = b->ring;
+	} else {
+		block_ring_destroy(b->ring);
+	}
 	b->ring = NULL;
 	b->loop = NULL;
 }

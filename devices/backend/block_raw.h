@@ -51,7 +51,7 @@ struct block_raw {
 	struct block_ring *ring;         /* NULL: not made, or */
 	bool no_ring;                    /* the host has none for us */
 	bool confined;                   /* none is to be made but */
-	struct block_ring *ready;        /* this one; NULL: there is none, or it was taken */
+	struct block_ring *ready;        /* this one; NULL: there is none, or it is in use */
 	struct block_req *first, **last; /* submitted, and to be begun by a kick */
 };
 
@@ -78,6 +78,8 @@ int block_raw_conclude(struct block_raw *b, struct block_req *req, int res);
 struct block_ring *block_ring_create(struct block_raw *b, bool restricted);
 /* The disk is attached: on its loop's thread. False if out of memory. */
 bool block_ring_attach(struct block_ring *r);
+/* No longer, with nothing in flight. */
+void block_ring_detach(struct block_ring *r);
 /* With nothing in flight. NULL is fine. */
 void block_ring_destroy(struct block_ring *r);
 /* Begin all of the list `req`. Some may end in here. False if the ring is of no use any

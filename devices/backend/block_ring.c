@@ -6,9 +6,9 @@
  *	begin: list -> submission queue -> io_uring_enter -> reap what is done already
  *	loop:  the ring's descriptor is readable -> reap -> block_batch_end()
  *
- * No buffers or files are registered with the kernel: of guest RAM that would pin every page, and a
- *guest costs what it has touched; and a descriptor would stay open, with the disk's lock, for as
- * long as the kernel takes to clean up behind a ring, which is after we have closed both.
+ * No buffers or files are registered with the kernel: of guest RAM that would pin every page, and
+ * a guest costs what it has touched; and a descriptor would stay open, with the disk's lock, for
+ * as long as the kernel takes to clean up behind a ring, which is after we have closed both.
  */
 #include "devices/backend/block_raw.h"
 #include "vmm/base/bytes.h"
@@ -132,7 +132,7 @@ static int init(struct io_uring *uring, unsigned flags, unsigned or_these)
 	return ret == -EINVAL ? io_uring_queue_init(ENTRIES, uring, or_these) : ret;
 }
 
-/* What prepare() asks for, and nothing else: no opening, no sockets (io_uring_register(2),
+/* To what prepare() asks for, and nothing else: no opening, no sockets (io_uring_register(2),
  * IORING_REGISTER_RESTRICTIONS, Linux 5.10). */
 static int restrict_to_disks(struct io_uring *uring)
 {
@@ -193,13 +193,19 @@ bool block_ring_attach(struct block_ring *r)
 	return r->watch;
 }
 
+void block_ring_detach(struct block_ring *r)
+{
+	assert(!r->in_flight);
+	if (r->watch)
+		loop_fd_del(r->watch);
+	r->watch = NULL;
+}
+
 void block_ring_destroy(struct block_ring *r)
 {
 	if (!r)
 		return;
-	assert(!r->in_flight);
-	if (r->watch)
-		loop_fd_del(r->watch);
+	block_ring_detach(r);
 	io_uring_queue_exit(&r->uring);
 	free(r);
 }

@@ -52,17 +52,14 @@ static int answer(int wire, int32_t result)
 static _Noreturn void serve(const char *path, int wire)
 {
 	uint32_t port;
-	ssize_t n;
 
 	setsid();
 	prctl(PR_SET_NAME, "minivmm-vsock");
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (wire && (dup2(wire, 0) < 0))
+	if (dup2(wire, 0) < 0)
 		_exit(1);
 	fd_close_from(1);
-	while ((n = recv(0, &port, sizeof(port), 0)) == sizeof(port) || (n < 0 && errno == EINTR)) {
-		if (n < 0)
-			continue;
+	while (recv(0, &port, sizeof(port), 0) == sizeof(port)) {
 		_cleanup_fd_ int fd = vsock_connect_here(path, port);
 
 		if (answer(0, fd))

@@ -710,9 +710,9 @@ static void test_a_ring_made_before_takes_no_other_orders(void **state)
 	close(fd);
 }
 
-/* Where the host has none at that time, it goes without; and a second thread that serves it has
- * none either. */
-static void test_confined_without_a_ring(void **state)
+/* Where the host has none at that time, it goes without; and one that is there stays for the whole
+ * life. */
+static void test_confined_with_and_without_a_ring(void **state)
 {
 	struct fixture *f = *state;
 
@@ -728,11 +728,13 @@ static void test_confined_without_a_ring(void **state)
 		random_batch(f, 50);
 		submit(f, 50);
 		assert_non_null(f->raw->ring);
+		/* The driver let go of it, and comes again. */
 		f->b->ops->detach(f->b);
+		assert_non_null(f->raw->ready);
 		assert_int_equal(f->b->ops->attach(f->b, f->loop), 0);
 		random_batch(f, 50);
 		submit(f, 50);
-		assert_null(f->raw->ring);
+		assert_non_null(f->raw->ring);
 	}
 }
 
@@ -761,7 +763,7 @@ int main(void)
 		T(test_forbidden),
 		T(test_direct_by_a_ring_made_before),
 		T(test_a_ring_made_before_takes_no_other_orders),
-		T(test_confined_without_a_ring),
+		T(test_confined_with_and_without_a_ring),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
